@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// BlockDevice: the one small interface that everything stacks on (raw files, overlays, formats, faults).
+//
+// A device is an array of bytes of a fixed size. All offsets and lengths are in bytes and need not be aligned
+// unless an implementation says so; [offset, offset + length) must lie within size(), else the call throws
+// Error(kUsage). Failures of the storage throw Error; a short transfer is a failure.
+//
+// Durability: what write, discard and write_zeroes did is on stable storage only after a flush() that began
+// later has returned. Until then a crash may keep, drop or tear any of it.
+//
+// Thread-safety: const functions and read() may run concurrently with each other; calls that change the
+// device may not run concurrently with any other on the same object. Implementations own what they stand on.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace inspect {
+
+// What a range of a device is known to hold. kHole: not allocated, reads as zeros. kZero: allocated or
+// marked, reads as zeros. kData: anything.
+enum class ExtentKind : uint8_t { kData, kZero, kHole };
+
+struct Extent {
+    uint64_t offset;  // bytes
+    uint64_t length;  // bytes, never 0
+    ExtentKind kind;
+};
+
+class BlockDevice {
+  public:
+    virtual ~BlockDevice() = default;
+    BlockDevice(const BlockDevice&) = delete;
+    BlockDevice& operator=(const BlockDevice&) = delete;
+
+    // In bytes; need not be a multiple of 512. Constant for the life of the object.
+    virtual uint64_t size() const noexcept = 0;
+    virtual bool read_only() const noexcept = 0;
+
+    virtual void read(uint64_t offset, std::span<std::byte> out) = 0;
+    // On a read-only device write, discard and write_zeroes throw Error(kDenied).
+    virtual void write(uint64_t offset, std::span<const std::byte> in) = 0;
+    virtual void flush() = 0;
+    // The range's contents become undefined-but-stable (this project's devices make them zeros where that is
+    // free); space is released where possible. A device that can't discard does nothing.
+    virtual void discard(uint64_t offset, uint64_t length) = 0;
+    // The range reads as zeros afterwards. With may_unmap space may be released.
+    virtual void write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) = 0;
+
+    // The extents of [offset, offset + length), in order, gap-free, adjacent ones of different kinds.
+    // A device that can't tell answers one kData.
+    virtual std::vector<Extent> extents(uint64_t offset, uint64_t length) = 0;
+
+  protected:
+    BlockDevice() = default;
+};
+
+}  // namespace inspect

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Channel: what an engine hands to the client side: a byte stream to the agent in a running appliance.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <span>
+
+namespace inspect {
+
+// A full-duplex byte stream. Not thread-safe, except that interrupt() may be called from a signal handler or
+// another thread and makes pending and later calls throw Error(kCancelled).
+class Channel {
+  public:
+    virtual ~Channel() = default;
+
+    // Writes all of `in`. While the peer isn't reading, what it sends meanwhile is kept readable: `on_readable`
+    // of the caller is not needed because the peer's frames are bounded by flow control (protocol/frame.h).
+    // Throws Error(kEngine) when the appliance died, with the reason and the kernel's last lines.
+    virtual void write(std::span<const std::byte> in) = 0;
+
+    // Reads at least one byte; at most out.size(). Returns 0 only on a clean end of the stream.
+    // Throws Error(kEngine) when the appliance died or nothing came within `timeout`.
+    virtual size_t read(std::span<std::byte> out, std::chrono::milliseconds timeout) = 0;
+
+    // True when read() would return at once.
+    virtual bool readable() = 0;
+};
+
+}  // namespace inspect
