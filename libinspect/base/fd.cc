@@ -68,8 +68,7 @@ size_t pread_full(int fd, std::span<std::byte> out, uint64_t offset, const char*
 }
 
 void write_full(int fd, std::span<const std::byte> in, const char* what) {
-    transfer(in.size(), what,
-             [&](size_t done) { return ::write(fd, in.data() + done, in.size() - done); });
+    transfer(in.size(), what, [&](size_t done) { return ::write(fd, in.data() + done, in.size() - done); });
 }
 
 void pwrite_full(int fd, std::span<const std::byte> in, uint64_t offset, const char* what) {

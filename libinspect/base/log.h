@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Diagnostics for -v and -x. Results go to stdout and errors are thrown; this is for what happened on the way.
+// Diagnostics for -v and -x. Results go to stdout and errors are thrown; this is for what happened on the
+// way.
 #pragma once
 
 #include <string_view>

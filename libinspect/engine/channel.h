@@ -15,9 +15,10 @@ class Channel {
   public:
     virtual ~Channel() = default;
 
-    // Writes all of `in`. While the peer isn't reading, what it sends meanwhile is kept readable: `on_readable`
-    // of the caller is not needed because the peer's frames are bounded by flow control (protocol/frame.h).
-    // Throws Error(kEngine) when the appliance died, with the reason and the kernel's last lines.
+    // Writes all of `in`. While the peer isn't reading, what it sends meanwhile is kept readable:
+    // `on_readable` of the caller is not needed because the peer's frames are bounded by flow control
+    // (protocol/frame.h). Throws Error(kEngine) when the appliance died, with the reason and the kernel's
+    // last lines.
     virtual void write(std::span<const std::byte> in) = 0;
 
     // Reads at least one byte; at most out.size(). Returns 0 only on a clean end of the stream.

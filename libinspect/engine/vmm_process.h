@@ -12,17 +12,19 @@
 //            [ --software-kvm ] [ --no-sandbox ]
 //
 //   --kvm        an open /dev/kvm
-//   --channel    stream socket: the bytes of the agent's virtio-console port, both ways. When the guest writes
+//   --channel    stream socket: the bytes of the agent's virtio-console port, both ways. When the guest
+//   writes
 //                faster than the engine reads, the virtual CPU waits. EOF ends the process.
-//   --control    SOCK_SEQPACKET socket: requests from the engine and their answers (below). EOF ends the process.
+//   --control    SOCK_SEQPACKET socket: requests from the engine and their answers (below). EOF ends the
+//   process.
 //   --status     a memfd of sizeof(VmmStatus), mapped by both: counters, how it ended, the console's tail
 //   --slots      how many virtio-mmio disk slots the guest has (1 to kMaxDiskSlots); equal in a snapshot and
 //                its restore
 //   --root       the appliance's root image; mapped MAP_PRIVATE and offered as virtio-pmem
 //   --disk       the disks, in the order of the slots. Until they are attached, a slot answers DeviceID 0.
 //                After a restore they are attached from the start; after a boot, by the request "attach".
-//                overlay=MEM:SPILL are the descriptors of an OverlayStore (block/overlay.h); where it is given,
-//                fd is only read. Without it, writes go straight to fd.
+//                overlay=MEM:SPILL are the descriptors of an OverlayStore (block/overlay.h); where it is
+//                given, fd is only read. Without it, writes go straight to fd.
 //   --software-kvm  the host's KVM emulates kernel mode: complete what its emulator lacks
 //   --no-sandbox    for debugging and sanitizers only
 //
@@ -32,7 +34,8 @@
 //              virtual CPU is halted, at most some seconds, saves, and goes on running
 //   stop       stops the virtual CPU for good, flushes and closes the disks, answers, exits 0
 //
-// Slots: the platform device of the guest's disk slot i is "virtio-mmio.(i + 2)"; 0 is the console, 1 the pmem.
+// Slots: the platform device of the guest's disk slot i is "virtio-mmio.(i + 2)"; 0 is the console, 1 the
+// pmem.
 //
 // The guest's kernel log arrives at the I/O port kConsolePort (string output), its events at kEventPort; see
 // appliance/kernel/patches. The kernel command line must carry "insp_console=0x600".
@@ -66,9 +69,9 @@ struct VmmStatus {
     static constexpr uint32_t kRingSize = 64 * 1024;
     std::atomic<uint32_t> version;
     std::atomic<VmmEnd> end;
-    std::atomic<uint64_t> setup_ns;      // from main() to the first KVM_RUN
-    std::atomic<uint64_t> run_ns;        // inside KVM_RUN
-    std::atomic<uint64_t> exit_ns;       // outside KVM_RUN since the first one: handling exits
+    std::atomic<uint64_t> setup_ns;  // from main() to the first KVM_RUN
+    std::atomic<uint64_t> run_ns;    // inside KVM_RUN
+    std::atomic<uint64_t> exit_ns;   // outside KVM_RUN since the first one: handling exits
     std::atomic<uint64_t> exits[static_cast<unsigned>(VmmExit::kCount)];
     std::atomic<uint64_t> block_requests;
     std::atomic<uint64_t> block_bytes_read;

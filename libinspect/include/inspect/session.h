@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Session: disk images opened in an appliance. This is the library's front door.
+//
+//     inspect::SessionOptions options;
+//     options.disks.push_back({.path = "guest.img"});
+//     inspect::Session session(options);          // read-only; nothing is started yet
+//     session.mount_os();                         // as the guest's fstab says
+//     session.read_file("/etc/fstab", [](std::span<const std::byte> bytes) { ... });
+//
+// Nothing touches an image before commit(): a writing session collects its changes aside, and commit() puts
+// them into the images completely or not at all. A Session that is destroyed without commit() leaves the
+// images as they were; so does a process that is killed at any moment (a commit that had begun is finished by
+// the next open).
+//
+// Paths are absolute in the guest's tree and are resolved inside it: a symlink never leads out. Paths, names
+// and targets are byte strings, not necessarily UTF-8. Devices are named /dev/sda, /dev/sda1, /dev/sdb..., in
+// the order of the disks, whatever the guest or the appliance calls them; /dev/vda and /dev/hda mean the
+// same.
+//
+// The appliance is started by the first call that needs it. Mounting and the operation after it travel
+// together: mount_os(), mount() may report their failure from the next call.
+//
+// Errors: every function throws inspect::Error; kEngine means that the appliance is gone and the Session is
+// of no more use. Thread-safety: a Session is used by one thread at a time; different Sessions are
+// independent. interrupt() may be called from anywhere, a signal handler included.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <inspect/error.h>
+
+namespace inspect {
+
+struct DiskSpec {
+    std::string path;            // an image file or a block device
+    std::string format;          // "raw", or empty: detected, with the safety rules that this implies
+    uint32_t sector_size = 512;  // logical, 512 or 4096 bytes
+    bool read_only = false;      // true: opened read-only even in a writable session
+};
+
+struct MountSpec {
+    std::string device;
+    std::string mountpoint = "/";
+    std::string options;  // as for mount -o; empty: none
+    std::string fstype;   // empty: probed
+
+    // "DEV[:MNT[:OPTS[:FSTYPE]]]" as the virt-* tools spell it. Throws Error(kUsage).
+    static MountSpec parse(const std::string& text);
+};
+
+struct SessionOptions {
+    std::vector<DiskSpec> disks;  // at least one, at most 64
+    bool writable = false;
+    uint64_t memory_bytes = 0;        // of the appliance; 0: the default, enough for the common case
+    bool use_snapshot = true;         // false: a cold boot, and no snapshot is made
+    bool verbose = false;             // the appliance's kernel log goes to stderr
+    std::string appliance_directory;  // empty: $INSP_APPLIANCE, else as installed beside the program
+    std::string cache_directory;      // empty: $INSP_CACHE_DIR, else $XDG_CACHE_HOME/libinspect
+};
+
+// ---- what the disks hold
+
+struct FilesystemInfo {
+    std::string device;  // "/dev/sda1"
+    std::string type;    // as blkid names it; empty: unknown
+    std::string label;   // bytes
+    std::string uuid;
+    uint64_t size_bytes = 0;  // of the device
+    bool mountable = false;
+    bool whole_disk = false;        // on a disk without a partition table
+    uint32_t partition_number = 0;  // 0: not a partition
+    std::string partition_uuid;
+    std::string partition_label;  // bytes
+    std::string partition_type;   // GPT: a GUID; MBR: "0x83"
+};
+
+struct DiskInfo {
+    std::string device;  // "/dev/sda"
+    uint64_t size_bytes = 0;
+    uint32_t sector_size = 0;
+    std::string partition_table;  // "gpt", "dos" or empty
+};
+
+struct FilesystemReport {
+    std::vector<DiskInfo> disks;
+    std::vector<FilesystemInfo> filesystems;  // partitions and whole-disk file systems, in the disks' order
+    std::vector<std::string> warnings;        // what is wrong with the tables
+};
+
+struct MountPoint {
+    std::string path;
+    std::string device;
+    std::string options;
+    std::string type;
+    std::string spec;  // as the guest's fstab names the device
+};
+
+struct OperatingSystem {
+    std::string root;    // the device of its root file system
+    std::string type;    // "linux"
+    std::string distro;  // "debian", "fedora", ...
+    std::string product_name;
+    std::string product_variant;
+    int major_version = 0;
+    int minor_version = 0;
+    std::string version_id;
+    std::string build_id;
+    std::string osinfo_id;     // as libosinfo spells it: "debian12"
+    std::string architecture;  // "x86_64", "aarch64"...; empty: unknown
+    std::string hostname;
+    std::string machine_id;
+    std::string package_format;      // "deb", "rpm"...
+    std::string package_management;  // "apt", "dnf"...
+    std::vector<MountPoint> mountpoints;
+    std::vector<std::string> warnings;
+};
+
+// ---- files
+
+struct FileStat {
+    uint32_t mode = 0;  // type and permissions, as st_mode
+    uint64_t inode = 0;
+    uint32_t links = 0;
+    uint32_t uid = 0;
+    uint32_t gid = 0;
+    uint64_t size = 0;        // bytes
+    uint64_t blocks_512 = 0;  // allocated, in units of 512 bytes
+    int64_t atime_ns = 0;     // since the epoch
+    int64_t mtime_ns = 0;
+    int64_t ctime_ns = 0;
+    uint32_t rdev_major = 0;
+    uint32_t rdev_minor = 0;
+    uint64_t device = 0;
+    std::string link_target;  // of a symlink
+};
+
+struct DirectoryEntry {
+    std::string path;   // relative to the directory that was listed
+    uint8_t type = 0;   // DT_REG...; DT_UNKNOWN where the file system doesn't tell
+    FileStat stat;      // when asked for
+    std::string error;  // not empty: the entry could not be read, and why
+};
+
+using Sink = std::function<void(std::span<const std::byte>)>;
+// Fills the buffer as far as it can and returns how much; 0 is the end.
+using Source = std::function<size_t(std::span<std::byte>)>;
+
+struct WriteOptions {
+    enum class Mode {
+        kReplace,  // create, or replace the contents; an existing file keeps its metadata
+        kAppend,   // to the end; created if missing
+        kEdit,     // as virt-edit: a new file with the old one's metadata takes its place
+        kCreate,   // fails when it exists
+    };
+    Mode mode = Mode::kReplace;
+    std::optional<uint32_t> permissions;
+    std::string owner;  // "user[:group]", numbers or the guest's names; empty: unchanged, root for new
+    std::string backup_suffix;  // kEdit: the old file is kept as path + suffix
+};
+
+struct TouchOptions {
+    bool no_create = false;
+    bool access = false;  // neither access nor modification: both
+    bool modification = false;
+    std::optional<int64_t> time_ns;  // since the epoch; absent: now
+};
+
+struct CopyOptions {
+    bool preserve_owner = false;  // copy_out: chown on the host (needs root)
+    bool preserve_xattrs = true;
+    std::function<void(const std::string& path)> on_entry;       // each entry as it is done
+    std::function<void(const std::string& message)> on_warning;  // what could not be kept
+};
+
+// What a session cost. Times in nanoseconds.
+struct SessionStats {
+    bool warm = false;       // restored from a snapshot
+    uint64_t setup_ns = 0;   // from the start of the VMM's process to its first KVM_RUN
+    uint64_t run_ns = 0;     // inside KVM_RUN
+    uint64_t exit_ns = 0;    // handling exits, outside KVM_RUN
+    uint64_t engine_ns = 0;  // in this process: opening images, finding the snapshot, starting the VMM
+    std::map<std::string, uint64_t> exits;  // by cause: "io", "mmio", ...
+    uint64_t block_requests = 0;
+    uint64_t block_bytes_read = 0;
+    uint64_t block_bytes_written = 0;
+    uint64_t channel_bytes_in = 0;   // to the appliance
+    uint64_t channel_bytes_out = 0;  // from the appliance
+    uint64_t pages_touched = 0;      // of guest memory
+    uint64_t peak_rss_bytes = 0;     // of the VMM's process
+};
+
+class Session {
+  public:
+    // Opens the images (locked, recovered if an earlier commit was cut) and starts nothing yet.
+    explicit Session(SessionOptions options);
+    ~Session();
+    Session(Session&&) noexcept;
+    Session& operator=(Session&&) noexcept;
+
+    // -- looking at the disks
+    FilesystemReport filesystems();
+    // All operating systems; empty when there is none.
+    std::vector<OperatingSystem> inspect();
+
+    // -- the guest's tree. Mount either the operating system (root: a device, empty when there is just one)
+    // or file systems one by one, "/" first. In a read-only session everything is mounted read-only.
+    void mount_os(const std::string& root = {});
+    void mount(const MountSpec& spec);
+
+    // -- reading
+    FileStat stat(const std::string& path, bool follow_symlink = false);
+    // Entries in the order of their names (bytes); recursive: depth first, paths joined by '/'.
+    void list_directory(const std::string& path, bool recursive, bool with_stat,
+                        const std::function<void(const DirectoryEntry&)>& entry);
+    // length 0: to the end of the file.
+    void read_file(const std::string& path, const Sink& sink, uint64_t offset = 0, uint64_t length = 0);
+    // The file or tree `guest_path` appears in the directory `host_directory` under its own name, never
+    // outside it, whatever the guest's names and symlinks say. Existing files are replaced.
+    void copy_out(const std::string& guest_path, const std::string& host_directory,
+                  const CopyOptions& options = {});
+
+    // -- changing; a writable session is needed
+    void write_file(const std::string& path, const Source& source, const WriteOptions& options = {});
+    // Runs `perl -p -e expression` on the file in the appliance. False: nothing changed, nothing written.
+    bool edit_file(const std::string& path, const std::string& expression,
+                   const std::string& backup_suffix = {});
+    // The file or tree `host_path` appears in the guest's directory `guest_directory` under its own name.
+    void copy_in(const std::string& host_path, const std::string& guest_directory,
+                 const CopyOptions& options = {});
+    void make_directory(const std::string& path, bool parents = false,
+                        std::optional<uint32_t> permissions = std::nullopt);
+    void remove(const std::string& path, bool recursive = false, bool force = false);
+    void rename(const std::string& from, const std::string& to, bool no_clobber = false);
+    void chmod(const std::string& path, const std::string& mode, bool recursive = false);
+    void chown(const std::string& path, const std::string& owner, bool recursive = false,
+               bool no_dereference = false);
+    void link(const std::string& target, const std::string& path, bool symbolic = false, bool force = false);
+    void touch(const std::string& path, const TouchOptions& options = {});
+
+    // Unmounts everything, stops the appliance and puts the changes into the images, all or nothing. The
+    // Session is over afterwards. True when an image changed.
+    bool commit();
+
+    // -- around it
+    // Warnings that came up since the last call (fstab entries that are not there...).
+    std::vector<std::string> take_warnings();
+    std::vector<std::byte> random_bytes(uint32_t count);  // from the appliance's kernel; for tests
+    void ping();                                          // starts the appliance if needed
+    SessionStats stats() const;
+    // Makes the running and all later calls throw Error(kCancelled). Async-signal-safe.
+    void interrupt() noexcept;
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace inspect
