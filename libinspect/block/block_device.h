@@ -13,6 +13,8 @@
 // device may not run concurrently with any other on the same object. Implementations own what they stand on.
 #pragma once
 
+#include <sys/uio.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -50,12 +52,25 @@ class BlockDevice {
     // The range reads as zeros afterwards. With may_unmap space may be released.
     virtual void write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) = 0;
 
+    // The same for memory in pieces, as a guest's scatter-gather list has it: the transfer goes to or from
+    // the pieces in order and is as long as they are together. Pieces may be empty and there may be any
+    // number of them. The defaults do a read() or write() a piece; devices that can do better with one system
+    // call do.
+    virtual void readv(uint64_t offset, std::span<const iovec> out);
+    virtual void writev(uint64_t offset, std::span<const iovec> in);
+
     // The extents of [offset, offset + length), in order, gap-free, adjacent ones of different kinds.
     // A device that can't tell answers one kData.
     virtual std::vector<Extent> extents(uint64_t offset, uint64_t length) = 0;
 
   protected:
     BlockDevice() = default;
+
+    // Throws Error(kUsage) unless [offset, offset + length) lies within size(). What every operation begins
+    // with.
+    void require_range(uint64_t offset, uint64_t length) const;
+    // Throws Error(kDenied) on a read-only device.
+    void require_writable() const;
 };
 
 }  // namespace inspect
