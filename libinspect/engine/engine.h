@@ -41,8 +41,8 @@ class Machine {
 
     virtual Channel& channel() = 0;
 
-    // Stops the virtual CPU, lets the disks be flushed and closed, and waits until the process that had them is
-    // gone: nothing writes to the overlays any more. Throws Error(kEngine) when it did not end cleanly.
+    // Stops the virtual CPU, lets the disks be flushed and closed, and waits until the process that had them
+    // is gone: nothing writes to the overlays any more. Throws Error(kEngine) when it did not end cleanly.
     // `wait` false: returns as soon as the disks are closed.
     virtual void stop(bool wait) = 0;
 
@@ -53,8 +53,8 @@ class Machine {
     virtual void interrupt() noexcept = 0;
 };
 
-// Starts an appliance: restored from a snapshot, which is made first where there is none that fits, or booted.
-// Throws Error: kEngine, kNotFound (appliance files), kDenied (/dev/kvm), kUsage (too many disks).
+// Starts an appliance: restored from a snapshot, which is made first where there is none that fits, or
+// booted. Throws Error: kEngine, kNotFound (appliance files), kDenied (/dev/kvm), kUsage (too many disks).
 std::unique_ptr<Machine> start_machine(const EngineOptions& options);
 
 }  // namespace inspect

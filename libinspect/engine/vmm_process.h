@@ -28,9 +28,9 @@
 //   --software-kvm  the host's KVM emulates kernel mode: complete what its emulator lacks
 //   --no-sandbox    for debugging and sanitizers only
 //
-// When all is set up, right before the first KVM_RUN, the child sends the packet "ready". A failure before that
-// is one packet "error TEXT" ("error snapshot: TEXT" when it is the snapshot that is torn or doesn't fit) and the
-// end of the process.
+// When all is set up, right before the first KVM_RUN, the child sends the packet "ready". A failure before
+// that is one packet "error TEXT" ("error snapshot: TEXT" when it is the snapshot that is torn or doesn't
+// fit) and the end of the process.
 //
 // Requests are one packet of ASCII; each is answered by one packet "ok" or "error TEXT":
 //   attach     the disks appear in their slots

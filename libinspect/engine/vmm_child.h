@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// VmmChild: the process insp-vmm as its parent sees it (the contract is in vmm_process.h): started, asked,
+// watched, ended. Nothing that it says is believed without a bound.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <inspect/error.h>
+#include <inspect/session.h>
+
+#include "base/fd.h"
+#include "engine/vmm_process.h"
+
+namespace inspect {
+
+// Why a child did not get to its first KVM_RUN because of the snapshot that it was given.
+class SnapshotRejected : public Error {
+  public:
+    explicit SnapshotRejected(std::string why) : Error(ErrorKind::kEngine, std::move(why)) {}
+};
+
+class VmmChild {
+  public:
+    // Arguments under construction; descriptors that are named in them are inherited by the child.
+    class Arguments {
+      public:
+        void add(std::string argument) { text_.push_back(std::move(argument)); }
+        void add_fd(const std::string& option, int fd) {
+            text_.push_back("--" + option + "=" + std::to_string(fd));
+            inherit(fd);
+        }
+        void inherit(int fd) { fds_.push_back(fd); }
+
+      private:
+        friend class VmmChild;
+        std::vector<std::string> text_;
+        std::vector<int> fds_;
+    };
+
+    // Starts `program`; --channel, --control and --status are added here. Throws Error(kEngine).
+    VmmChild(const std::string& program, Arguments arguments);
+    // SIGKILL; the process is reaped later, in the background of this process's next calls.
+    ~VmmChild();
+    VmmChild(const VmmChild&) = delete;
+    VmmChild& operator=(const VmmChild&) = delete;
+
+    // Waits for "ready". Throws SnapshotRejected, or Error(kEngine) with what the child said.
+    void wait_ready(std::chrono::milliseconds timeout);
+    // Sends a request with descriptors and waits for its "ok". Throws Error(kEngine).
+    void request(const std::string& text, std::span<const int> fds, std::chrono::milliseconds timeout);
+    // Waits until the process is gone and reaps it; kills it after the timeout. True: it ended with status 0.
+    bool wait_exit(std::chrono::milliseconds timeout);
+    void kill() noexcept;
+
+    int channel_fd() const { return channel_.get(); }
+    pid_t pid() const { return pid_; }
+
+    // How it is or was, from the status page.
+    VmmEnd end() const;
+    SessionStats stats() const;
+    // The last `limit` bytes of the guest's kernel log, unprintable bytes replaced.
+    std::string console_tail(size_t limit = 8192) const;
+    // What happened to it, as a sentence, with the kernel's last lines where the guest is at fault.
+    Error failure(const std::string& what) const;
+
+  private:
+    std::string receive(std::chrono::milliseconds timeout);
+
+    pid_t pid_ = -1;
+    bool reaped_ = false;
+    int exit_status_ = 0;
+    Fd pidfd_;
+    Fd channel_;
+    Fd control_;
+    Fd status_fd_;
+    const VmmStatus* status_ = nullptr;
+};
+
+}  // namespace inspect
