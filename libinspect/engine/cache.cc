@@ -2,6 +2,7 @@
 #include "engine/cache.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -136,10 +137,14 @@ std::optional<SnapshotFiles> Cache::find_snapshot(const std::string& key) const 
 
 void Cache::remove_snapshot(const std::string& key) const { remove_tree(snapshot_path(key)); }
 
-Fd Cache::lock_snapshot(const std::string& key) const {
+Fd Cache::lock_snapshot(const std::string& key, int interrupt_fd) const {
+    static constexpr int kRetryMs = 50;  // flock(2) can't be waited for together with a descriptor
     Fd fd = open_file(snapshot_path(key) + ".lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
-    while (::flock(fd.get(), LOCK_EX) != 0)
-        if (errno != EINTR) throw Error::from_errno("lock the snapshot cache", errno);
+    while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EINTR && errno != EWOULDBLOCK) throw Error::from_errno("lock the snapshot cache", errno);
+        struct pollfd pfd = {interrupt_fd, POLLIN, 0};
+        if (::poll(&pfd, 1, kRetryMs) > 0) throw Error(ErrorKind::kCancelled, "interrupted");
+    }
     return fd;
 }
 

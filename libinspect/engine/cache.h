@@ -39,8 +39,9 @@ class Cache {
     // nullopt when there is none for exactly this key text, or it is not fit for use.
     std::optional<SnapshotFiles> find_snapshot(const std::string& key) const;
     void remove_snapshot(const std::string& key) const;
-    // Waits until nobody else makes the snapshot of this key; the lock ends with the descriptor.
-    Fd lock_snapshot(const std::string& key) const;
+    // Waits until nobody else makes the snapshot of this key; the lock ends with the descriptor. Throws
+    // Error(kCancelled) once interrupt_fd is readable (-1: never).
+    Fd lock_snapshot(const std::string& key, int interrupt_fd = -1) const;
 
     // A snapshot in the making: two empty files in a directory of their own. publish() makes it visible;
     // without it the destructor removes everything.

@@ -9,8 +9,8 @@
 
 namespace inspect {
 
-// A full-duplex byte stream. Not thread-safe, except that interrupt() may be called from a signal handler or
-// another thread and makes pending and later calls throw Error(kCancelled).
+// A full-duplex byte stream. Not thread-safe. Its calls throw Error(kCancelled) once
+// EngineOptions::interrupt_fd is readable.
 class Channel {
   public:
     virtual ~Channel() = default;

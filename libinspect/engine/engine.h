@@ -31,9 +31,12 @@ struct EngineOptions {
     bool verbose = false;             // the guest's kernel log goes to stderr at the end
     std::string appliance_directory;  // empty: found
     std::string cache_directory;      // empty: found
+    // Readable (an eventfd that was written to): what goes on ends with Error(kCancelled), in start_machine()
+    // as in the channel's calls. -1: nothing interrupts. The caller's; must live as long as the Machine.
+    int interrupt_fd = -1;
 };
 
-// A running appliance whose agent is ready for its first request (Wake). Not thread-safe but for interrupt().
+// A running appliance whose agent is ready for its first request (Wake). Not thread-safe.
 class Machine {
   public:
     // Kills the appliance if it still runs; never throws, doesn't wait for the host to take the VM apart.
@@ -49,8 +52,6 @@ class Machine {
     virtual SessionStats stats() const = 0;
     // The last lines of the guest's kernel log, printable, at most some kilobytes.
     virtual std::string console_tail() const = 0;
-    // Makes the channel's pending and later calls throw Error(kCancelled). Async-signal-safe.
-    virtual void interrupt() noexcept = 0;
 };
 
 // Starts an appliance: restored from a snapshot, which is made first where there is none that fits, or

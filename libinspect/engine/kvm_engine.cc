@@ -5,12 +5,10 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <chrono>
 
@@ -40,9 +38,7 @@ constexpr auto kStopTimeout = 60s;  // flushing the disks
 
 class KvmChannel : public Channel {
   public:
-    explicit KvmChannel(VmmChild& child) : child_(child), wakeup_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-        if (!wakeup_) throw Error::from_errno(ErrorKind::kEngine, "cannot make an event descriptor", errno);
-    }
+    KvmChannel(VmmChild& child, int interrupt_fd) : child_(child), interrupt_fd_(interrupt_fd) {}
 
     void write(std::span<const std::byte> in) override {
         while (!in.empty()) {
@@ -77,19 +73,12 @@ class KvmChannel : public Channel {
         return ::poll(&pfd, 1, 0) > 0;
     }
 
-    void interrupt() noexcept {
-        interrupted_.store(true);
-        uint64_t one = 1;
-        [[maybe_unused]] ssize_t n = ::write(wakeup_.get(), &one, sizeof one);
-    }
-
   private:
     // False when the time is over; a negative timeout waits for ever.
     bool wait(short events, std::chrono::milliseconds timeout) {
         auto deadline = Clock::now() + timeout;
         for (;;) {
-            if (interrupted_.load()) throw Error(ErrorKind::kCancelled, "interrupted");
-            struct pollfd pfds[2] = {{child_.channel_fd(), events, 0}, {wakeup_.get(), POLLIN, 0}};
+            struct pollfd pfds[2] = {{child_.channel_fd(), events, 0}, {interrupt_fd_, POLLIN, 0}};
             int wait_ms = -1;
             if (timeout >= 0ms) {
                 auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
@@ -98,26 +87,27 @@ class KvmChannel : public Channel {
             int ready = ::poll(pfds, 2, wait_ms);
             if (ready == 0) return false;
             if (ready < 0 && errno != EINTR) throw Error::from_errno(ErrorKind::kEngine, "poll", errno);
-            if (ready > 0 && pfds[0].revents) return true;
+            if (ready > 0 && pfds[1].revents) throw Error(ErrorKind::kCancelled, "interrupted");
+            if (ready > 0) return true;
         }
     }
 
     VmmChild& child_;
-    Fd wakeup_;
-    std::atomic<bool> interrupted_{false};
+    int interrupt_fd_;
 };
 
 class KvmMachine : public Machine {
   public:
-    KvmMachine(const std::string& program, VmmChild::Arguments arguments, bool verbose)
-        : child_(program, std::move(arguments)), channel_(child_), verbose_(verbose) {}
+    KvmMachine(const std::string& program, VmmChild::Arguments arguments, const EngineOptions& options)
+        : child_(program, std::move(arguments)),
+          channel_(child_, options.interrupt_fd),
+          verbose_(options.verbose) {}
 
     ~KvmMachine() override {
         if (verbose_) log(LogLevel::kVerbose, "the appliance's kernel said:\n" + child_.console_tail(65536));
     }
 
     Channel& channel() override { return channel_; }
-    void interrupt() noexcept override { channel_.interrupt(); }
     std::string console_tail() const override { return child_.console_tail(); }
 
     void stop(bool wait) override {
@@ -212,7 +202,7 @@ class Starter {
     // True when a snapshot was made now. The caller checks that there is a cache.
     bool make_snapshot_if_missing() {
         if (cache_->find_snapshot(key())) return false;
-        Fd lock = cache_->lock_snapshot(key());
+        Fd held = lock();
         if (cache_->find_snapshot(key())) return false;  // made by the one we waited for
         log(LogLevel::kVerbose, "making the appliance's snapshot (once for this host and version)");
         auto machine = boot(false);
@@ -244,6 +234,8 @@ class Starter {
         throw Error(ErrorKind::kUsage, std::to_string(disks) + " disks at once; at most " +
                                            std::to_string(kMaxDiskSlots) + " are possible");
     }
+
+    Fd lock() const { return cache_->lock_snapshot(key(), options_.interrupt_fd); }
 
     Fd open_vmm() const { return open_file(vmm_program_, O_RDONLY); }
 
@@ -293,7 +285,7 @@ class Starter {
         arguments.add_fd("kernel", files_.kernel.get());
         arguments.add_fd("initrd", files_.initrd.get());
         arguments.add("--cmdline=" + kernel_command_line(software_));
-        auto machine = std::make_unique<KvmMachine>(vmm_program_, std::move(arguments), options_.verbose);
+        auto machine = std::make_unique<KvmMachine>(vmm_program_, std::move(arguments), options_);
         machine->child().wait_ready(kSetupTimeout);
         machine->await_hello();
         return machine;
@@ -303,7 +295,7 @@ class Starter {
         VmmChild::Arguments arguments = common_arguments(true);
         arguments.add_fd("restore-state", snapshot.state.get());
         arguments.add_fd("restore-memory", snapshot.memory.get());
-        auto machine = std::make_unique<KvmMachine>(vmm_program_, std::move(arguments), options_.verbose);
+        auto machine = std::make_unique<KvmMachine>(vmm_program_, std::move(arguments), options_);
         machine->child().wait_ready(kSetupTimeout);
         machine->set_warm(true);
         return machine;
@@ -324,7 +316,7 @@ class Starter {
             } catch (const SnapshotRejected& error) {
                 log(LogLevel::kVerbose,
                     "the snapshot '" + snapshot->path + "' is of no use and is made again: " + error.what());
-                Fd lock = cache_->lock_snapshot(snapshot_key);
+                Fd held = lock();
                 cache_->remove_snapshot(snapshot_key);
             }
         }
