@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// What the integration tests share: running the insp of this build, scratch folders, the test guests, and the
+// judges, other people's programs that say what really is in an image.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "support/process.h"
+
+namespace inspect::test {
+
+using Args = std::vector<std::string>;
+
+// The exit codes that every command documents.
+inline constexpr int kSuccess = 0, kFailed = 1, kUsage = 2, kNothingMatched = 3;
+
+// A test with a folder of its own in the build directory, removed when the test is over. At its end no
+// process and no temporary file of any insp that it ran may be left.
+class InspTest : public ::testing::Test {
+  protected:
+    void SetUp() override;
+    void TearDown() override;
+
+    // Runs insp with these arguments, a warm snapshot shared by all tests, and a TMPDIR of its own.
+    Outcome insp(const Args& args, Options options = {}) const;
+    // The same, and an expectation that it succeeds; its stdout.
+    std::string insp_ok(const Args& args, Options options = {}) const;
+    // The same, and an expectation that it says valid JSON.
+    nlohmann::json insp_json(const Args& args, Options options = {}) const;
+    // What insp needs in its environment and arguments to be run by Child.
+    Args command(const Args& args) const;
+    Options environment(Options options = {}) const;
+
+    const std::filesystem::path& scratch() const { return scratch_; }
+    // A copy of a test guest that the test may change.
+    std::string copy_of(const std::string& guest, const std::string& name = {}) const;
+    // The files in the scratch folder, for what a command leaves beside an image.
+    std::vector<std::string> files() const;
+
+    // A file system cut out of an image, for judges that want it as a file. number 0: the whole image.
+    std::string cut_out(const std::string& image, unsigned number, unsigned sector_size = 512) const;
+
+  private:
+    std::filesystem::path scratch_;
+};
+
+// Tests that start an appliance. Skipped where KVM can't be used: the reason is said.
+class KvmTest : public InspTest {
+  protected:
+    void SetUp() override;
+};
+
+// The cached test guest of that name (tests/guests/make --list), read-only. Fails the test by an exception
+// when it can't be made.
+std::string guest(const std::string& name);
+
+// `value` as `insp` would be given it on a command line: an octal file's checksum and so on come from here.
+std::string sha256(const std::string& path);
+std::string read_host_file(const std::filesystem::path& path);
+void write_host_file(const std::filesystem::path& path, const std::string& contents);
+// The middle value.
+double median(std::vector<double> values);
+
+// ---- judges of a file system in a file (see InspTest::cut_out)
+
+// Success when `e2fsck -fn` has nothing to say.
+::testing::AssertionResult ext_is_clean(const std::string& file_system);
+// Success when `xfs_repair -n` has nothing to say.
+::testing::AssertionResult xfs_is_clean(const std::string& file_system);
+// stdout of a debugfs command, such as "cat /etc/fstab" or "stat /x".
+std::string debugfs(const std::string& file_system, const std::string& request);
+// Success when the images are the same, byte for byte.
+::testing::AssertionResult same_bytes(const std::string& one, const std::string& other);
+
+}  // namespace inspect::test
+
+// An insp that must fail with this exit code and one clear message that holds `text`.
+#define EXPECT_REFUSED(outcome, expected_code, text)                                              \
+    do {                                                                                          \
+        const ::inspect::test::Outcome& refused = (outcome);                                      \
+        EXPECT_EQ(refused.code, (expected_code)) << refused.describe();                           \
+        EXPECT_THAT(refused.err, ::testing::HasSubstr(text)) << refused.describe();               \
+        EXPECT_EQ(refused.err.find("terminate called"), std::string::npos) << refused.describe(); \
+    } while (0)
