@@ -19,8 +19,8 @@
 #include "engine/engine.h"
 #include "engine/host.h"
 #include "engine/kvm_engine.h"
-#include "insp.pb.h"
 #include "protocol/frame.h"
+#include "protocol/insp.pb.h"
 
 namespace inspect {
 

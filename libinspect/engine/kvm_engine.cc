@@ -21,8 +21,8 @@
 #include "engine/host.h"
 #include "engine/kernel_command_line.h"
 #include "engine/vmm_child.h"
-#include "insp.pb.h"
 #include "protocol/frame.h"
+#include "protocol/insp.pb.h"
 
 namespace inspect {
 
