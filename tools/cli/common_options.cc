@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The options that commands share, and their order in the help.
+#include "cli/command.h"
+
+namespace inspect::cli {
+namespace {
+
+constexpr Option kDisk[] = {
+    {'a', "add", Takes::kValue, "IMAGE", "add a disk image; several make one guest's sda, sdb...", "",
+     "<file>"},
+    {0, "format", Takes::kOptionalValue, "FORMAT", "format of the images after it; without a value: detect",
+     "", "raw"},
+    {0, "blocksize", Takes::kOptionalValue, "BYTES", "sector size of the images after it: 512 or 4096", "",
+     "512 4096"},
+    {'r', "ro", Takes::kNothing, "", "read-only; what commands that only read do anyway"},
+    {'w', "rw", Takes::kNothing, "", "writable; what commands that change the guest do anyway"},
+};
+
+constexpr Option kMount[] = {
+    {'m', "mount", Takes::kValue, "DEV[:MNT[:OPTS[:FSTYPE]]]", "mount this instead of the operating system"},
+    {0, "root", Takes::kValue, "DEV", "which operating system, where there are several"},
+};
+
+constexpr Option kAppliance[] = {
+    {0, "memory", Takes::kValue, "SIZE", "memory of the appliance, in MiB or with a suffix K, M, G"},
+    {0, "no-snapshot", Takes::kNothing, "", "boot the appliance; neither use nor make a snapshot"},
+    {0, "stats", Takes::kOptionalValue, "FORMAT", "what it cost, on stderr: a table, or 'json'", "",
+     "table json"},
+};
+
+constexpr Option kJson[] = {
+    {0, "json", Takes::kNothing, "", "print JSON, errors included"},
+};
+
+constexpr Option kGeneral[] = {
+    {'q', "quiet", Takes::kNothing, "", "no warnings and no progress"},
+    {'v', "verbose", Takes::kNothing, "", "say what happens; show the appliance's kernel log"},
+    {'x', "", Takes::kNothing, "", "show the library calls"},
+    {'V', "version", Takes::kNothing, "", "show the version"},
+    {0, "help", Takes::kNothing, "", "show this help"},
+};
+
+}  // namespace
+
+std::vector<OptionGroup> option_groups(const Command& command) {
+    std::vector<OptionGroup> groups;
+    groups.push_back({"Options", command.options});
+    if (command.shared_options & kJsonOption) groups.push_back({"Output", kJson});
+    if (command.shared_options & kDiskOptions) groups.push_back({"Disks", kDisk});
+    if (command.shared_options & kMountOptions) groups.push_back({"Mounts", kMount});
+    if (command.shared_options & kDiskOptions) groups.push_back({"Appliance", kAppliance});
+    groups.push_back({"General", kGeneral});
+    return groups;
+}
+
+}  // namespace inspect::cli

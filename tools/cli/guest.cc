@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cli/guest.h"
+
+#include <sys/stat.h>
+
+#include <chrono>
+
+#include "cli/text.h"
+
+namespace inspect::cli {
+namespace {
+
+const std::chrono::steady_clock::time_point kProgramStart = std::chrono::steady_clock::now();
+
+uint64_t elapsed_ns() {
+    return static_cast<uint64_t>((std::chrono::steady_clock::now() - kProgramStart).count());
+}
+
+uint32_t sector_size_of(const std::optional<std::string>& value) {
+    if (!value || *value == "512") return 512;
+    if (*value == "4096") return 4096;
+    throw UsageError("--blocksize is 512 or 4096, not '" + *value + "'");
+}
+
+}  // namespace
+
+SessionOptions session_options(const Arguments& arguments, Access access) {
+    SessionOptions options;
+    std::string format;
+    uint32_t sector_size = 512;
+    bool unused_format = false;
+    for (const auto& [option, value] : arguments.given()) {
+        std::string_view key = option_key(*option);
+        if (key == "format") {
+            format = value.value_or("");
+            unused_format = true;
+        } else if (key == "blocksize") {
+            sector_size = sector_size_of(value);
+            unused_format = true;
+        } else if (key == "add") {
+            options.disks.push_back({.path = *value, .format = format, .sector_size = sector_size});
+            unused_format = false;
+        }
+    }
+    // In the wrong order they would be ignored, and an image's format would be guessed after all.
+    if (unused_format)
+        throw UsageError("--format and --blocksize act on the images after them: write them before -a");
+    if (arguments.has("memory")) {
+        std::string text = *arguments.value("memory");
+        std::optional<uint64_t> bytes = parse_size(text, uint64_t{1} << 20);
+        if (!bytes || *bytes == 0) throw UsageError("--memory '" + text + "' is not a size");
+        options.memory_bytes = *bytes;
+    }
+    if (access == Access::kChange && arguments.has("ro"))
+        throw UsageError("this command changes the guest: it can't be used with --ro");
+    options.writable = access == Access::kChange;
+    options.use_snapshot = !arguments.has("no-snapshot");
+    options.verbose = arguments.has("verbose");
+    return options;
+}
+
+StatsFormat stats_format(const Arguments& arguments) {
+    if (!arguments.has("stats")) return StatsFormat::kNone;
+    std::string format = arguments.value("stats").value_or("table");
+    if (format == "table") return StatsFormat::kTable;
+    if (format == "json") return StatsFormat::kJson;
+    throw UsageError("--stats is 'table' or 'json', not '" + format + "'");
+}
+
+Guest::Guest(Context& context, Access access) : context_(context), stats_(stats_format(context.args)) {
+    SessionOptions options = session_options(context.args, access);
+    if (context.args.command().shared_options & kMountOptions) {
+        for (const std::string& text : context.args.values("mount"))
+            mounts_.push_back(MountSpec::parse(text));
+        if (!mounts_.empty() && context.args.has("root"))
+            throw UsageError("--root chooses an operating system, -m mounts without one: give one of them");
+    }
+    for (const DiskSpec& disk : options.disks) context.trace("add", disk.path);
+    session_ = std::make_unique<Session>(std::move(options));
+    signals_.attach(session_.get());
+}
+
+Guest::~Guest() {
+    signals_.attach(nullptr);
+    report_warnings();
+    if (stats_ == StatsFormat::kNone) return;
+    try {
+        write_stderr(format_stats(session_->stats(), elapsed_ns(), stats_));
+    } catch (const std::exception& error) {
+        context_.error(error.what());
+    }
+}
+
+Session& Guest::call(const char* function, std::initializer_list<std::string_view> arguments) {
+    if (context_.args.has("x")) {
+        std::string text;
+        for (std::string_view argument : arguments) {
+            if (!text.empty()) text += ", ";
+            text += '"';
+            text += argument;
+            text += '"';
+        }
+        context_.trace(function, text);
+    }
+    return *session_;
+}
+
+void Guest::mount() {
+    for (const MountSpec& spec : mounts_)
+        call("mount", {spec.device, spec.mountpoint, spec.options, spec.fstype}).mount(spec);
+    if (mounts_.empty()) {
+        std::string root = context_.args.value("root").value_or("");
+        call("mount_os", {root}).mount_os(root);
+    }
+}
+
+bool Guest::is_directory(const std::string& path) {
+    // A mount that failed may show only now, and must not pass for a path that isn't there.
+    call("stat", {"/"}).stat("/");
+    try {
+        return S_ISDIR(call("stat", {path}).stat(path, true).mode);
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::kNotFound) throw;
+        return false;
+    }
+}
+
+void Guest::commit() {
+    report_warnings();
+    bool changed = call("commit").commit();
+    context_.note(changed ? "the changes are in the images" : "nothing changed in the images");
+}
+
+void Guest::report_warnings() noexcept {
+    try {
+        for (const std::string& warning : session_->take_warnings()) context_.warning(warning);
+    } catch (const std::exception& error) {
+        context_.error(error.what());
+    }
+}
+
+}  // namespace inspect::cli

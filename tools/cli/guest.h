@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// A Session as a command uses it: made from the common options, mounted as they say, interrupted by signals,
+// and with its warnings and statistics reported at the end.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <inspect/session.h>
+
+#include "cli/context.h"
+#include "cli/signals.h"
+
+namespace inspect::cli {
+
+enum class Access { kRead, kChange };
+
+// SessionOptions from the command line; --format and --blocksize act on the images after them. Throws
+// UsageError.
+SessionOptions session_options(const Arguments& arguments, Access access);
+
+enum class StatsFormat { kNone, kTable, kJson };
+StatsFormat stats_format(const Arguments& arguments);  // throws UsageError
+std::string format_stats(const SessionStats& stats, uint64_t total_ns, StatsFormat format);
+
+class Guest {
+  public:
+    // Opens the images; throws UsageError or what Session throws.
+    Guest(Context& context, Access access);
+    ~Guest();
+    Guest(const Guest&) = delete;
+    Guest& operator=(const Guest&) = delete;
+
+    // Mounts what -m says, or the operating system.
+    void mount();
+
+    // The session, for a call that -x shows with these arguments.
+    Session& call(const char* function, std::initializer_list<std::string_view> arguments = {});
+
+    // True for a directory or a symlink to one; false for anything else and for nothing.
+    bool is_directory(const std::string& path);
+
+    // Puts the changes into the images.
+    void commit();
+
+  private:
+    void report_warnings() noexcept;
+
+    Context& context_;
+    StatsFormat stats_;
+    SignalScope signals_;
+    std::unique_ptr<Session> session_;
+    std::vector<MountSpec> mounts_;
+};
+
+}  // namespace inspect::cli

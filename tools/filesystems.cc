@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// insp filesystems: what the disks hold.
+#include "cli/filesystem_rows.h"
+#include "cli/guest.h"
+#include "commands.h"
+
+namespace inspect::cli {
+namespace {
+
+constexpr Option kOptions[] = {
+    {'l', "long", Takes::kNothing, "", "with type, label and size"},
+    {'h', "human-readable", Takes::kNothing, "", "sizes as 1.5K, 3.2G"},
+    {0, "uuid", Takes::kNothing, "", "with -l: UUIDs", "uuids"},
+    {0, "filesystems", Takes::kNothing, "", "mountable file systems; so without any such option"},
+    {0, "extra", Takes::kNothing, "", "and swap, unknown and unmountable ones"},
+    {0, "partitions", Takes::kNothing, "", "partitions", "parts"},
+    {0, "block-devices", Takes::kNothing, "", "disks", "blkdevs"},
+    {0, "all", Takes::kNothing, "", "all of these"},
+    {0, "csv", Takes::kNothing, "", "comma-separated values"},
+    {0, "no-title", Takes::kNothing, "", "with -l: no title row"},
+};
+
+RowSelection selection_of(const Arguments& args) {
+    bool all = args.has("all");
+    RowSelection selection;
+    selection.extra = all || args.has("extra");
+    selection.partitions = all || args.has("partitions");
+    selection.block_devices = all || args.has("block-devices");
+    selection.filesystems = all || args.has("filesystems") || selection.extra ||
+                            (!selection.partitions && !selection.block_devices);
+    return selection;
+}
+
+void print_json(JsonWriter& json, const FilesystemReport& report) {
+    json.begin_object();
+    json.begin_array("disks");
+    for (const DiskInfo& disk : report.disks) {
+        json.begin_object();
+        json.text("device", disk.device);
+        json.number("size_bytes", disk.size_bytes);
+        json.number("sector_size", disk.sector_size);
+        json.optional_text("partition_table", disk.partition_table);
+        json.end_object();
+    }
+    json.end_array();
+    json.begin_array("filesystems");
+    for (const FilesystemInfo& fs : report.filesystems) {
+        json.begin_object();
+        json.text("device", fs.device);
+        json.optional_text("type", fs.type);
+        json.optional_text("label", fs.label);
+        json.optional_text("uuid", fs.uuid);
+        json.number("size_bytes", fs.size_bytes);
+        json.boolean("mountable", fs.mountable);
+        json.boolean("whole_disk", fs.whole_disk);
+        if (fs.partition_number != 0) {
+            json.begin_object("partition");
+            json.text("parent", parent_device(report, fs.device));
+            json.number("number", fs.partition_number);
+            json.optional_text("uuid", fs.partition_uuid);
+            json.optional_text("label", fs.partition_label);
+            json.optional_text("type", fs.partition_type);
+            json.end_object();
+        }
+        json.end_object();
+    }
+    json.end_array();
+    json.begin_array("warnings");
+    for (const std::string& warning : report.warnings) json.text({}, warning);
+    json.end_array();
+    json.end_object();
+}
+
+int run_filesystems(Context& context) {
+    const Arguments& args = context.args;
+    RowFormat format = {.long_format = args.has("long"),
+                        .human = args.has("human-readable"),
+                        .csv = args.has("csv"),
+                        .uuid = args.has("uuid"),
+                        .title = !args.has("no-title"),
+                        .mbr = args.has("partitions") || args.has("all")};
+    if (format.csv && format.human) throw UsageError("--csv and -h can't be used together");
+    if (format.csv && context.wants_json()) throw UsageError("--csv and --json can't be used together");
+    Guest guest(context, Access::kRead);
+    FilesystemReport report = guest.call("filesystems").filesystems();
+    for (const std::string& warning : report.warnings) context.warning(warning);
+    std::vector<FilesystemRow> rows = filesystem_rows(report, selection_of(args));
+    if (context.wants_json()) {
+        print_json(context.json, report);
+    } else if (!rows.empty()) {
+        context.out.write(format_rows(rows, format));
+    }
+    context.out.flush();
+    if (!rows.empty()) return kExitSuccess;
+    context.note("there is nothing of that kind on the disks");
+    return kExitNothingFound;
+}
+
+}  // namespace
+
+constexpr Command kFilesystemsCommand = {
+    .name = "filesystems",
+    .summary = "list file systems, partitions and disks",
+    .operands = "",
+    .description =
+        "Lists the devices that hold a mountable file system, or what the options ask for.\n"
+        "Exit code 3 when there is none. --json always has everything.",
+    .examples =
+        "insp filesystems -a disk.img -lh\n"
+        "insp filesystems -a disk.img --all --long --uuid -h\n"
+        "insp filesystems -a disk.img --json | jq -r '.filesystems[].uuid'",
+    .options = kOptions,
+    .shared_options = kDiskOptions | kJsonOption,
+    .max_operands = 0,
+    .run = run_filesystems,
+};
+
+}  // namespace inspect::cli
