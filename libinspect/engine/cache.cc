@@ -28,13 +28,13 @@ std::string from_environment(const char* name) {
 
 // mkdir -p, every new part 0700.
 void make_directories(const std::string& path) {
-    for (size_t at = 1; at != std::string::npos; at = path.find('/', at + 1)) {
-        size_t end = path.find('/', at);
+    size_t end = 0;
+    do {
+        end = path.find('/', end + 1);
         std::string part = path.substr(0, end);
         if (::mkdir(part.c_str(), 0700) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
             throw Error::from_errno("cannot create the cache directory '" + part + "'", errno);
-        if (end == std::string::npos) break;
-    }
+    } while (end != std::string::npos);
 }
 
 bool is_ours(const struct stat& st) { return st.st_uid == ::geteuid() && (st.st_mode & 077) == 0; }
