@@ -14,7 +14,7 @@ bootstrap() {
         head -n 1)
     : "${mirror:=http://deb.debian.org/debian}"
     # Documentation and translations are half of the bytes and nothing to a test.
-    mmdebstrap --quiet --format=tar "$@" \
+    mmdebstrap --quiet --format=tar --dpkgopt=force-unsafe-io "$@" \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         --aptopt='Acquire::Languages "none"' \
         bookworm "$file" "deb $mirror bookworm main" ${security:+"deb $security bookworm-security main"}

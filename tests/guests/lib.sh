@@ -24,8 +24,8 @@ ext() {
         *) journal=(-J size=1) ;;
     esac
     # What Debian's mke2fs.conf makes of ext4, without the features that cost metadata.
-    [ "$type" != ext4 ] || features=(-O extent,flex_bg,huge_file,64bit,metadata_csum,dir_nlink,extra_isize)
-    [ "$type" != ext3 ] || features=(-O dir_index,sparse_super,filetype,resize_inode)
+    [ "$type" != ext4 ] || features=(-O ext_attr,extent,flex_bg,huge_file,64bit,metadata_csum,dir_nlink,extra_isize)
+    [ "$type" != ext3 ] || features=(-O ext_attr,dir_index,sparse_super,filetype,resize_inode)
     [ -z "$tree" ] || touch_tree "$tree"
     mke2fs -q -F -t "$type" -b 1024 -I 256 -N 512 -m 0 "${journal[@]}" "${features[@]}" -L "$label" -U "$(uuid "$id")" \
         -E "hash_seed=$(uuid 99),root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0" ${tree:+-d "$tree"} "$@" "$file" "${size}M"
@@ -35,7 +35,7 @@ ext() {
 xfs() {
     local file=$1 size=$2 id=$3 label=$4 proto=${5:-}
     truncate -s "${size}M" "$file"
-    mkfs.xfs -q -f --unsupported -m "uuid=$(uuid "$id")" -L "$label" -d agcount=1 ${proto:+-p "$proto"} "$file"
+    mkfs.xfs -q -f --unsupported -m "uuid=$(uuid "$id")" -L "$label" -d agcount=2 ${proto:+-p "$proto"} "$file"
 }
 
 # vfat FILE SIZE_MIB VOLUME-ID LABEL [TREE [SECTOR-SIZE]]

@@ -48,7 +48,7 @@ TEST_F(Support, JudgesObjectToDamage) {
     EXPECT_FALSE(ext_is_clean(ext));
     run({"/usr/sbin/xfs_db", "-x", "-c", "agf 0", "-c", "write -d freeblks 1", xfs});
     EXPECT_FALSE(xfs_is_clean(xfs));
-    EXPECT_FALSE(same_bytes(ext, cut_out(image, 1)));
+    EXPECT_FALSE(same_bytes(ext, cut_out(guest("gpt"), 1)));
 }
 
 }  // namespace
