@@ -31,9 +31,11 @@ std::vector<FilesystemRow> filesystem_rows(const FilesystemReport& report, const
     if (selection.partitions) {
         for (const FilesystemInfo& fs : report.filesystems) {
             if (fs.partition_number == 0) continue;
-            std::string mbr =
-                fs.partition_type.starts_with("0x") ? fs.partition_type.substr(2) : std::string();
-            if (mbr.size() == 1) mbr.insert(0, "0");
+            std::string mbr;
+            if (fs.partition_type.starts_with("0x")) {
+                if (fs.partition_type.size() == 3) mbr += '0';
+                mbr += fs.partition_type.substr(2);
+            }
             rows.push_back({.name = fs.device,
                             .type = "partition",
                             .vfs = {},

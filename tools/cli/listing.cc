@@ -2,6 +2,7 @@
 #include "cli/listing.h"
 
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -72,7 +73,7 @@ std::string full_line(const ListingOptions& options, std::string_view path, cons
         for (int64_t time : {stat.atime_ns, stat.mtime_ns, stat.ctime_ns})
             fields.push_back(time_field(options, time));
     if (options.extra_stats) {
-        fields.push_back(device_number(gnu_dev_major(stat.device), gnu_dev_minor(stat.device)));
+        fields.push_back(device_number(major(stat.device), minor(stat.device)));
         fields.push_back(std::to_string(stat.inode));
         fields.push_back(std::to_string(stat.links));
         fields.push_back(device_number(stat.rdev_major, stat.rdev_minor));
