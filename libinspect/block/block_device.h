@@ -59,6 +59,10 @@ class BlockDevice {
     virtual void readv(uint64_t offset, std::span<const iovec> out);
     virtual void writev(uint64_t offset, std::span<const iovec> in);
 
+    // Makes it unlikely that a later write to the range fails for want of space. Contents stay. Throws
+    // Error(kNoSpace) when there is no room; a device that can't tell does nothing, which is the default.
+    virtual void reserve(uint64_t offset, uint64_t length);
+
     // The extents of [offset, offset + length), in order, gap-free, adjacent ones of different kinds.
     // A device that can't tell answers one kData.
     virtual std::vector<Extent> extents(uint64_t offset, uint64_t length) = 0;

@@ -187,6 +187,17 @@ void RawDevice::write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) {
     write_zero_bytes(offset, length);
 }
 
+void RawDevice::reserve(uint64_t offset, uint64_t length) {
+    require_writable();
+    require_range(offset, length);
+    if (length == 0 || block_device_) return;
+    while (::fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                       static_cast<off_t>(length)) < 0) {
+        if (is_unsupported(errno)) return;
+        if (errno != EINTR) fail("reserve", offset, length, errno);
+    }
+}
+
 std::vector<Extent> RawDevice::extents(uint64_t offset, uint64_t length) {
     require_range(offset, length);
     std::vector<Extent> result;

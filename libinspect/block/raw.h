@@ -30,6 +30,7 @@ class RawDevice final : public BlockDevice {
     // On a file or a device that can't give space back this does nothing.
     void discard(uint64_t offset, uint64_t length) override;
     void write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) override;
+    void reserve(uint64_t offset, uint64_t length) override;
     // kData and kHole as SEEK_DATA and SEEK_HOLE tell them; block devices are one kData.
     std::vector<Extent> extents(uint64_t offset, uint64_t length) override;
 

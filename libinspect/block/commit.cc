@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "block/commit.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+
+#include <inspect/error.h>
+
+#include "base/checked.h"
+#include "block/format.h"
+#include "block/iovec.h"
+
+namespace inspect {
+
+namespace {
+
+using Run = OverlayStore::Run;
+using State = OverlayStore::State;
+constexpr uint64_t kBlockSize = OverlayStore::kBlockSize;
+constexpr uint64_t kChunk = journal_format::kMaxDataLength;
+
+// Walks an overlay's changes and hands what differs from the image to a journal.
+class Collector {
+  public:
+    Collector(const OverlayStore& store, BlockDevice& image, JournalFile& journal)
+        : store_(store), image_(image), journal_(journal) {}
+
+    void collect() {
+        for (auto run = store_.next_changed(0); run; run = store_.next_changed(run->end())) {
+            if (run->state == State::kZero) {
+                add_zeros(*run);
+                continue;
+            }
+            for (uint64_t at = run->offset; at < run->end();) {
+                const uint64_t length = std::min(kChunk, run->end() - at);
+                add_data({at, length, run->state});
+                at += length;
+            }
+        }
+    }
+
+    // Nothing when no change was found.
+    std::optional<JournalWriter>& writer() { return writer_; }
+
+  private:
+    JournalWriter& open_writer() {
+        if (!writer_) writer_.emplace(journal_, image_.size());
+        return *writer_;
+    }
+
+    void add_data(const Run& run) {
+        new_.resize(run.length);
+        old_.resize(run.length);
+        const iovec piece = to_iovec(std::span(new_));
+        store_.read(run.state, run.offset, {&piece, 1});
+        image_.read(run.offset, old_);
+        // Blocks that were rewritten with what they had are left alone.
+        auto same = [&](uint64_t at) {
+            const size_t n = std::min<uint64_t>(kBlockSize, run.length - at);
+            return std::memcmp(new_.data() + at, old_.data() + at, n) == 0;
+        };
+        for (uint64_t at = 0; at < run.length;) {
+            if (same(at)) {
+                at += kBlockSize;
+                continue;
+            }
+            uint64_t end = at + kBlockSize;
+            while (end < run.length && !same(end)) end += kBlockSize;
+            end = std::min(end, run.length);
+            open_writer().add_data(run.offset + at, std::span(new_).subspan(at, end - at),
+                                   std::span(old_).subspan(at, end - at));
+            // Room in the image's holes now, so that step 3 doesn't run out of it.
+            image_.reserve(run.offset + at, end - at);
+            at = end;
+        }
+    }
+
+    void add_zeros(const Run& run) {
+        uint64_t done = run.offset;
+        for (const Extent& extent : image_.extents(run.offset, run.length)) {
+            if (extent.kind == ExtentKind::kHole) continue;
+            const uint64_t begin = std::max(align_down(extent.offset, kBlockSize), done);
+            const uint64_t end = std::min(align_up(extent.offset + extent.length, kBlockSize), run.end());
+            if (begin >= end) continue;
+            old_.resize(std::min(end - begin, journal_format::kZeroCheckedLength));
+            image_.read(begin, old_);
+            open_writer().add_zero(begin, end - begin, old_);
+            done = end;
+        }
+    }
+
+    const OverlayStore& store_;
+    BlockDevice& image_;
+    JournalFile& journal_;
+    std::optional<JournalWriter> writer_;
+    std::vector<std::byte> new_, old_;
+};
+
+void check_first_sector(const OverlayStore& store) {
+    std::array<std::byte, 512> sector = {};
+    const auto bytes = std::span(sector).first(std::min<uint64_t>(sector.size(), store.size()));
+    if (bytes.empty()) return;
+    const Run run = store.run_at(0, bytes.size());
+    if (run.state != State::kMemory && run.state != State::kSpill) return;
+    const iovec piece = to_iovec(bytes);
+    store.read(run.state, 0, {&piece, 1});
+    if (auto format = foreign_format(bytes)) {
+        throw Error(ErrorKind::kDenied,
+                    "the change would make the image look like a " + std::string(*format) +
+                        " image, whose header could name any file of this host; nothing was "
+                        "changed; give --format=raw if this is meant");
+    }
+}
+
+void discard(JournalFile& journal) {
+    journal.remove();
+    journal.sync_name();
+}
+
+void finish(JournalReader& reader, BlockDevice& image, JournalFile& journal) {
+    reader.apply(image);
+    image.flush();
+    discard(journal);
+}
+
+}  // namespace
+
+bool commit(const OverlayStore& store, BlockDevice& image, JournalFile& journal,
+            const CommitOptions& options) {
+    if (store.size() != image.size()) {
+        throw Error(ErrorKind::kUsage, "the overlay and the image have different sizes");
+    }
+    if (options.protect_first_sector) check_first_sector(store);
+    Collector collector(store, image, journal);
+    try {
+        collector.collect();
+        if (!collector.writer()) return false;
+        collector.writer()->finish();
+        collector.writer()->commit();
+    } catch (const Error&) {
+        if (collector.writer()) {
+            try {
+                discard(journal);
+            } catch (const Error&) {
+                // It lacks the mark, or has one that may count: either way the next open knows what to do.
+            }
+        }
+        throw;
+    }
+    try {
+        JournalReader reader(journal);
+        if (reader.state() != JournalState::kCommitted) {
+            throw Error(ErrorKind::kInternal, "the journal changed while it was in use");
+        }
+        finish(reader, image, journal);
+    } catch (const Error& error) {
+        throw error.with_context("the change is safe in '" + journal.name() +
+                                 "' and will be finished when the image is next opened, but not now");
+    }
+    return true;
+}
+
+Recovery recover(BlockDevice& image, JournalFile& journal) {
+    JournalReader reader(journal);
+    switch (reader.state()) {
+        case JournalState::kNone:
+            return Recovery::kNothing;
+        case JournalState::kUncommitted:
+            discard(journal);
+            return Recovery::kDiscarded;
+        case JournalState::kCommitted:
+            break;
+    }
+    reader.verify(image);
+    finish(reader, image, journal);
+    return Recovery::kFinished;
+}
+
+}  // namespace inspect

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "block/commit.h"
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <csignal>
+#include <memory>
+
+#include "block/faulty.h"
+#include "block/memory_device.h"
+#include "block/overlay.h"
+#include "block/raw.h"
+#include "block/temp_dir_for_test.h"
+
+namespace inspect {
+namespace {
+
+std::shared_ptr<OverlayStore> make_store(uint64_t size, uint64_t memory_limit = 1 << 20) {
+    return std::make_shared<OverlayStore>(OverlayStore::create(size, {memory_limit, {}}));
+}
+
+// A small image and a session's changes to it: data in two places, zeros, in memory and spilled, the image's
+// end.
+struct Scene {
+    static constexpr uint64_t kSize = 9 * 4096 + 700;
+    Scene() {
+        Overlay overlay(std::make_unique<MemoryDevice>(before), store);
+        overlay.write(100, random_bytes(random, 5000));
+        overlay.write_zeroes(4 * 4096, 2 * 4096, true);
+        overlay.write(7 * 4096, random_bytes(random, 512));
+        overlay.write(kSize - 10, random_bytes(random, 10));
+        overlay.read(0, after);
+    }
+    std::mt19937_64 random{7};
+    Bytes before = random_bytes(random, kSize), after = Bytes(kSize);
+    std::shared_ptr<OverlayStore> store = make_store(kSize, 2 * 4096);
+};
+
+TEST(Commit, MakesTheChangesTheImages) {
+    Scene scene;
+    FaultPlan plan;
+    FaultyDevice image(scene.before, plan);
+    FaultyJournalFile journal(plan);
+    EXPECT_TRUE(commit(*scene.store, image, journal, {}));
+    EXPECT_EQ(image.contents(), scene.after);
+    EXPECT_FALSE(journal.open());
+    FaultPlan after;
+    image.crash(scene.random, after);  // it is on stable storage
+    EXPECT_EQ(image.contents(), scene.after);
+}
+
+TEST(Commit, OfNothingDoesNothing) {
+    FaultPlan plan;
+    Bytes before(50'000, std::byte{3});
+    FaultyDevice image(before, plan);
+    FaultyJournalFile journal(plan);
+    auto store = make_store(before.size());
+    EXPECT_FALSE(commit(*store, image, journal, {}));
+    Overlay overlay(std::make_unique<MemoryDevice>(before), store);
+    overlay.write(5000, Bytes(30'000, std::byte{3}));  // what is there already
+    EXPECT_FALSE(store->empty());
+    EXPECT_FALSE(commit(*store, image, journal, {}));
+    EXPECT_EQ(plan.operations(), 0u);
+}
+
+// Cut at every operation, with samples of what the cut may leave; and the recovery is cut at every operation
+// too.
+TEST(Commit, IsAllOrNothingWhereverItIsCut) {
+    Scene scene;
+    uint64_t total;
+    {
+        FaultPlan plan;
+        FaultyDevice image(scene.before, plan);
+        FaultyJournalFile journal(plan);
+        commit(*scene.store, image, journal, {});
+        total = plan.operations();
+    }
+    ASSERT_GT(total, 12u);
+    int old_images = 0, new_images = 0;
+    for (uint64_t cut = 0; cut <= total; ++cut) {
+        for (int sample = 0; sample < 60; ++sample) {
+            FaultPlan plan;
+            plan.cut_at(cut);
+            FaultyDevice image(scene.before, plan);
+            FaultyJournalFile journal(plan);
+            bool returned = false;
+            try {
+                commit(*scene.store, image, journal, {});
+                returned = true;
+            } catch (const PowerCut&) {
+            }
+            EXPECT_EQ(returned, cut == total);
+            // Recover, cut short at one place after the other, until a recovery gets through.
+            std::vector<std::unique_ptr<FaultPlan>> plans;
+            for (uint64_t recovery_cut = sample % 3 == 0 ? 100 : 0;; ++recovery_cut) {
+                plans.push_back(std::make_unique<FaultPlan>());
+                image.crash(scene.random, *plans.back());
+                journal.crash(scene.random, *plans.back());
+                plans.back()->cut_at(recovery_cut);
+                try {
+                    recover(image, journal);
+                    break;
+                } catch (const PowerCut&) {
+                }
+            }
+            const bool is_new = image.contents() == scene.after;
+            ASSERT_TRUE(is_new || image.contents() == scene.before) << "cut at " << cut;
+            ASSERT_FALSE(journal.open());
+            ASSERT_TRUE(is_new || !returned);
+            ++(is_new ? new_images : old_images);
+        }
+    }
+    EXPECT_GT(old_images, 100);
+    EXPECT_GT(new_images, 100);
+}
+
+TEST(Commit, IsAllOrNothingWhateverFails) {
+    Scene scene;
+    for (uint64_t operation = 0;; ++operation) {
+        FaultPlan plan;
+        plan.fail_at(operation);
+        FaultyDevice image(scene.before, plan);
+        FaultyJournalFile journal(plan);
+        bool returned = false;
+        try {
+            commit(*scene.store, image, journal, {});
+            returned = true;
+        } catch (const Error& error) {
+            EXPECT_EQ(error.kind(), ErrorKind::kNoSpace);
+            if (!journal.open()) {
+                EXPECT_TRUE(image.contents() == scene.before || image.contents() == scene.after);
+            } else {
+                EXPECT_NE(error.message().find("will be finished"), std::string::npos) << error.message();
+            }
+        }
+        FaultPlan healthy;
+        image.crash(scene.random, healthy);
+        journal.crash(scene.random, healthy);
+        recover(image, journal);
+        EXPECT_TRUE(image.contents() == scene.before || image.contents() == scene.after);
+        if (returned) {
+            EXPECT_EQ(image.contents(), scene.after);
+            EXPECT_GE(operation, plan.operations());
+            break;
+        }
+    }
+}
+
+TEST(Commit, LeavesHolesHoles) {
+    TempDir dir;
+    const std::string path = dir.sparse("image", 64 << 20);
+    auto store = make_store(64 << 20);
+    RawDevice image(open_file(path, O_RDWR), false, path);
+    image.write(1 << 20, Bytes(1 << 20, std::byte{1}));
+    Overlay overlay(std::make_unique<RawDevice>(open_file(path, O_RDONLY), true, path), store);
+    overlay.discard(0, 60 << 20);
+    overlay.write(63 << 20, Bytes(1, std::byte{2}));
+    PosixJournalFile journal(dir.file("image.insp-journal"), ::geteuid(), ::getegid());
+    EXPECT_TRUE(commit(*store, image, journal, {}));
+    struct stat st;
+    ASSERT_EQ(::stat(path.c_str(), &st), 0);
+    EXPECT_EQ(st.st_size, 64 << 20);
+    EXPECT_LE(st.st_blocks * 512, 65536);
+    Bytes byte(1);
+    image.read(63 << 20, byte);
+    EXPECT_EQ(byte[0], std::byte{2});
+    EXPECT_FALSE(std::filesystem::exists(dir.file("image.insp-journal")));
+}
+
+TEST(Commit, StreamsLargeChanges) {
+    TempDir dir;
+    std::mt19937_64 random(3);
+    const uint64_t size = 40 << 20;
+    const std::string path = dir.sparse("image", size);
+    RawDevice image(open_file(path, O_RDWR), false, path);
+    auto store = make_store(size, 4 << 20);
+    Overlay overlay(std::make_unique<RawDevice>(open_file(path, O_RDONLY), true, path), store);
+    const Bytes data = random_bytes(random, 20 << 20);
+    overlay.write(12'345, data);
+    PosixJournalFile journal(dir.file("image.insp-journal"), ::geteuid(), ::getegid());
+    EXPECT_TRUE(commit(*store, image, journal, {}));
+    Bytes out(data.size());
+    image.read(12'345, out);
+    EXPECT_EQ(out, data);
+}
+
+TEST(Commit, KeepsTheFirstSectorFromPosingAsAFormat) {
+    Bytes before(10'000);
+    MemoryDevice image(before);
+    FaultPlan plan;
+    FaultyJournalFile journal(plan);
+    auto store = make_store(before.size());
+    Overlay overlay(std::make_unique<MemoryDevice>(before), store);
+    const std::string magic = "QFI\xfb";
+    overlay.write(0, std::as_bytes(std::span(magic)));
+    expect_error(ErrorKind::kDenied, "look like a qcow2 image",
+                 [&] { commit(*store, image, journal, {true}); });
+    EXPECT_EQ(image.bytes(), before);
+    EXPECT_FALSE(journal.open());
+    EXPECT_TRUE(commit(*store, image, journal, {false}));
+}
+
+// A process that commits one state after the other is killed at random times; what is found is a state.
+TEST(Commit, SurvivesSigkill) {
+    constexpr uint64_t kSize = 1 << 20;
+    TempDir dir;
+    const std::string path = dir.file("image"), journal_name = path + ".insp-journal";
+    auto state = [](uint64_t number) {
+        std::mt19937_64 random(number);
+        Bytes bytes = random_bytes(random, kSize);
+        std::fill_n(bytes.begin() + 256 * 1024, 128 * 1024, static_cast<std::byte>(number % 3));
+        std::memcpy(bytes.data(), &number, sizeof number);
+        return bytes;
+    };
+    auto number_in = [](const Bytes& bytes) {
+        uint64_t number;
+        std::memcpy(&number, bytes.data(), sizeof number);
+        return number;
+    };
+    dir.write("image", state(1));
+    std::mt19937_64 random(11);
+    int interrupted = 0;
+    uint64_t seen = 1;
+    for (int round = 0; round < 40; ++round) {
+        const pid_t child = ::fork();
+        ASSERT_GE(child, 0);
+        if (child == 0) {
+            try {
+                while (true) {
+                    const uint64_t next = number_in(read_file(path)) + 1;
+                    auto store = make_store(kSize, 300'000);
+                    RawDevice image(open_file(path, O_RDWR), false, path);
+                    Overlay overlay(std::make_unique<RawDevice>(open_file(path, O_RDONLY), true, path),
+                                    store);
+                    const Bytes bytes = state(next);
+                    overlay.write(0, bytes);
+                    if (next % 3 == 0) overlay.write_zeroes(256 * 1024, 128 * 1024, true);
+                    PosixJournalFile journal(journal_name, ::geteuid(), ::getegid());
+                    commit(*store, image, journal, {});
+                }
+            } catch (...) {
+                ::_exit(1);
+            }
+        }
+        ::usleep(static_cast<useconds_t>(random() % 60'000));
+        ::kill(child, SIGKILL);
+        int status;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        ASSERT_TRUE(WIFSIGNALED(status)) << "the committing process failed";
+        RawDevice image(open_file(path, O_RDWR), false, path);
+        PosixJournalFile journal(journal_name, ::geteuid(), ::getegid());
+        if (recover(image, journal) != Recovery::kNothing) ++interrupted;
+        const Bytes found = read_file(path);
+        const uint64_t number = number_in(found);
+        ASSERT_GE(number, seen);
+        ASSERT_EQ(found, state(number)) << "round " << round;
+        ASSERT_FALSE(std::filesystem::exists(journal_name));
+        seen = number;
+    }
+    EXPECT_GT(seen, 1u);
+    EXPECT_GT(interrupted, 0);
+}
+
+}  // namespace
+}  // namespace inspect
