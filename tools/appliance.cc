@@ -12,10 +12,6 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
-    {0, "memory", Takes::kValue, "SIZE", "of an appliance with this memory, in MiB or with a suffix"},
-};
-
 void print_info_json(JsonWriter& json, const ApplianceInfo& info) {
     json.begin_object();
     json.text("version", info.version);
@@ -56,8 +52,7 @@ std::string info_text(const ApplianceInfo& info) {
 }
 
 int run_appliance(Context& context) {
-    SessionOptions options = session_options(context.args, Access::kRead);
-    options.disks.resize(1);  // as most guests have it
+    SessionOptions options = appliance_options(context.args);
     const std::string& action = context.args.operands()[0];
     JsonWriter& json = context.json;
     if (action == "info") {
@@ -104,8 +99,8 @@ constexpr Command kApplianceCommand = {
         "insp appliance info\n"
         "insp appliance info --json | jq .manifest\n"
         "insp appliance warm",
-    .options = kOptions,
-    .shared_options = kJsonOption,
+    .options = {},
+    .shared_options = kJsonOption | kMemoryOption,
     .min_operands = 1,
     .max_operands = 1,
     .operand_words = "info warm clear",

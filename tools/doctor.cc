@@ -33,8 +33,7 @@ std::string as_text(const std::vector<Check>& checks) {
 }
 
 int run_doctor(Context& context) {
-    SessionOptions options = session_options(context.args, Access::kRead);
-    options.disks.resize(1);  // as most guests have it
+    SessionOptions options = appliance_options(context.args);
     std::vector<Check> checks = diagnose(options);
     bool failed = false;
     for (const Check& check : checks) failed |= check.status == Check::Status::kFailed;
@@ -73,7 +72,7 @@ constexpr Command kDoctorCommand = {
         "insp doctor\n"
         "insp doctor --json | jq '.checks[] | select(.status != \"ok\")'",
     .options = {},
-    .shared_options = kJsonOption,
+    .shared_options = kJsonOption | kMemoryOption,
     .max_operands = 0,
     .run = run_doctor,
 };

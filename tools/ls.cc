@@ -57,7 +57,7 @@ class Lister {
           options_(listing_options(context.args)),
           long_(context.args.has("long")),
           recursive_(context.args.has("recursive")),
-          full_(options_.csv ? long_ : long_ && recursive_),
+          full_(long_ && (recursive_ || options_.csv) && !context.wants_json()),
           // A terminal obeys what it shows; pipes and files get the bytes.
           escape_(context.out.is_terminal()) {}
 

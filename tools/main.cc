@@ -2,6 +2,7 @@
 //
 // insp: finds the subcommand, parses for it, runs it, and turns what happened into an exit code.
 #include <fcntl.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -63,6 +64,8 @@ int run_command(Context& context) {
         int code = context.args.command().run(context);
         context.out.close();
         return code;
+    } catch (const UsageError&) {
+        throw;
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::kCancelled && pending_signal() != 0) throw;
         context.error(error.message());

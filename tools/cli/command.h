@@ -42,6 +42,7 @@ struct Option {
 inline constexpr unsigned kDiskOptions = 1;   // -a and how the appliance runs
 inline constexpr unsigned kMountOptions = 2;  // -m, --root
 inline constexpr unsigned kJsonOption = 4;
+inline constexpr unsigned kMemoryOption = 8;  // --memory alone, without disks
 
 // Which operands are host files, for completion.
 enum class HostOperands : uint8_t { kNone, kLast, kAllButLast };
@@ -105,7 +106,7 @@ std::string_view option_key(const Option& option);
 
 // A group of options under one heading of the help.
 struct OptionGroup {
-    const char* title;
+    const char* title;  // "": it continues the group before it
     std::span<const Option> options;
 };
 // All that the command accepts, its own first. An own option's letter wins over a shared one's.

@@ -23,10 +23,13 @@ constexpr Option kMount[] = {
 };
 
 constexpr Option kAppliance[] = {
-    {0, "memory", Takes::kValue, "SIZE", "memory of the appliance, in MiB or with a suffix K, M, G"},
     {0, "no-snapshot", Takes::kNothing, "", "boot the appliance; neither use nor make a snapshot"},
     {0, "stats", Takes::kOptionalValue, "FORMAT", "what it cost, on stderr: a table, or 'json'", "",
      "table json"},
+};
+
+constexpr Option kMemory[] = {
+    {0, "memory", Takes::kValue, "SIZE", "memory of the appliance, in MiB or with a suffix K, M, G"},
 };
 
 constexpr Option kJson[] = {
@@ -49,7 +52,8 @@ std::vector<OptionGroup> option_groups(const Command& command) {
     if (command.shared_options & kJsonOption) groups.push_back({"Output", kJson});
     if (command.shared_options & kDiskOptions) groups.push_back({"Disks", kDisk});
     if (command.shared_options & kMountOptions) groups.push_back({"Mounts", kMount});
-    if (command.shared_options & kDiskOptions) groups.push_back({"Appliance", kAppliance});
+    if (command.shared_options & (kDiskOptions | kMemoryOption)) groups.push_back({"Appliance", kMemory});
+    if (command.shared_options & kDiskOptions) groups.push_back({"", kAppliance});
     groups.push_back({"General", kGeneral});
     return groups;
 }

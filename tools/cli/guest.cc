@@ -22,6 +22,14 @@ uint32_t sector_size_of(const std::optional<std::string>& value) {
     throw UsageError("--blocksize is 512 or 4096, not '" + *value + "'");
 }
 
+uint64_t memory_of(const Arguments& arguments) {
+    std::optional<std::string> text = arguments.value("memory");
+    if (!text) return 0;
+    std::optional<uint64_t> bytes = parse_size(*text, uint64_t{1} << 20);
+    if (!bytes || *bytes == 0) throw UsageError("--memory '" + *text + "' is not a size");
+    return *bytes;
+}
+
 }  // namespace
 
 SessionOptions session_options(const Arguments& arguments, Access access) {
@@ -45,16 +53,19 @@ SessionOptions session_options(const Arguments& arguments, Access access) {
     // In the wrong order they would be ignored, and an image's format would be guessed after all.
     if (unused_format)
         throw UsageError("--format and --blocksize act on the images after them: write them before -a");
-    if (arguments.has("memory")) {
-        std::string text = *arguments.value("memory");
-        std::optional<uint64_t> bytes = parse_size(text, uint64_t{1} << 20);
-        if (!bytes || *bytes == 0) throw UsageError("--memory '" + text + "' is not a size");
-        options.memory_bytes = *bytes;
-    }
+    options.memory_bytes = memory_of(arguments);
     if (access == Access::kChange && arguments.has("ro"))
         throw UsageError("this command changes the guest: it can't be used with --ro");
     options.writable = access == Access::kChange;
     options.use_snapshot = !arguments.has("no-snapshot");
+    options.verbose = arguments.has("verbose");
+    return options;
+}
+
+SessionOptions appliance_options(const Arguments& arguments) {
+    SessionOptions options;
+    options.disks.resize(1);  // as most guests have it
+    options.memory_bytes = memory_of(arguments);
     options.verbose = arguments.has("verbose");
     return options;
 }
@@ -75,7 +86,7 @@ Guest::Guest(Context& context, Access access) : context_(context), stats_(stats_
         if (!mounts_.empty() && context.args.has("root"))
             throw UsageError("--root chooses an operating system, -m mounts without one: give one of them");
     }
-    for (const DiskSpec& disk : options.disks) context.trace("add", disk.path);
+    for (const DiskSpec& disk : options.disks) context.trace("add", "\"" + disk.path + "\"");
     session_ = std::make_unique<Session>(std::move(options));
     signals_.attach(session_.get());
 }

@@ -21,6 +21,9 @@ enum class Access { kRead, kChange };
 // UsageError.
 SessionOptions session_options(const Arguments& arguments, Access access);
 
+// For commands on the appliance itself: one disk, --memory and --verbose count. Throws UsageError.
+SessionOptions appliance_options(const Arguments& arguments);
+
 enum class StatsFormat { kNone, kTable, kJson };
 StatsFormat stats_format(const Arguments& arguments);  // throws UsageError
 std::string format_stats(const SessionStats& stats, uint64_t total_ns, StatsFormat format);

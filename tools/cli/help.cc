@@ -46,6 +46,9 @@ std::string indented(std::string_view lines) {
     return out;
 }
 
+// Shells join neighbouring tabs, so no field is empty.
+std::string field(const char* text) { return *text != 0 ? text : "-"; }
+
 }  // namespace
 
 std::string program_help(std::span<const Command* const> commands) {
@@ -80,7 +83,7 @@ std::string command_help(const Command& command) {
     out += "\n\n" + std::string(command.description) + "\n";
     for (const OptionGroup& group : option_groups(command)) {
         if (group.options.empty()) continue;
-        out += std::string("\n") + group.title + ":\n";
+        if (*group.title != 0) out += std::string("\n") + group.title + ":\n";
         for (const Option& option : group.options) {
             out += two_columns(option_head(option, letter_of(command, option)), option.help);
         }
@@ -96,17 +99,17 @@ std::string machine_help(std::span<const Command* const> commands) {
         const char* host = command->host_operands == HostOperands::kNone   ? "none"
                            : command->host_operands == HostOperands::kLast ? "last"
                                                                            : "all-but-last";
-        out +=
-            "command\t" + name + "\t" + command->summary + "\t" + host + "\t" + command->operand_words + "\n";
+        out += "command\t" + name + "\t" + command->summary + "\t" + host + "\t" +
+               field(command->operand_words) + "\n";
         for (const OptionGroup& group : option_groups(*command)) {
             for (const Option& option : group.options) {
                 char letter = letter_of(*command, option);
                 const char* takes = option.takes == Takes::kNothing ? "nothing"
                                     : option.takes == Takes::kValue ? "value"
                                                                     : "optional";
-                out += "option\t" + name + "\t" + (letter != 0 ? std::string("-") + letter : "") + "\t" +
-                       (*option.name != 0 ? std::string("--") + option.name : "") + "\t" + takes + "\t" +
-                       option.values + "\t" + option.help + "\n";
+                out += "option\t" + name + "\t" + (letter != 0 ? std::string("-") + letter : "-") + "\t" +
+                       (*option.name != 0 ? std::string("--") + option.name : "-") + "\t" + takes + "\t" +
+                       field(option.values) + "\t" + option.help + "\n";
             }
         }
     }

@@ -14,10 +14,9 @@ std::string command_help(const Command& command);
 
 // 'insp help --machine': one line an item, fields separated by tabs.
 //   command NAME SUMMARY HOST-OPERANDS OPERAND-WORDS   host operands: "none", "last" or "all-but-last"
-//   option  COMMAND LETTER LONG TAKES VALUES HELP      letter "-a" or "", long "--add" or "", takes
-//   "nothing",
-//                                                      "value" or "optional"; values: words, "<file>",
-//                                                      "<directory>" or ""
+//   option  COMMAND LETTER LONG TAKES VALUES HELP      as "-a" and "--add"; takes "nothing", "value" or
+//   "optional"
+// Words and values are words, "<file>", "<directory>" or "<command>". A field without anything is "-".
 std::string machine_help(std::span<const Command* const> commands);
 
 }  // namespace inspect::cli
