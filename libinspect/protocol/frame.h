@@ -15,6 +15,13 @@
 //   kCancel  host only   the agent ends the request soon, by kCancelled, or as it would have; empty payload
 //   kHello   agent only  stream 0: a protobuf Hello, once, when it is ready
 //
+// A kCredit of 0 from the agent is a sign of life: it sends one every 15 s of a request that takes long. What
+// arrives for a request that is answered already (a credit, a cancel, the rest of an upload) is dropped. Empty
+// kItem and kData frames are not sent.
+//
+// Written ahead: the host may have kMaxPendingRequests requests unanswered, of kMaxRequest bytes in all, and
+// uploads of kInitialCredit bytes in all among them.
+//
 // Flow control: a sender starts each stream with kInitialCredit bytes and never has more unacknowledged. A
 // receiver grants credit back as it consumes, in pieces of at least kCreditStep, so that short exchanges
 // carry no credit at all. An answer that comes while the request's upload is unfinished ends the upload: what
