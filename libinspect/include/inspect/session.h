@@ -42,7 +42,7 @@ namespace inspect {
 
 struct DiskSpec {
     std::string path;            // an image file or a block device
-    std::string format;          // "raw", or empty: detected, with the safety rules that this implies
+    std::string format = {};     // "raw", or empty: detected, with the safety rules that this implies
     uint32_t sector_size = 512;  // logical, 512 or 4096 bytes
     bool read_only = false;      // true: opened read-only even in a writable session
 };
@@ -50,8 +50,8 @@ struct DiskSpec {
 struct MountSpec {
     std::string device;
     std::string mountpoint = "/";
-    std::string options;  // as for mount -o; empty: none
-    std::string fstype;   // empty: probed
+    std::string options = {};  // as for mount -o; empty: none
+    std::string fstype = {};   // empty: probed
 
     // "DEV[:MNT[:OPTS[:FSTYPE]]]" as the virt-* tools spell it. Throws Error(kUsage).
     static MountSpec parse(const std::string& text);
@@ -202,6 +202,9 @@ class Session {
   public:
     // Opens the images (locked, recovered if an earlier commit was cut) and starts nothing yet.
     explicit Session(SessionOptions options);
+    // For the library's own tests: a session on an engine of theirs.
+    struct Impl;
+    explicit Session(std::unique_ptr<Impl> impl);
     ~Session();
     Session(Session&&) noexcept;
     Session& operator=(Session&&) noexcept;
@@ -260,7 +263,6 @@ class Session {
     void interrupt() noexcept;
 
   private:
-    struct Impl;
     std::unique_ptr<Impl> impl_;
 };
 

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "guest/disks.h"
+
+#include <algorithm>
+#include <string>
+
+#include "guest/printable.h"
+
+namespace inspect {
+
+namespace {
+
+void require_sane(const SessionOptions& options) {
+    if (options.disks.empty()) throw Error(ErrorKind::kUsage, "no disk image was given");
+    if (options.disks.size() > Disks::kMaxDisks) {
+        throw Error(ErrorKind::kUsage, std::to_string(options.disks.size()) + " disks were given; at most " +
+                                           std::to_string(Disks::kMaxDisks) + " can be opened at once");
+    }
+    for (const DiskSpec& spec : options.disks) {
+        if (spec.sector_size == 512 || spec.sector_size == 4096) continue;
+        throw Error(ErrorKind::kUsage, "a sector size of " + std::to_string(spec.sector_size) +
+                                           " bytes for " + quoted(spec.path) + ": it is 512 or 4096");
+    }
+}
+
+}  // namespace
+
+Disks::Disks(const SessionOptions& options) {
+    require_sane(options);
+    for (const DiskSpec& spec : options.disks) {
+        ImageOptions image_options;
+        if (!spec.format.empty()) image_options.format = parse_image_format(spec.format);
+        image_options.writable = options.writable && !spec.read_only;
+        std::unique_ptr<Image> image = Image::open(spec.path, image_options);
+        // What a block device can't do smaller, the guest's kernel must not try.
+        uint32_t sector_size = std::max(spec.sector_size, image->logical_block_size());
+        disks_.push_back({std::move(image), sector_size});
+    }
+}
+
+std::vector<EngineDisk> Disks::engine_disks() const {
+    std::vector<EngineDisk> result;
+    for (const Disk& disk : disks_) {
+        EngineDisk engine;
+        engine.image_fd = disk.image->fd();
+        engine.overlay_memory_fd = disk.image->overlay().memory_fd();
+        engine.overlay_spill_fd = disk.image->overlay().spill_fd();
+        engine.sector_size = disk.sector_size;
+        engine.read_only = false;
+        engine.serial = "insp-disk" + std::to_string(result.size());
+        result.push_back(std::move(engine));
+    }
+    return result;
+}
+
+bool Disks::commit() {
+    std::string done;  // the images that have changed so far
+    for (const Disk& disk : disks_) {
+        if (!disk.image->writable()) continue;
+        try {
+            if (disk.image->commit()) done += (done.empty() ? "" : ", ") + quoted(disk.image->path());
+        } catch (const Error& error) {
+            if (done.empty()) throw;
+            throw Error(error.kind(),
+                        error.message() + "; the changes of " + done + " were already in place");
+        }
+    }
+    return !done.empty();
+}
+
+}  // namespace inspect

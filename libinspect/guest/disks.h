@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Disks: the images of a session, opened and locked, each with the overlay that takes the guest's writes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <inspect/session.h>
+
+#include "block/image.h"
+#include "engine/engine.h"
+
+namespace inspect {
+
+// Not thread-safe.
+class Disks {
+  public:
+    static constexpr size_t kMaxDisks = 64;
+
+    // Opens, locks and recovers the images. Throws Error, which names the image; kUsage for options that make
+    // no sense.
+    explicit Disks(const SessionOptions& options);
+
+    // For the engine. The descriptors live as long as this object. Every disk has an overlay and is writable
+    // to the guest's kernel, which so can replay a journal; a disk that must not change is never committed.
+    std::vector<EngineDisk> engine_disks() const;
+
+    // Puts what changed into the images of the writable disks; nothing may run any more that writes to the
+    // overlays. Each image is changed completely or not at all, whatever happens. They are changed one after
+    // the other, in the order of the disks: a crash or an error on the way leaves the first ones changed and
+    // the others as they were, and the error says so. True when an image changed.
+    bool commit();
+
+  private:
+    struct Disk {
+        std::unique_ptr<Image> image;
+        uint32_t sector_size;  // bytes
+    };
+    std::vector<Disk> disks_;
+};
+
+}  // namespace inspect

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The life of a session: images open, appliance starts with the first request, mounts travel with the request
+// after them, commit ends it all.
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <exception>
+#include <utility>
+
+#include "guest/printable.h"
+#include "guest/session_impl.h"
+#include "guest/wire_convert.h"
+
+namespace inspect {
+
+namespace {
+
+uint64_t now_ns(clockid_t clock) {
+    timespec now{};
+    clock_gettime(clock, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
+}
+
+bool is_mount(const proto::Request& request) { return request.has_mount() || request.has_mount_os(); }
+
+// Mounts are sent with the request after them; more than these are sent by themselves before that.
+constexpr size_t kMaxQueuedMounts = Connection::kMaxBatch - 2;
+
+// Warnings that nobody takes must not grow without end.
+constexpr size_t kMaxWarnings = 1000;
+
+class BusyMark {
+  public:
+    explicit BusyMark(bool& busy) : busy_(busy) { busy_ = true; }
+    ~BusyMark() { busy_ = false; }
+    BusyMark(const BusyMark&) = delete;
+    BusyMark& operator=(const BusyMark&) = delete;
+
+  private:
+    bool& busy_;
+};
+
+}  // namespace
+
+Session::Impl::Impl(SessionOptions session_options, SessionSeams session_seams)
+    : options(std::move(session_options)), seams_(std::move(session_seams)) {
+    uint64_t begin = now_ns(CLOCK_MONOTONIC);
+    interrupt_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!interrupt_) throw Error::from_errno("cannot make an eventfd", errno);
+    disks_.emplace(options);
+    open_ns_ = now_ns(CLOCK_MONOTONIC) - begin;
+}
+
+void Session::Impl::check_usable() const {
+    if (interrupted()) throw Error(ErrorKind::kCancelled, "interrupted");
+    if (ended_) throw ended_->with_context("the session is over");
+    if (busy_) throw Error(ErrorKind::kUsage, "the session is in use by an operation that has not ended");
+}
+
+void Session::Impl::require_writable() const {
+    if (options.writable) return;
+    throw Error(ErrorKind::kDenied, "the session is read-only: nothing in the images can be changed");
+}
+
+proto::Response Session::Impl::call_in_tree(proto::Request request, const Connection::Handlers& handlers) {
+    check_usable();
+    if (!mounted_ && queued_mounts_.empty())
+        throw Error(ErrorKind::kUsage, "no file system is mounted yet: mount one, or the operating system");
+    return call(std::move(request), handlers);
+}
+
+proto::Response Session::Impl::call_changing(proto::Request request, const Connection::Handlers& handlers) {
+    require_writable();
+    return call_in_tree(std::move(request), handlers);
+}
+
+proto::Response Session::Impl::call(proto::Request request, const Connection::Handlers& handlers) {
+    check_usable();
+    BusyMark mark(busy_);
+    start();
+    std::vector<proto::Request> batch = next_batch(std::move(request));
+    Connection::Outcome outcome;
+    try {
+        outcome = connection_->run(batch, handlers);
+    } catch (const ProtocolError& error) {
+        Error explained = with_console(error);
+        end(error);
+        throw explained;
+    } catch (const Error& error) {
+        if (connection_->broken()) end(error);
+        throw;
+    }
+    std::optional<Error> failure = settle(batch, outcome.answers);
+    if (outcome.thrown) std::rethrow_exception(outcome.thrown);
+    if (failure) throw *failure;
+    return std::move(outcome.answers.back());
+}
+
+// Takes in what a batch did: wake, mounts, warnings. The first failure, if there was one.
+std::optional<Error> Session::Impl::settle(const std::vector<proto::Request>& batch,
+                                           const std::vector<proto::Response>& answers) {
+    queued_mounts_.clear();
+    for (size_t i = 0; i < batch.size(); ++i) {
+        const proto::Response& answer = answers[i];
+        if (answer.has_failure()) {
+            Error error = to_error(answer.failure());
+            if (error.kind() == ErrorKind::kEngine) error = with_console(error);
+            if (batch[i].has_wake()) end(error);
+            return error;
+        }
+        awake_ = true;
+        if (is_mount(batch[i])) mounted_ = true;
+        for (const std::string& warning : answer.warnings()) warn(printable(warning));
+    }
+    return std::nullopt;
+}
+
+void Session::Impl::queue_mount(proto::Request request) {
+    check_usable();
+    queued_mounts_.push_back(std::move(request));
+    if (queued_mounts_.size() < kMaxQueuedMounts) return;
+    proto::Request ping;
+    ping.mutable_ping();
+    call(std::move(ping));
+}
+
+std::vector<proto::Request> Session::Impl::next_batch(proto::Request&& request) const {
+    std::vector<proto::Request> batch;
+    if (!awake_) batch.push_back(wake_request());
+    batch.insert(batch.end(), queued_mounts_.begin(), queued_mounts_.end());
+    batch.push_back(std::move(request));
+    return batch;
+}
+
+proto::Request Session::Impl::wake_request() const {
+    proto::Request request;
+    proto::Wake& wake = *request.mutable_wake();
+    wake.set_realtime_ns(now_ns(CLOCK_REALTIME));
+    std::array<char, 64> entropy;
+    if (getrandom(entropy.data(), entropy.size(), 0) != static_cast<ssize_t>(entropy.size()))
+        throw Error::from_errno("draw random bytes for the appliance", errno);
+    wake.set_entropy(entropy.data(), entropy.size());
+    for (size_t i = 0; i < options.disks.size(); ++i) {
+        proto::Wake::Disk& disk = *wake.add_disks();
+        disk.set_slot(static_cast<uint32_t>(i));
+        disk.set_read_only(!options.writable || options.disks[i].read_only);
+    }
+    wake.set_verbose(options.verbose);
+    return request;
+}
+
+void Session::Impl::start() {
+    if (machine_) return;
+    EngineOptions engine;
+    engine.disks = disks_->engine_disks();
+    engine.memory_bytes = options.memory_bytes;
+    engine.use_snapshot = options.use_snapshot;
+    engine.verbose = options.verbose;
+    engine.appliance_directory = options.appliance_directory;
+    engine.cache_directory = options.cache_directory;
+    engine.interrupt_fd = interrupt_.get();
+    machine_ = seams_.start(engine);
+    connection_ = std::make_unique<Connection>(machine_->channel(), seams_.connection);
+}
+
+void Session::Impl::interrupt() noexcept {
+    uint64_t one = 1;
+    // Async-signal-safe. It can fail only when the counter is full, and then it is readable anyway.
+    int saved = errno;
+    [[maybe_unused]] ssize_t written = write(interrupt_.get(), &one, sizeof one);
+    errno = saved;
+}
+
+bool Session::Impl::interrupted() const noexcept {
+    pollfd descriptor{interrupt_.get(), POLLIN, 0};
+    return poll(&descriptor, 1, 0) > 0;
+}
+
+// The appliance is no more; its figures stay.
+void Session::Impl::end(Error reason) noexcept {
+    ended_ = std::move(reason);
+    connection_.reset();
+    if (!machine_) return;
+    try {
+        final_stats_ = machine_->stats();
+    } catch (...) {
+        final_stats_ = {};  // the figures of a machine that broke may be lost
+    }
+    machine_.reset();
+}
+
+Error Session::Impl::with_console(const Error& error) const {
+    std::string tail = machine_ ? machine_->console_tail() : "";
+    if (tail.empty()) return error;
+    return Error(error.kind(), error.message() + "\nThe appliance's last messages:\n" + tail);
+}
+
+bool Session::Impl::commit() {
+    check_usable();
+    require_writable();
+    const Error committed(ErrorKind::kUsage, "it was committed");
+    bool changed = false;
+    if (machine_) {
+        queued_mounts_.clear();  // nothing came after them that would need them
+        proto::Request request;
+        request.mutable_finish();
+        call(std::move(request));
+        try {
+            machine_->stop(true);
+        } catch (const Error& error) {
+            end(error);
+            throw;
+        }
+        end(committed);
+        changed = disks_->commit();
+    } else {
+        end(committed);
+    }
+    disks_.reset();
+    return changed;
+}
+
+SessionStats Session::Impl::stats() const {
+    SessionStats stats = machine_ ? machine_->stats() : final_stats_;
+    stats.engine_ns += open_ns_;
+    return stats;
+}
+
+void Session::Impl::warn(std::string message) {
+    if (warnings.size() == kMaxWarnings) message = "there were more warnings";
+    if (warnings.size() <= kMaxWarnings) warnings.push_back(std::move(message));
+}
+
+std::function<void(const std::string&)> Session::Impl::warner(const CopyOptions& copy_options) {
+    if (copy_options.on_warning) return copy_options.on_warning;
+    return [this](const std::string& message) { warn(message); };
+}
+
+Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+bool Session::commit() { return impl_->commit(); }
+std::vector<std::string> Session::take_warnings() { return std::exchange(impl_->warnings, {}); }
+SessionStats Session::stats() const { return impl_->stats(); }
+void Session::interrupt() noexcept { impl_->interrupt(); }
+
+}  // namespace inspect

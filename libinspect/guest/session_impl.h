@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Session's inside: the life of the appliance and of the requests that wait for it. The operations, in
+// session_*.cc, are each a request and what to do with its answer.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <inspect/session.h>
+
+#include "base/fd.h"
+#include "engine/engine.h"
+#include "guest/connection.h"
+#include "guest/disks.h"
+#include "insp.pb.h"
+
+namespace inspect {
+
+// What a session stands on; tests have their own.
+struct SessionSeams {
+    std::function<std::unique_ptr<Machine>(const EngineOptions&)> start;
+    Connection::Options connection = {};
+};
+
+struct Session::Impl {
+    Impl(SessionOptions session_options, SessionSeams session_seams);
+
+    // Brings one request to the agent, started, woken and with the mounts that were asked for, and returns
+    // its successful answer. Throws what failed first.
+    proto::Response call(proto::Request request, const Connection::Handlers& handlers = {});
+    // The same for requests that need a mounted tree, or may change it.
+    proto::Response call_in_tree(proto::Request request, const Connection::Handlers& handlers = {});
+    proto::Response call_changing(proto::Request request, const Connection::Handlers& handlers = {});
+
+    void queue_mount(proto::Request request);
+    bool commit();
+    void warn(std::string message);
+    // Where an operation's warnings go.
+    std::function<void(const std::string&)> warner(const CopyOptions& copy_options);
+    void check_usable() const;
+    void require_writable() const;
+    void interrupt() noexcept;
+    SessionStats stats() const;
+
+    const SessionOptions options;
+    std::vector<std::string> warnings;
+
+  private:
+    bool interrupted() const noexcept;
+    void start();
+    proto::Request wake_request() const;
+    std::vector<proto::Request> next_batch(proto::Request&& request) const;
+    std::optional<Error> settle(const std::vector<proto::Request>& batch,
+                                const std::vector<proto::Response>& answers);
+    Error with_console(const Error& error) const;
+    void end(Error reason) noexcept;
+
+    SessionSeams seams_;
+    uint64_t open_ns_ = 0;  // what opening the images took
+    Fd interrupt_;          // an eventfd: readable once interrupt() was called
+    std::optional<Disks> disks_;
+    std::unique_ptr<Machine> machine_;
+    std::unique_ptr<Connection> connection_;
+    SessionStats final_stats_;  // of a machine that is gone
+
+    std::vector<proto::Request> queued_mounts_;
+    bool awake_ = false;          // Wake has succeeded
+    bool mounted_ = false;        // a mount has succeeded
+    bool busy_ = false;           // a call is running
+    std::optional<Error> ended_;  // the session is over, and why
+};
+
+}  // namespace inspect
