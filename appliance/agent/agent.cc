@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "agent.h"
+
+#include <sys/random.h>
+#include <sys/utsname.h>
+
+#include <cerrno>
+#include <new>
+
+#include <inspect/error.h>
+
+#include "failure.h"
+#include "inspection.h"
+#include "log.h"
+#include "operations.h"
+
+namespace inspect::agent {
+
+namespace {
+
+void set_failure(proto::Response& response, proto::ErrorKind kind, const std::string& message,
+                 int errnum = 0) {
+    google::protobuf::RepeatedPtrField<std::string> warnings;
+    warnings.Swap(response.mutable_warnings());
+    response.Clear();
+    warnings.Swap(response.mutable_warnings());
+    proto::Response::Failure& failure = *response.mutable_failure();
+    failure.set_kind(kind);
+    failure.set_message(message);
+    failure.set_errnum(errnum > 0 ? static_cast<uint32_t>(errnum) : 0);
+}
+
+// Runs `work` and turns what it throws into the response's failure.
+template <typename Work>
+void guarded(proto::Response& response, Work work) {
+    try {
+        work();
+    } catch (const Failure& failure) {
+        set_failure(response, failure.kind(), failure.message(), failure.errnum());
+    } catch (const Cancelled&) {
+        set_failure(response, proto::CANCELLED, "the request was cancelled");
+    } catch (const std::bad_alloc&) {
+        set_failure(response, proto::INTERNAL, "not enough memory in the appliance: give it more", ENOMEM);
+    } catch (const Error& error) {
+        set_failure(response, proto::INTERNAL, error.message());
+    }
+}
+
+}  // namespace
+
+Agent::Agent(Connection& connection, Machine& machine) : connection_(connection), machine_(&machine) {
+    disks_.prepare();
+    mounts_.prepare();
+    connection_.warm();
+    proto::Hello hello;
+    hello.set_version(protocol::kProtocolVersion);
+    utsname name{};
+    if (::uname(&name) == 0) hello.set_kernel(name.release);
+    connection_.send_hello(hello);
+}
+
+Agent::Agent(Connection& connection, Fd sysroot) : connection_(connection), tree_(std::move(sysroot)) {
+    proto::Hello hello;
+    hello.set_version(protocol::kProtocolVersion);
+    connection_.send_hello(hello);
+}
+
+void Agent::run() {
+    while (std::optional<Connection::Request> received = connection_.next_request()) {
+        proto::Request request;
+        proto::Response response;
+        guarded(response, [&] {
+            if (!request.ParseFromString(received->payload))
+                throw Failure(proto::USAGE, "a request that can't be parsed", EINVAL);
+            if (request.after_success() && !previous_succeeded_) {
+                response.set_skipped(true);
+                return;
+            }
+            if (connection_.cancelled()) throw Cancelled();
+            dispatch(request, response);
+        });
+        previous_succeeded_ = !response.has_failure() && !response.skipped();
+        if (response.has_failure()) note(response.failure().message());
+        connection_.respond(response);
+    }
+}
+
+void Agent::dispatch(const proto::Request& request, proto::Response& response) {
+    Context context{connection_, tree_, response};
+    switch (request.op_case()) {
+        case proto::Request::kWake:
+            return wake(request.wake());
+        case proto::Request::kListFilesystems:
+            need_machine("list file systems");
+            *response.mutable_filesystems() = disks_.list(mounts_.types());
+            return;
+        case proto::Request::kInspect:
+            return inspect(response);
+        case proto::Request::kMount:
+            return mount(request.mount());
+        case proto::Request::kMountOs:
+            return mount_os(request.mount_os(), response);
+        case proto::Request::kFinish:
+            return finish();
+        case proto::Request::kStat:
+            return stat_file(context, request.stat());
+        case proto::Request::kListDirectory:
+            return list_directory(context, request.list_directory());
+        case proto::Request::kReadFile:
+            return read_file(context, request.read_file());
+        case proto::Request::kReadTree:
+            return read_tree(context, request.read_tree());
+        case proto::Request::kWriteFile:
+            return write_file(context, request.write_file());
+        case proto::Request::kWriteTree:
+            return write_tree(context, request.write_tree());
+        case proto::Request::kEditFile:
+            return edit_file(context, request.edit_file());
+        case proto::Request::kMakeDirectory:
+            return make_directory(context, request.make_directory());
+        case proto::Request::kRemove:
+            return remove(context, request.remove());
+        case proto::Request::kRename:
+            return rename(context, request.rename());
+        case proto::Request::kChmod:
+            return change_mode(context, request.chmod());
+        case proto::Request::kChown:
+            return change_owner(context, request.chown());
+        case proto::Request::kLink:
+            return link(context, request.link());
+        case proto::Request::kTouch:
+            return touch(context, request.touch());
+        case proto::Request::kRandomBytes: {
+            constexpr uint32_t kMost = 256;
+            uint32_t count = request.random_bytes().count();
+            if (count > kMost)
+                throw Failure(proto::USAGE, "more than 256 random bytes were asked for", EINVAL);
+            std::string bytes(count, '\0');
+            if (::getrandom(bytes.data(), count, 0) != static_cast<ssize_t>(count))
+                fail_errno("cannot get", "random bytes");
+            response.set_random(bytes);
+            return;
+        }
+        case proto::Request::kPing:
+            return;
+        case proto::Request::OP_NOT_SET:
+            break;
+    }
+    throw Failure(proto::UNSUPPORTED,
+                  "a request that this appliance doesn't know: it is older than the program");
+}
+
+void Agent::need_machine(const char* what) const {
+    if (!machine_)
+        throw Failure(proto::UNSUPPORTED, std::string("cannot ") + what + " outside of an appliance");
+}
+
+void Agent::wake(const proto::Wake& request) {
+    need_machine("wake");
+    if (!disks_.disks().empty()) throw Failure(proto::USAGE, "the appliance was woken already");
+    set_log_verbose(request.verbose());
+    machine_->wake(request);
+    disks_.bind(request);
+}
+
+void Agent::mount(const proto::Mount& request) {
+    need_machine("mount");
+    Volume& volume = disks_.get(request.device());
+    Mounts::Request options{request.options(), request.fstype(), request.read_only()};
+    if (last_component(request.mountpoint()).empty()) {  // "/"
+        size_t before = mounts_.count();
+        if (tree_.mounted()) throw Failure(proto::USAGE, "something is mounted on / already", EBUSY);
+        try {
+            tree_ = GuestTree(mounts_.mount(volume, kSysroot, options));
+        } catch (const Failure&) {
+            mounts_.unmount_to(before);
+            throw;
+        }
+    } else {
+        mounts_.mount_below(tree_, request.mountpoint(), volume, options);
+    }
+}
+
+void Agent::mount_os(const proto::MountOs& request, proto::Response& response) {
+    need_machine("mount");
+    if (tree_.mounted()) throw Failure(proto::USAGE, "something is mounted on / already", EBUSY);
+    OsFinder finder(disks_, mounts_, kSysroot, request.read_only());
+    size_t before = mounts_.count();
+    try {
+        std::vector<OsRoot> roots;
+        if (request.root().empty()) {
+            roots = finder.find();
+        } else {
+            roots.push_back(finder.open(request.root()));
+        }
+        if (roots.empty()) {
+            std::string message = "no operating system was found on the disks";
+            for (const std::string& warning : finder.warnings()) message += "; " + warning;
+            throw Failure(proto::NOT_FOUND, message);
+        }
+        if (roots.size() > 1) {
+            std::string message = "there is more than one operating system:";
+            for (const OsRoot& root : roots) message += " " + root.volume->device;
+            throw Failure(proto::USAGE, message + "; say which one");
+        }
+        finder.mount_tree(roots[0]);
+        response.mutable_mount()->set_root(roots[0].volume->device);
+        tree_ = std::move(roots[0].tree);
+    } catch (const Failure&) {
+        mounts_.unmount_to(before);
+        throw;
+    }
+    Context context{connection_, tree_, response};
+    for (std::string& warning : finder.warnings()) context.warn(std::move(warning));
+}
+
+void Agent::inspect(proto::Response& response) {
+    need_machine("inspect");
+    proto::InspectResult& result = *response.mutable_inspect();
+    *result.mutable_filesystems() = disks_.list(mounts_.types());
+    inspect_systems(disks_, mounts_, connection_, result);
+}
+
+void Agent::finish() {
+    tree_ = GuestTree();
+    mounts_.unmount_to(0);
+    disks_.release();
+}
+
+}  // namespace inspect::agent

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Agent: takes requests and has them worked on, one after the other.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "connection.h"
+#include "disks.h"
+#include "guest_tree.h"
+#include "machine.h"
+#include "mounts.h"
+#include "os_tree.h"
+
+namespace inspect::agent {
+
+// Not thread-safe.
+class Agent {
+  public:
+    // In the appliance.
+    Agent(Connection& connection, Machine& machine);
+    // On a host, for tests: `sysroot` is the guest's tree; nothing is woken, bound or mounted.
+    Agent(Connection& connection, Fd sysroot);
+
+    // Works until the stream ends. Throws ConnectionLost.
+    void run();
+
+  private:
+    void dispatch(const proto::Request& request, proto::Response& response);
+    void wake(const proto::Wake& request);
+    void mount(const proto::Mount& request);
+    void mount_os(const proto::MountOs& request, proto::Response& response);
+    void inspect(proto::Response& response);
+    void finish();
+    void need_machine(const char* what) const;
+
+    Connection& connection_;
+    Machine* machine_ = nullptr;
+    Disks disks_;
+    Mounts mounts_{disks_};
+    GuestTree tree_;
+    bool previous_succeeded_ = true;
+};
+
+}  // namespace inspect::agent

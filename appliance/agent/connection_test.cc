@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "connection.h"
+
+#include <gtest/gtest.h>
+
+#include "agent_harness.h"
+
+namespace inspect::agent {
+namespace {
+
+using protocol::FrameType;
+
+proto::Request ping() {
+    proto::Request request;
+    request.mutable_ping();
+    return request;
+}
+
+proto::Request read_of(const std::string& path) {
+    proto::Request request;
+    request.mutable_read_file()->set_path(path);
+    return request;
+}
+
+TEST(Connection, ABatchIsAnsweredInOrderAndStopsAtTheFirstFailure) {
+    TemporaryDirectory root;
+    AgentHarness agent(root.path());
+    proto::Request missing = read_of("/missing");
+    missing.set_after_success(true);
+    proto::Request chained = ping();
+    chained.set_after_success(true);
+    uint32_t first = agent.start(ping());
+    uint32_t second = agent.start(missing);
+    uint32_t third = agent.start(chained);
+    uint32_t fourth = agent.start(chained);
+    uint32_t fifth = agent.start(ping());
+    EXPECT_TRUE(agent.finish(first).ok());
+    Answer failed = agent.finish(second);
+    EXPECT_EQ(failed.error(), "cannot open /missing: No such file or directory");
+    EXPECT_EQ(failed.response.failure().kind(), proto::NOT_FOUND);
+    EXPECT_EQ(failed.response.failure().errnum(), static_cast<uint32_t>(ENOENT));
+    EXPECT_TRUE(agent.finish(third).response.skipped());
+    EXPECT_TRUE(agent.finish(fourth).response.skipped());
+    EXPECT_TRUE(agent.finish(fifth).ok());
+    EXPECT_EQ(agent.stop(), "");
+}
+
+TEST(Connection, SendsNoMoreThanItsCredit) {
+    TemporaryDirectory root;
+    write_text(root / "big", std::string(6 << 20, 'x'));
+    AgentHarness agent(root.path());
+    agent.start(read_of("/big"));
+    size_t received = 0;
+    while (received < protocol::kInitialCredit) {
+        auto frame = agent.read_frame();
+        ASSERT_TRUE(frame);
+        ASSERT_EQ(frame->first.type, static_cast<uint8_t>(FrameType::kData));
+        received += frame->second.size();
+    }
+    EXPECT_EQ(received, protocol::kInitialCredit);
+    // It is waiting now. A cancel is heard, and the answer comes within the credit.
+    agent.send(FrameType::kCancel, 1, {});
+    Answer answer = agent.finish(1);
+    EXPECT_EQ(answer.response.failure().kind(), proto::CANCELLED);
+    EXPECT_TRUE(answer.data.empty());
+}
+
+TEST(Connection, WithCreditEverythingArrives) {
+    TemporaryDirectory root;
+    std::string content(9 << 20, '\0');
+    for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * 7 + (i >> 13));
+    write_text(root / "big", content);
+    AgentHarness agent(root.path());
+    Answer answer = agent.call(read_of("/big"));
+    EXPECT_TRUE(answer.ok());
+    EXPECT_TRUE(answer.data == content);
+}
+
+TEST(Connection, LateFramesOfAnAnsweredRequestAreDropped) {
+    TemporaryDirectory root;
+    AgentHarness agent(root.path());
+    proto::Request write;
+    write.mutable_write_file()->set_path("/no/such/directory");
+    uint32_t stream = agent.start(write);
+    EXPECT_FALSE(agent.finish(stream).ok());
+    le32 credit = 5;
+    agent.send(FrameType::kData, stream, "late");
+    agent.send(FrameType::kEnd, stream, {});
+    agent.send(FrameType::kCancel, stream, {});
+    agent.send(FrameType::kCredit, stream, {reinterpret_cast<const char*>(&credit), sizeof credit});
+    EXPECT_TRUE(agent.call(ping()).ok());
+    EXPECT_EQ(agent.stop(), "");
+}
+
+TEST(Connection, ARequestThatWaitsCanBeCancelled) {
+    TemporaryDirectory root;
+    AgentHarness agent(root.path());
+    proto::Request write;
+    write.mutable_write_file()->set_path("/file");
+    uint32_t first = agent.start(write);
+    uint32_t second = agent.start(ping());
+    agent.send(FrameType::kCancel, second, {});
+    agent.send(FrameType::kEnd, first, {});
+    EXPECT_TRUE(agent.finish(first).ok());
+    EXPECT_EQ(agent.finish(second).response.failure().kind(), proto::CANCELLED);
+}
+
+TEST(Connection, BrokenRulesEndIt) {
+    TemporaryDirectory root;
+    le32 credit = 1;
+    std::string one_credit(reinterpret_cast<const char*>(&credit), sizeof credit);
+    struct {
+        FrameType type;
+        uint32_t stream;
+        std::string payload;
+        const char* why;
+    } cases[] = {
+        {FrameType::kData, 7, "x", "data for a request that was never made"},
+        {FrameType::kCancel, 7, "", "a request that was never made is cancelled"},
+        {FrameType::kCredit, 7, one_credit, "credit for a request that was never made"},
+        {FrameType::kCredit, 1, "x", "a credit of the wrong size"},
+        {FrameType::kRequest, 0, "", "a request's number is not new"},
+        {FrameType::kHello, 0, "", "a frame that only the agent may send"},
+        {FrameType::kResponse, 1, "", "a frame that only the agent may send"},
+    };
+    for (const auto& c : cases) {
+        AgentHarness agent(root.path());
+        agent.send(c.type, c.stream, c.payload);
+        EXPECT_EQ(agent.stop(), c.why);
+    }
+}
+
+TEST(Connection, MoreAheadThanAllowedEndsIt) {
+    TemporaryDirectory root;
+    AgentHarness agent(root.path());
+    proto::Request write;
+    write.mutable_write_file()->set_path("/file");
+    // The first request waits for its data, so what belongs to the second one is kept.
+    agent.start(write);
+    agent.start(write);
+    std::string chunk(protocol::kMaxPayload, 'x');
+    for (uint32_t sent = 0; sent < protocol::kInitialCredit; sent += protocol::kMaxPayload)
+        agent.send_data(chunk);
+    agent.send_data("x");
+    EXPECT_EQ(agent.stop(), "more data than there is credit for");
+}
+
+TEST(Connection, GarbageIsAnsweredAsSuch) {
+    TemporaryDirectory root;
+    AgentHarness agent(root.path());
+    agent.send(FrameType::kRequest, 1, "\xff\xff\xff");
+    EXPECT_EQ(agent.finish(1).response.failure().kind(), proto::USAGE);
+    agent.send(FrameType::kRequest, 2, {});
+    EXPECT_EQ(agent.finish(2).response.failure().kind(), proto::UNSUPPORTED);
+}
+
+}  // namespace
+}  // namespace inspect::agent

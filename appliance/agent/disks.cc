@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "disks.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/blkpg.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "failure.h"
+#include "log.h"
+
+namespace inspect::agent {
+
+namespace {
+
+constexpr unsigned kFirstDiskSlot = 2;  // virtio-mmio.0 is the console, .1 the root image
+
+// The first line of a small file; empty when it can't be read.
+std::string read_line(const std::string& path) {
+    Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    char text[256];
+    ssize_t n = fd ? ::read(fd.get(), text, sizeof text) : -1;
+    std::string line(text, n > 0 ? static_cast<size_t>(n) : 0);
+    return line.substr(0, line.find('\n'));
+}
+
+std::vector<std::string> names_in(const std::string& path) {
+    std::vector<std::string> names;
+    DIR* directory = ::opendir(path.c_str());
+    if (!directory) return names;
+    while (const dirent* entry = ::readdir(directory)) {
+        if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+    }
+    ::closedir(directory);
+    return names;
+}
+
+bool same_text(std::string_view a, std::string_view b) {  // UUIDs: the case doesn't matter
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
+        auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+        return lower(x) == lower(y);
+    });
+}
+
+}  // namespace
+
+std::string disk_name(size_t index) {
+    std::string letters;
+    for (size_t rest = index + 1; rest > 0; rest = (rest - 1) / 26)
+        letters.insert(letters.begin(), static_cast<char>('a' + (rest - 1) % 26));
+    return "sd" + letters;
+}
+
+std::optional<DeviceName> parse_device_name(std::string_view device) {
+    if (device.starts_with("/dev/")) device.remove_prefix(5);
+    for (std::string_view prefix : {"sd", "vd", "hd", "xvd"}) {
+        if (!device.starts_with(prefix)) continue;
+        std::string_view rest = device.substr(prefix.size());
+        size_t index = 0;
+        size_t letters = 0;
+        while (letters < rest.size() && rest[letters] >= 'a' && rest[letters] <= 'z' && letters < 3)
+            index = index * 26 + static_cast<size_t>(rest[letters++] - 'a' + 1);
+        if (letters == 0) continue;
+        uint32_t partition = 0;
+        std::string_view digits = rest.substr(letters);
+        if (digits.size() > 3 || (!digits.empty() && digits[0] == '0')) return std::nullopt;
+        for (char digit : digits) {
+            if (digit < '0' || digit > '9') return std::nullopt;
+            partition = partition * 10 + static_cast<uint32_t>(digit - '0');
+        }
+        return DeviceName{index - 1, partition};
+    }
+    return std::nullopt;
+}
+
+std::string decode_udev(std::string_view text) {
+    std::string out;
+    auto hex = [](char c) {
+        return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    };
+    for (size_t i = 0; i < text.size(); ++i) {
+        if (text[i] == '\\' && i + 3 < text.size() && text[i + 1] == 'x' && hex(text[i + 2]) >= 0 &&
+            hex(text[i + 3]) >= 0) {
+            out += static_cast<char>(hex(text[i + 2]) * 16 + hex(text[i + 3]));
+            i += 3;
+        } else {
+            out += text[i];
+        }
+    }
+    return out;
+}
+
+void Disks::prepare() {
+    bind_ = Fd(::open("/sys/bus/platform/drivers/virtio-mmio/bind", O_WRONLY | O_CLOEXEC));
+    if (!bind_) complain("cannot open the bind file of virtio-mmio: " + errno_text(errno));
+    for (const std::string& name : names_in("/sys/block")) {
+        std::string serial = read_line("/sys/block/" + name + "/serial");
+        if (!serial.empty()) by_serial_[serial] = name;
+    }
+}
+
+// "vda" for a bound slot. It usually is the next letter, which one readlink() confirms; else the slot's
+// folder is searched.
+std::string Disks::kernel_name_of_slot(unsigned slot) const {
+    std::string device = "/virtio-mmio." + std::to_string(slot + kFirstDiskSlot) + "/";
+    std::string guess = "v" + disk_name(disks_.size()).substr(1);
+    char target[PATH_MAX];
+    ssize_t size = ::readlink(("/sys/block/" + guess).c_str(), target, sizeof target);
+    if (size > 0 &&
+        std::string_view(target, static_cast<size_t>(size)).find(device) != std::string_view::npos)
+        return guess;
+    for (const std::string& name : names_in("/sys/block")) {
+        size = ::readlink(("/sys/block/" + name).c_str(), target, sizeof target);
+        if (size > 0 &&
+            std::string_view(target, static_cast<size_t>(size)).find(device) != std::string_view::npos)
+            return name;
+    }
+    return {};
+}
+
+void Disks::bind(const proto::Wake& request) {
+    for (const proto::Wake::Disk& wanted : request.disks()) {
+        size_t index = disks_.size();
+        std::string name = disk_name(index);
+        if (auto found = by_serial_.find("insp-disk" + std::to_string(wanted.slot()));
+            found != by_serial_.end()) {
+            add_disk(index, found->second, wanted.read_only());
+            continue;
+        }
+        std::string device = "virtio-mmio." + std::to_string(wanted.slot() + kFirstDiskSlot);
+        if (::write(bind_.get(), device.data(), device.size()) < 0) {
+            throw Failure(proto::ENGINE,
+                          "cannot attach the disk /dev/" + name + " (" + device + "): " + errno_text(errno),
+                          static_cast<int>(errno));
+        }
+        std::string kernel_name = kernel_name_of_slot(wanted.slot());
+        if (kernel_name.empty())
+            throw Failure(proto::ENGINE,
+                          "the disk /dev/" + name + " (" + device + ") did not appear in the appliance");
+        add_disk(index, kernel_name, wanted.read_only());
+    }
+}
+
+void Disks::add_disk(size_t index, const std::string& kernel_name, bool read_only) {
+    Disk disk;
+    disk.name = disk_name(index);
+    disk.node = "/dev/" + kernel_name;
+    disk.read_only = read_only;
+    disk.fd = Fd(::open(disk.node.c_str(), O_RDONLY | O_CLOEXEC));
+    uint64_t size = 0;
+    int sector_size = 0;
+    if (!disk.fd || ::ioctl(disk.fd.get(), BLKGETSIZE64, &size) < 0 ||
+        ::ioctl(disk.fd.get(), BLKSSZGET, &sector_size) < 0)
+        throw Failure(proto::ENGINE, "cannot open the disk /dev/" + disk.name + ": " + errno_text(errno),
+                      errno);
+    disk.size = size;
+    disk.sector_size = static_cast<uint32_t>(sector_size);
+    note("/dev/" + disk.name + " is " + disk.node + ", " + std::to_string(size) + " bytes");
+    disks_.push_back(std::move(disk));
+}
+
+void Disks::add_file(const std::string& path, uint32_t sector_size) {
+    Disk disk;
+    disk.name = disk_name(disks_.size());
+    disk.node = path;
+    disk.fd = open_file(path, O_RDONLY);
+    struct stat status;
+    if (::fstat(disk.fd.get(), &status) < 0) fail_errno("cannot stat", path);
+    disk.size = static_cast<uint64_t>(status.st_size);
+    disk.sector_size = sector_size;
+    disks_.push_back(std::move(disk));
+}
+
+void Disks::read_table(Disk& disk, bool thorough) {
+    if (disk.table && (disk.thorough || !thorough)) return;
+    bool first = !disk.table;
+    try {
+        disk.table = read_partition_table(disk.fd.get(), disk.size, disk.sector_size, thorough);
+    } catch (const Failure& failure) {
+        throw Failure(failure.kind(), "/dev/" + disk.name + ": " + failure.message(), failure.errnum());
+    }
+    disk.thorough = thorough;
+    if (!first) return;
+    auto add = [&](std::optional<Partition> partition, uint64_t size) {
+        std::string number = partition ? std::to_string(partition->number) : std::string();
+        volumes_.push_back(
+            {&disk, std::move(partition), "/dev/" + disk.name + number, disk.node + number, size, {}, {}});
+    };
+    if (disk.table->type.empty()) {
+        add(std::nullopt, disk.size);
+        return;
+    }
+    for (const Partition& partition : disk.table->partitions) {
+        if (!partition.container) add(partition, partition.size);
+    }
+}
+
+std::vector<Volume*> Disks::volumes(bool thorough) {
+    for (Disk& disk : disks_) read_table(disk, thorough);
+    std::vector<Volume*> all;
+    for (Disk& disk : disks_) {
+        for (Volume& volume : volumes_) {
+            if (volume.disk == &disk) all.push_back(&volume);
+        }
+    }
+    return all;
+}
+
+Volume* Disks::find(std::string_view device) {
+    std::optional<DeviceName> name = parse_device_name(device);
+    if (!name || name->disk >= disks_.size()) return nullptr;
+    Disk& disk = *std::next(disks_.begin(), static_cast<ptrdiff_t>(name->disk));
+    read_table(disk, false);
+    for (Volume& volume : volumes_) {
+        if (volume.disk == &disk && (volume.partition ? volume.partition->number : 0) == name->partition)
+            return &volume;
+    }
+    return nullptr;
+}
+
+Volume& Disks::get(std::string_view device) {
+    if (Volume* found = find(device)) return *found;
+    std::string message = "there is no " + std::string(device) + "; there is";
+    std::vector<Volume*> all = volumes();
+    constexpr size_t kShown = 20;
+    for (size_t i = 0; i < std::min(all.size(), kShown); ++i) message += (i ? ", " : " ") + all[i]->device;
+    if (all.empty()) message += " nothing that could hold a file system";
+    if (all.size() > kShown) message += "...";
+    throw Failure(proto::NOT_FOUND, message, ENOENT);
+}
+
+// Opens the partition's own device. When the kernel didn't make one (it doesn't use a GPT's backup, for one),
+// it is told to.
+void Disks::open_volume(Volume& volume) {
+    if (volume.fd) return;
+    if (!volume.partition) {
+        volume.fd = volume.disk->fd.dup();
+        return;
+    }
+    volume.fd = Fd(::open(volume.node.c_str(), O_RDONLY | O_CLOEXEC));
+    uint64_t size = 0;
+    if (volume.fd && ::ioctl(volume.fd.get(), BLKGETSIZE64, &size) == 0 && size == volume.size) return;
+    blkpg_partition partition{};
+    partition.start = static_cast<long long>(volume.partition->start);
+    partition.length = static_cast<long long>(volume.size);
+    partition.pno = static_cast<int>(volume.partition->number);
+    blkpg_ioctl_arg command{};
+    command.datalen = sizeof partition;
+    command.data = &partition;
+    if (volume.fd) {
+        volume.fd.reset();
+        command.op = BLKPG_DEL_PARTITION;
+        ::ioctl(volume.disk->fd.get(), BLKPG, &command);
+    }
+    command.op = BLKPG_ADD_PARTITION;
+    if (::ioctl(volume.disk->fd.get(), BLKPG, &command) < 0)
+        fail_errno("cannot make the device of", volume.device);
+    volume.fd = Fd(::open(volume.node.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!volume.fd) fail_errno("cannot open", volume.device);
+}
+
+const Superblock& Disks::superblock(Volume& volume, bool thorough) {
+    if (volume.superblock && (volume.thorough || !thorough)) return *volume.superblock;
+    open_volume(volume);
+    try {
+        volume.superblock = probe_superblock(volume.fd.get(), thorough);
+    } catch (const Failure& failure) {
+        throw Failure(failure.kind(), volume.device + ": " + failure.message(), failure.errnum());
+    }
+    volume.thorough = thorough;
+    note(volume.device + " is " + (volume.superblock->type.empty() ? "unknown" : volume.superblock->type));
+    return *volume.superblock;
+}
+
+Volume* Disks::find_spec(std::string_view spec) {
+    auto take = [&](std::string_view prefix) {
+        if (!spec.starts_with(prefix)) return false;
+        spec.remove_prefix(prefix.size());
+        return true;
+    };
+    enum { kUuid, kLabel, kPartUuid, kPartLabel } kind;
+    bool udev = spec.starts_with("/dev/disk/");
+    if (take("UUID=") || take("/dev/disk/by-uuid/")) {
+        kind = kUuid;
+    } else if (take("LABEL=") || take("/dev/disk/by-label/")) {
+        kind = kLabel;
+    } else if (take("PARTUUID=") || take("/dev/disk/by-partuuid/")) {
+        kind = kPartUuid;
+    } else if (take("PARTLABEL=") || take("/dev/disk/by-partlabel/")) {
+        kind = kPartLabel;
+    } else {
+        return find(spec);
+    }
+    if (spec.size() >= 2 && spec.front() == '"' && spec.back() == '"') spec = spec.substr(1, spec.size() - 2);
+    std::string value = udev ? decode_udev(spec) : std::string(spec);
+    if (value.empty()) return nullptr;
+    for (Volume* volume : volumes()) {
+        if (kind == kPartUuid || kind == kPartLabel) {
+            if (!volume->partition) continue;
+            const Partition& partition = *volume->partition;
+            if (kind == kPartUuid ? same_text(partition.uuid, value) : partition.label == value)
+                return volume;
+            continue;
+        }
+        try {
+            const Superblock* found = &superblock(*volume);
+            if (kind == kLabel && !found->has_label) found = &superblock(*volume, true);
+            if (kind == kUuid ? same_text(found->uuid, value) : found->label == value) return volume;
+        } catch (const Failure& failure) {
+            note(failure.message());  // one that can't be read isn't the one
+        }
+    }
+    return nullptr;
+}
+
+proto::FilesystemList Disks::list(const std::vector<std::string>& mountable_types) {
+    proto::FilesystemList out;
+    std::vector<Volume*> all = volumes(true);
+    for (Disk& disk : disks_) {
+        proto::Disk& item = *out.add_disks();
+        item.set_device("/dev/" + disk.name);
+        item.set_size_bytes(disk.size);
+        item.set_sector_size(disk.sector_size);
+        item.set_partition_table(disk.table->type);
+        for (const std::string& warning : disk.table->warnings)
+            out.add_warnings("/dev/" + disk.name + ": " + warning);
+    }
+    for (Volume* volume : all) {
+        proto::Filesystem& item = *out.add_filesystems();
+        item.set_device(volume->device);
+        item.set_size_bytes(volume->size);
+        item.set_whole_disk(!volume->partition);
+        if (volume->partition) {
+            item.set_partition(true);
+            item.set_partition_number(volume->partition->number);
+            item.set_partition_uuid(volume->partition->uuid);
+            item.set_partition_label(volume->partition->label);
+            item.set_partition_type(volume->partition->type);
+        }
+        try {
+            const Superblock& found = superblock(*volume, true);
+            item.set_type(found.type);
+            item.set_label(found.label);
+            item.set_uuid(found.uuid);
+            item.set_mountable(std::find(mountable_types.begin(), mountable_types.end(), found.type) !=
+                               mountable_types.end());
+        } catch (const Failure& failure) {
+            out.add_warnings(failure.message());
+        }
+    }
+    return out;
+}
+
+void Disks::release() {
+    for (Volume& volume : volumes_) volume.fd.reset();
+    for (Disk& disk : disks_) disk.fd.reset();
+}
+
+}  // namespace inspect::agent

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The disks of a session, what is on them, and their two names: the host's (/dev/sda1, by the order of the
+// disks) and the kernel's (/dev/vda1, by whatever order they were bound in).
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/fd.h"
+#include "partition_table.h"
+#include "protocol/insp.pb.h"
+#include "superblock.h"
+
+namespace inspect::agent {
+
+struct Disk {
+    std::string name;  // "sda"
+    std::string node;  // "/dev/vda"
+    bool read_only = false;
+    Fd fd;
+    uint64_t size = 0;
+    uint32_t sector_size = 512;
+    std::optional<PartitionTable> table;
+    bool thorough = false;  // how it was read
+};
+
+// Something that may hold a file system: a partition, or a disk without a partition table.
+struct Volume {
+    Disk* disk;
+    std::optional<Partition> partition;
+    std::string device;  // "/dev/sda1"
+    std::string node;    // "/dev/vda1"
+    uint64_t size;
+    // Held open from the first look to the end: the kernel drops what it read of a device when the last user
+    // goes.
+    Fd fd;
+    std::optional<Superblock> superblock;
+    bool thorough = false;  // how it was probed
+};
+
+// Not thread-safe.
+class Disks {
+  public:
+    // Before the snapshot: opens what binding needs; finds disks that are there already (engines without late
+    // attachment mark them by their serial).
+    void prepare();
+    // Attaches the drivers of the slots. Throws Failure(ENGINE).
+    void bind(const proto::Wake& request);
+    // For tests: an image file as a disk.
+    void add_file(const std::string& path, uint32_t sector_size);
+
+    // All volumes in the order of the disks. `thorough`: everything is read that the warnings need.
+    std::vector<Volume*> volumes(bool thorough = false);
+    std::list<Disk>& disks() { return disks_; }
+
+    // By a name that the host uses: /dev/sda1; /dev/vda1, /dev/hda1, /dev/xvda1 mean the same. nullptr: not
+    // there.
+    Volume* find(std::string_view device);
+    // As find(); throws Failure(NOT_FOUND) that says what there is.
+    Volume& get(std::string_view device);
+    // What is on it. Throws Failure that names the device.
+    const Superblock& superblock(Volume& volume, bool thorough = false);
+    // What fstab's first field means: /dev/..., UUID=, LABEL=, PARTUUID=, PARTLABEL=, /dev/disk/by-*/.
+    // nullptr: not there.
+    Volume* find_spec(std::string_view spec);
+
+    proto::FilesystemList list(const std::vector<std::string>& mountable_types);
+    // Closes every device.
+    void release();
+
+  private:
+    void read_table(Disk& disk, bool thorough);
+    void open_volume(Volume& volume);
+    void add_disk(size_t index, const std::string& kernel_name, bool read_only);
+    std::string kernel_name_of_slot(unsigned slot) const;
+
+    Fd bind_;
+    std::map<std::string, std::string> by_serial_;  // "insp-disk0" -> "vda"
+    std::list<Disk> disks_;
+    std::list<Volume> volumes_;  // of the disks whose table was read
+};
+
+// 0 -> "sda", 25 -> "sdz", 26 -> "sdaa"
+std::string disk_name(size_t index);
+// "/dev/vdb3" -> {1, 3}; {index, 0} for a whole disk. nullopt: no name of a disk.
+struct DeviceName {
+    size_t disk;
+    uint32_t partition;
+};
+std::optional<DeviceName> parse_device_name(std::string_view device);
+// udev's encoding in /dev/disk/by-label: "\x20" is a blank.
+std::string decode_udev(std::string_view text);
+
+}  // namespace inspect::agent

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "machine.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/random.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "failure.h"
+#include "log.h"
+
+namespace inspect::agent {
+
+namespace {
+
+constexpr char kPortName[] = "insp";
+constexpr int kPortWaitMs = 30'000;
+
+void must(int result, const char* what) {
+    if (result < 0) throw Failure::from_errno(what, errno);
+}
+
+void must_mount(const char* source, const char* target, const char* type, unsigned long flags,
+                const char* data) {
+    if (::mount(source, target, type, flags, data) < 0)
+        throw Failure::from_errno(std::string("mount ") + source + " on " + target, errno);
+}
+
+std::string read_text(const std::string& path) {
+    Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    char text[4096];
+    ssize_t n = fd ? ::read(fd.get(), text, sizeof text) : -1;
+    std::string result(text, n > 0 ? static_cast<size_t>(n) : 0);
+    while (!result.empty() && result.back() == '\n') result.pop_back();
+    return result;
+}
+
+std::vector<std::string> names_in(const char* path) {
+    std::vector<std::string> names;
+    DIR* directory = ::opendir(path);
+    if (!directory) return names;
+    while (const dirent* entry = ::readdir(directory)) {
+        if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+    }
+    ::closedir(directory);
+    return names;
+}
+
+bool has_word(const std::string& text, std::string_view word) {
+    std::string spaced = " " + text + " ";
+    return spaced.find(" " + std::string(word) + " ") != std::string::npos;
+}
+
+}  // namespace
+
+Machine::Machine() {
+    must_mount("dev", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
+    log_ = Fd(::open("/dev/kmsg", O_WRONLY | O_CLOEXEC));
+    set_log_fd(log_.get());
+    must_mount("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
+    mount_root_image();
+    must_mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
+    std::string command_line = read_text("/proc/cmdline");
+    software_kvm_ = has_word(command_line, "insp_software_kvm");
+    must_mount("tmp", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%");
+    must_mount("run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=10%");
+    random_ = Fd(::open("/dev/urandom", O_RDWR | O_CLOEXEC));
+    must(random_.get(), "open /dev/urandom");
+    // A walk down a tree holds a descriptor a level.
+    rlimit files{4096, 4096};
+    ::setrlimit(RLIMIT_NOFILE, &files);
+    ::umask(0);
+    // What the programs that are run here find. The C library's tunables are the agent's own: the kernel's
+    // command line sets them.
+    ::setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
+    ::setenv("LC_ALL", "C", 1);
+    ::setenv("HOME", "/tmp", 1);
+}
+
+// The root image becomes "/", so that programs find their libraries where they expect them.
+void Machine::mount_root_image() {
+    if (::mount("/dev/pmem0", "/tools", "erofs", MS_RDONLY, "dax=always") < 0) {
+        std::string node;
+        for (const std::string& name : names_in("/sys/block")) {
+            if (read_text("/sys/block/" + name + "/serial") == "insp-root") node = "/dev/" + name;
+        }
+        if (node.empty()) throw Failure(proto::ENGINE, "the appliance's root image is not there");
+        must_mount(node.c_str(), "/tools", "erofs", MS_RDONLY, nullptr);
+    }
+    must_mount("/dev", "/tools/dev", nullptr, MS_MOVE, nullptr);
+    must_mount("/sys", "/tools/sys", nullptr, MS_MOVE, nullptr);
+    must(::chdir("/tools"), "chdir /tools");
+    must_mount("/tools", "/", nullptr, MS_MOVE, nullptr);
+    must(::chroot("."), "chroot /tools");
+    must(::chdir("/"), "chdir /");
+}
+
+Fd Machine::open_port() {
+    for (int waited = 0; waited < kPortWaitMs; waited += 10) {
+        for (const std::string& name : names_in("/sys/class/virtio-ports")) {
+            if (read_text("/sys/class/virtio-ports/" + name + "/name") != kPortName) continue;
+            Fd port(::open(("/dev/" + name).c_str(), O_RDWR | O_CLOEXEC));
+            if (!port) throw Failure::from_errno("open /dev/" + name, errno);
+            // Not connected yet, the port reads as its end.
+            for (; waited < kPortWaitMs; waited += 10) {
+                pollfd state{port.get(), POLLOUT, 0};
+                if (::poll(&state, 1, 0) >= 0 && !(state.revents & POLLHUP)) return port;
+                ::usleep(10'000);
+            }
+        }
+        ::usleep(10'000);
+    }
+    throw Failure(proto::ENGINE, "the port \"insp\" did not appear or was not connected");
+}
+
+void Machine::wake(const proto::Wake& request) {
+    if (request.realtime_ns() != 0) {
+        timespec now{};
+        now.tv_sec = static_cast<time_t>(request.realtime_ns() / 1'000'000'000);
+        now.tv_nsec = static_cast<long>(request.realtime_ns() % 1'000'000'000);
+        if (::clock_settime(CLOCK_REALTIME, &now) < 0)
+            throw Failure(proto::ENGINE, "cannot set the clock", errno);
+    }
+    const std::string& entropy = request.entropy();
+    constexpr size_t kLeast = 32;
+    constexpr size_t kMost = 256;
+    if (entropy.size() < kLeast || entropy.size() > kMost)
+        throw Failure(proto::USAGE, "a wake needs 32 to 256 random bytes", EINVAL);
+    alignas(rand_pool_info) char buffer[sizeof(rand_pool_info) + kMost];
+    auto* pool = reinterpret_cast<rand_pool_info*>(buffer);
+    pool->entropy_count = static_cast<int>(entropy.size() * 8);
+    pool->buf_size = static_cast<int>(entropy.size());
+    std::memcpy(buffer + sizeof(rand_pool_info), entropy.data(), entropy.size());
+    if (::ioctl(random_.get(), RNDADDENTROPY, pool) < 0 || ::ioctl(random_.get(), RNDRESEEDCRNG) < 0)
+        throw Failure(proto::ENGINE, "cannot reseed the random pool: " + errno_text(errno), errno);
+}
+
+void stop_machine() {
+    ::reboot(RB_AUTOBOOT);
+    ::_exit(1);
+}
+
+}  // namespace inspect::agent

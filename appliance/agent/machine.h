@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The appliance itself: what PID 1 does before the first request, and what a restored snapshot needs first.
+#pragma once
+
+#include "base/fd.h"
+#include "disks.h"
+#include "mounts.h"
+#include "protocol/insp.pb.h"
+
+namespace inspect::agent {
+
+// Mounts /proc, /sys, /dev, makes the root image the root directory, and opens what a wake needs. Throws
+// Failure; then the appliance is of no use.
+class Machine {
+  public:
+    Machine();
+
+    // The port that leads to the host. Waits for it to appear and to be connected.
+    Fd open_port();
+    // Clock and random pool: right after a boot or a restore, before anything draws random bytes.
+    void wake(const proto::Wake& request);
+    bool software_kvm() const { return software_kvm_; }
+
+  private:
+    void mount_root_image();
+
+    Fd log_;
+    Fd random_;
+    bool software_kvm_ = false;
+};
+
+// The directory that guests' trees are mounted on.
+inline constexpr char kSysroot[] = "/sysroot";
+
+// Stops the machine for good: the VMM sees it as the end.
+[[noreturn]] void stop_machine();
+
+}  // namespace inspect::agent

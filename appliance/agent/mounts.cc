@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "mounts.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mount.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "failure.h"
+#include "log.h"
+#include "mount_options.h"
+
+namespace inspect::agent {
+
+namespace {
+
+// libblkid's name and the driver's.
+struct Driver {
+    std::string_view type;
+    const char* driver;
+    bool read_only;  // the format or the driver can't be written
+};
+constexpr Driver kDrivers[] = {
+    {"ext2", "ext4", false},      {"ext3", "ext4", false},        {"ext4", "ext4", false},
+    {"xfs", "xfs", false},        {"vfat", "vfat", false},        {"ntfs", "ntfs3", false},
+    {"iso9660", "iso9660", true}, {"squashfs", "squashfs", true}, {"erofs", "erofs", true},
+    {"btrfs", "btrfs", false},
+};
+
+bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
+
+// Why something that is no file system can't be mounted.
+std::string_view why_not(std::string_view type) {
+    if (type.empty()) return "no known file system is on it";
+    if (type == "crypto_LUKS") return "it is encrypted (LUKS)";
+    if (type == "LVM2_member") return "it is a physical volume of LVM";
+    if (type == "linux_raid_member") return "it is a member of a RAID";
+    if (type == "swap") return "it is swap space";
+    return "the appliance has no driver for it";
+}
+
+// What the kernel is told besides what the user asked for.
+void add_own_options(MountOptions& options, std::string_view type, const Superblock& superblock) {
+    if (is_ext(type)) {
+        // A superblock may ask for a panic when something is wrong.
+        options.add("errors=remount-ro");
+        if (options.read_only()) {
+            // A clean journal has nothing to say, and reading it in costs the most of such a mount.
+            if (!superblock.needs_recovery) options.add("noload");
+        } else {
+            // No work in the background, and nothing is written that nobody asked for.
+            options.add("noinit_itable");
+            options.add("no_prefetch_block_bitmaps");
+        }
+    } else if (type == "xfs") {
+        options.add("nouuid");  // copies of a disk are normal here
+    } else if (type == "vfat") {
+        options.add("utf8=1");
+        options.add("errors=remount-ro");
+    }
+}
+
+}  // namespace
+
+void Mounts::prepare() {
+    Fd file(::open("/proc/filesystems", O_RDONLY | O_CLOEXEC));
+    std::string text(16 << 10, '\0');
+    ssize_t n = file ? ::read(file.get(), text.data(), text.size()) : 0;
+    text.resize(n > 0 ? static_cast<size_t>(n) : 0);
+    for (const Driver& known : kDrivers) {
+        if (text.find("\t" + std::string(known.driver) + "\n") != std::string::npos)
+            types_.emplace_back(known.type);
+    }
+    kernel_log_ = Fd(::open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    if (kernel_log_) ::lseek(kernel_log_.get(), 0, SEEK_END);
+}
+
+bool Mounts::can_mount(std::string_view type) const {
+    return std::find(types_.begin(), types_.end(), type) != types_.end();
+}
+
+// What the kernel logged about the device since the last time, the last words of it: "group descriptors
+// corrupted!".
+std::string Mounts::kernel_reason(const Volume& volume) {
+    if (!kernel_log_) return {};
+    std::string node = volume.node.substr(volume.node.rfind('/') + 1);
+    std::string reason;
+    char record[1024];
+    for (;;) {
+        ssize_t n = ::read(kernel_log_.get(), record, sizeof record);
+        if (n < 0 && (errno == EPIPE || errno == EINTR)) continue;  // records were overwritten
+        if (n <= 0) break;
+        std::string_view text(record, static_cast<size_t>(n));  // "6,123,456,-;message\n"
+        size_t semicolon = text.find(';');
+        if (semicolon == text.npos) continue;
+        text = text.substr(semicolon + 1);
+        text = text.substr(0, text.find('\n'));
+        // "EXT4-fs (vda1): ..." and "EXT4-fs error (device vda1): ..."
+        size_t at = text.find(node + "):");
+        if (at == text.npos) continue;
+        text = text.substr(at + node.size() + 2);
+        while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+        if (!text.empty()) reason = text;
+    }
+    return reason;
+}
+
+void Mounts::mount_at(Volume& volume, const std::string& target, const Request& request) {
+    const Superblock& superblock = disks_.superblock(volume);
+    std::string type = request.type.empty() || request.type == "auto" ? superblock.type : request.type;
+    const Driver* driver = std::find_if(std::begin(kDrivers), std::end(kDrivers), [&](const Driver& known) {
+        return known.type == type || known.driver == type;
+    });
+    if (driver == std::end(kDrivers) || !can_mount(driver->type)) {
+        throw Failure(proto::UNSUPPORTED, "cannot mount " + volume.device +
+                                              (type.empty() ? "" : " (" + type + ")") + ": " +
+                                              std::string(why_not(type)));
+    }
+    if (!request.read_only && volume.disk->read_only) {
+        throw Failure(proto::DENIED, "cannot mount " + volume.device + " for writing: the disk is read-only",
+                      EROFS);
+    }
+    bool read_only = request.read_only || driver->read_only;
+    for (const Mounted& other : mounted_) {
+        if (other.volume != &volume || other.read_only == read_only) continue;
+        // The kernel has one state for all mounts of a file system.
+        if (other.read_only)
+            throw Failure(proto::BUSY, volume.device + " is mounted read-only already", EBUSY);
+        read_only = false;
+    }
+    MountOptions options;
+    options.flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME;
+    options.add_all(request.options);
+    std::string user_data = options.data;
+    options.add(read_only ? "ro" : "rw");
+    add_own_options(options, driver->type, superblock);
+    note("mount -t " + std::string(driver->driver) + " -o " + (options.read_only() ? "ro," : "rw,") +
+         options.data + " " + volume.node + " " + target);
+    if (::mount(volume.node.c_str(), target.c_str(), driver->driver, options.flags, options.data.c_str()) <
+        0) {
+        int errnum = errno;
+        std::string reason = kernel_reason(volume);
+        // EINVAL is ext4's word for a bad superblock, and everyone's for a bad option.
+        proto::ErrorKind kind = errno_kind(errnum);
+        if (kind == proto::USAGE) kind = user_data.empty() ? proto::CORRUPT : proto::USAGE;
+        std::string message = "cannot mount " + volume.device + " (" + type + "): ";
+        if (errnum == EINVAL) {
+            message += user_data.empty() ? "the file system is damaged"
+                                         : "its options are not understood (" + user_data + ")";
+        } else {
+            message += errno_text(errnum);
+        }
+        if (!reason.empty()) message += ": " + reason;
+        throw Failure(kind, message, errnum);
+    }
+    mounted_.push_back({&volume, target, {}, options.read_only()});
+}
+
+Fd Mounts::mount(Volume& volume, const std::string& target, const Request& request) {
+    mount_at(volume, target, request);
+    Fd root(::open(target.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!root) fail_errno("cannot open the root directory of", volume.device);
+    if (!mounted_.back().read_only) mounted_.back().writable_root = root.dup();
+    return root;
+}
+
+void Mounts::mount_below(const GuestTree& tree, std::string_view path, Volume& volume,
+                         const Request& request) {
+    Fd directory = tree.try_open(path, O_PATH | O_DIRECTORY);
+    if (!directory) fail_errno("cannot mount " + volume.device + " on", path);
+    FdPath handle(directory.get());
+    char target[PATH_MAX];
+    ssize_t size = ::readlink(handle.c_str(), target, sizeof target);
+    if (size < 0 || static_cast<size_t>(size) == sizeof target) fail_errno("cannot mount on", path);
+    mount_at(volume, handle.c_str(), request);
+    Mounted& mounted = mounted_.back();
+    mounted.target.assign(target, static_cast<size_t>(size));
+    if (!mounted.read_only) mounted.writable_root = tree.open(path, O_RDONLY | O_DIRECTORY);
+}
+
+// Reports what didn't reach the disk.
+void Mounts::unmount(Mounted& mounted) {
+    std::string trouble;
+    int errnum = 0;
+    auto blame = [&](std::string what, int number) {
+        if (!trouble.empty()) return;
+        trouble = std::move(what);
+        errnum = number;
+    };
+    if (mounted.writable_root) {
+        int fd = mounted.writable_root.get();
+        if (::syncfs(fd) < 0)
+            blame("cannot write everything to " + mounted.volume->device + ": " + errno_text(errno), errno);
+        struct statfs status;
+        // An error made the kernel stop writing.
+        if (::fstatfs(fd, &status) == 0 && (status.f_flags & ST_RDONLY)) {
+            std::string reason = kernel_reason(*mounted.volume);
+            blame("the file system on " + mounted.volume->device +
+                      " is damaged, and the kernel stopped writing to it" +
+                      (reason.empty() ? "" : ": " + reason),
+                  EUCLEAN);
+        }
+        mounted.writable_root.reset();
+    }
+    if (::umount2(mounted.target.c_str(), UMOUNT_NOFOLLOW) < 0) {
+        int saved = errno;
+        ::umount2(mounted.target.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH);
+        if (!mounted.read_only)
+            blame("cannot unmount " + mounted.volume->device + ": " + errno_text(saved), saved);
+    }
+    if (!trouble.empty()) throw Failure(errno_kind(errnum), trouble, errnum);
+}
+
+void Mounts::unmount_to(size_t count) {
+    std::optional<Failure> first;
+    while (mounted_.size() > count) {
+        try {
+            unmount(mounted_.back());
+        } catch (const Failure& failure) {
+            if (!first) first = failure;
+        }
+        mounted_.pop_back();
+    }
+    if (first) throw *first;
+}
+
+}  // namespace inspect::agent

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Mounting what is on the disks, and unmounting it so that nothing is lost unsaid.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "disks.h"
+#include "guest_tree.h"
+
+namespace inspect::agent {
+
+// Not thread-safe.
+class Mounts {
+  public:
+    explicit Mounts(Disks& disks) : disks_(disks) {}
+
+    // Before the snapshot: what the kernel can mount.
+    void prepare();
+    const std::vector<std::string>& types() const { return types_; }
+    bool can_mount(std::string_view type) const;
+
+    struct Request {
+        std::string options;  // as for mount -o
+        std::string type;     // empty: probed
+        bool read_only = true;
+    };
+    // Mounts a volume on the agent's own directory `target`. Returns the root of the mounted file system.
+    // Throws Failure that says what is wrong with the file system, as the kernel's log has it.
+    Fd mount(Volume& volume, const std::string& target, const Request& request);
+    // The same at a path of the guest's tree, which must be a directory there.
+    void mount_below(const GuestTree& tree, std::string_view path, Volume& volume, const Request& request);
+
+    // How many mounts there are; back to an earlier count: unmounts the others, the last first, and tries
+    // them all. Throws Failure when something that was written may be lost.
+    size_t count() const { return mounted_.size(); }
+    void unmount_to(size_t count);
+
+  private:
+    struct Mounted {
+        Volume* volume;
+        std::string target;
+        Fd writable_root;  // of a writable one: sync errors are reported to who had it open
+        bool read_only;
+    };
+
+    void mount_at(Volume& volume, const std::string& target, const Request& request);
+    std::string kernel_reason(const Volume& volume);
+    void unmount(Mounted& mounted);
+
+    Disks& disks_;
+    std::vector<std::string> types_;
+    std::vector<Mounted> mounted_;
+    Fd kernel_log_;
+};
+
+}  // namespace inspect::agent

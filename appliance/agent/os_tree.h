@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Finding operating systems on the disks and mounting their trees.
+//
+// Made to be frugal: what can't be a root is not mounted, what is mounted on the way stays mounted where it
+// is (a later mount on the same directory hides it; all of the agent's access is by descriptors, which don't
+// mind).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "fstab.h"
+#include "mounts.h"
+
+namespace inspect::agent {
+
+// A mounted file system with an operating system's root on it.
+struct OsRoot {
+    Volume* volume;
+    GuestTree tree;
+    std::vector<FstabEntry> fstab;
+};
+
+struct OsMount {
+    FstabEntry entry;
+    Volume* volume;  // nullptr: there is no such device
+};
+
+class OsFinder {
+  public:
+    // `target`: the directory that everything is mounted on.
+    OsFinder(Disks& disks, Mounts& mounts, std::string target, bool read_only)
+        : disks_(disks), mounts_(mounts), target_(std::move(target)), read_only_(read_only) {}
+
+    // Mounts what may be a root and returns those that are.
+    std::vector<OsRoot> find();
+    // The one on this device. Throws Failure(NOT_FOUND) when it is none.
+    OsRoot open(std::string_view device);
+    // Mounts the rest of the tree as its fstab says. What can't be mounted is a warning.
+    std::vector<OsMount> mount_tree(const OsRoot& root);
+
+    std::vector<std::string>& warnings() { return warnings_; }
+
+  private:
+    OsRoot mount_candidate(Volume& volume);
+
+    Disks& disks_;
+    Mounts& mounts_;
+    std::string target_;
+    bool read_only_;
+    std::vector<std::string> warnings_;
+};
+
+// True when the tree looks like an operating system's root file system.
+bool is_os_root(const GuestTree& tree, bool has_fstab);
+// The contents of a regular file of the guest, at most `limit` bytes; empty when it can't be read.
+std::string read_small_file(const GuestTree& tree, std::string_view path, size_t limit = 256 << 10);
+
+}  // namespace inspect::agent

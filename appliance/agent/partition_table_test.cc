@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "partition_table.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "agent_harness.h"
+
+namespace inspect::agent {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr uint64_t kMiB = 1 << 20;
+
+// A sparse image whose table sfdisk makes, an independent judge of what a table is.
+class TableTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        if (std::system("sfdisk --version >/dev/null 2>&1") != 0) GTEST_SKIP() << "sfdisk is not installed";
+    }
+    void make(const std::string& script, uint64_t size, uint32_t sector_size = 512) {
+        write_text(image_, "");
+        std::filesystem::resize_file(image_, size);
+        write_text(directory_ / "script", script);
+        std::string command = "sfdisk -q --sector-size " + std::to_string(sector_size) + " " + image_ + " <" +
+                              (directory_ / "script") + " >/dev/null 2>&1";
+        ASSERT_EQ(std::system(command.c_str()), 0) << script;
+    }
+    PartitionTable read(bool thorough = true, uint32_t sector_size = 512) {
+        Fd fd = open_file(image_, O_RDONLY);
+        return read_partition_table(fd.get(), std::filesystem::file_size(image_), sector_size, thorough);
+    }
+    void poke(uint64_t offset, const std::string& bytes) {
+        Fd fd = open_file(image_, O_RDWR);
+        pwrite_full(fd.get(), std::as_bytes(std::span(bytes)), offset, "poke");
+    }
+
+    TemporaryDirectory directory_;
+    std::string image_ = directory_ / "image";
+};
+
+TEST_F(TableTest, MbrWithLogicalPartitions) {
+    make(
+        "label: dos\nlabel-id: 0x1234abcd\nsize=1MiB,type=83\nsize=2MiB,type=82,bootable\nsize=20MiB,type=5\n"
+        "size=3MiB,type=83\nsize=4MiB,type=8e\n",
+        40 * kMiB);
+    PartitionTable table = read();
+    EXPECT_EQ(table.type, "dos");
+    EXPECT_THAT(table.warnings, IsEmpty());
+    ASSERT_EQ(table.partitions.size(), 5u);
+    EXPECT_EQ(table.partitions[0].start, kMiB);
+    EXPECT_EQ(table.partitions[0].size, kMiB);
+    EXPECT_EQ(table.partitions[0].type, "0x83");
+    EXPECT_EQ(table.partitions[0].uuid, "1234abcd-01");
+    EXPECT_EQ(table.partitions[1].type, "0x82");
+    EXPECT_TRUE(table.partitions[2].container);
+    EXPECT_EQ(table.partitions[3].number, 5u);
+    EXPECT_EQ(table.partitions[3].size, 3 * kMiB);
+    EXPECT_EQ(table.partitions[3].start, 5 * kMiB);
+    EXPECT_EQ(table.partitions[4].number, 6u);
+    EXPECT_EQ(table.partitions[4].uuid, "1234abcd-06");
+    EXPECT_EQ(table.partitions[4].type, "0x8e");
+}
+
+TEST_F(TableTest, GptInBothSectorSizes) {
+    for (uint32_t sector_size : {512u, 4096u}) {
+        make(
+            "label: "
+            "gpt\nsize=2MiB,type=U,uuid=11111111-2222-3333-4444-55555555ABCD,name=\"Gr\xc3\xbc\xc3\x9f "
+            "\xf0\x9f\x98\x80\"\n"
+            "size=3MiB,type=L\n",
+            16 * kMiB, sector_size);
+        PartitionTable table = read(true, sector_size);
+        EXPECT_EQ(table.type, "gpt") << sector_size;
+        EXPECT_THAT(table.warnings, IsEmpty());
+        ASSERT_EQ(table.partitions.size(), 2u);
+        EXPECT_EQ(table.partitions[0].start, kMiB);
+        EXPECT_EQ(table.partitions[0].size, 2 * kMiB);
+        EXPECT_EQ(table.partitions[0].type, "c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
+        EXPECT_EQ(table.partitions[0].uuid, "11111111-2222-3333-4444-55555555abcd");
+        EXPECT_EQ(table.partitions[0].label, "Gr\xc3\xbc\xc3\x9f \xf0\x9f\x98\x80");
+        EXPECT_EQ(table.partitions[1].type, "0fc63daf-8483-4772-8e79-3d69d8477de4");
+    }
+    PartitionTable other = read(true, 512);  // it is one of 4096
+    EXPECT_THAT(other.partitions, IsEmpty());
+    EXPECT_THAT(other.warnings, Contains(HasSubstr("made for sectors of 4096 bytes")));
+}
+
+TEST_F(TableTest, ADamagedGptIsReadFromItsBackup) {
+    make("label: gpt\nsize=2MiB\nsize=3MiB\n", 16 * kMiB);
+    poke(512 + 60, "garbage");
+    PartitionTable table = read();
+    EXPECT_EQ(table.partitions.size(), 2u);
+    EXPECT_THAT(table.warnings, Contains(HasSubstr("its backup at the end of the disk is used")));
+    poke(16 * kMiB - 512 + 20, "garbage");
+    table = read();
+    EXPECT_THAT(table.partitions, IsEmpty());
+    EXPECT_THAT(table.warnings, Contains(HasSubstr("and so is its backup")));
+}
+
+TEST_F(TableTest, AMissingBackupIsAWarning) {
+    make("label: gpt\nsize=2MiB\n", 16 * kMiB);
+    poke(16 * kMiB - 512, std::string(512, '\0'));
+    PartitionTable table = read();
+    EXPECT_EQ(table.partitions.size(), 1u);
+    EXPECT_THAT(table.warnings, Contains("the GPT's backup is damaged or missing"));
+    EXPECT_THAT(read(false).warnings, IsEmpty());
+}
+
+TEST_F(TableTest, PartitionsPastTheEnd) {
+    make("label: dos\nsize=2MiB,type=83\nsize=4MiB,type=83\nsize=4MiB,type=83\n", 16 * kMiB);
+    std::filesystem::resize_file(image_, 5 * kMiB);
+    PartitionTable table = read();
+    ASSERT_EQ(table.partitions.size(), 2u);
+    EXPECT_EQ(table.partitions[1].size, 2 * kMiB);
+    EXPECT_THAT(table.warnings,
+                testing::ElementsAre(HasSubstr("partition 2 ends past the end of the disk"),
+                                     HasSubstr("partition 3 begins past the end of the disk")));
+}
+
+TEST_F(TableTest, AChainOfLogicalPartitionsThatLoopsEnds) {
+    make("label: dos\nsize=20MiB,type=5\nsize=3MiB,type=83\nsize=4MiB,type=83\n", 40 * kMiB);
+    // The second EBR is at 5 MiB (1 + 1 + 3); its link is made to lead to itself.
+    uint32_t sector = 0;
+    {
+        Fd fd = open_file(image_, O_RDONLY);
+        le32 start;
+        pread_full(fd.get(), std::as_writable_bytes(std::span(&start, 1)), kMiB + 446 + 16 + 8, "read");
+        sector = start;
+    }
+    uint64_t second = kMiB + static_cast<uint64_t>(sector) * 512;
+    std::string link(16, '\0');
+    link[4] = 5;
+    le32 start = sector;
+    le32 size = 8192;
+    std::memcpy(link.data() + 8, &start, 4);
+    std::memcpy(link.data() + 12, &size, 4);
+    poke(second + 446 + 16, link);
+    PartitionTable table = read();
+    EXPECT_THAT(table.warnings, Contains("the chain of logical partitions does not end"));
+    EXPECT_GT(table.partitions.size(), 2u);
+}
+
+TEST_F(TableTest, WhatIsNoTable) {
+    write_text(image_, std::string(kMiB, '\0'));
+    EXPECT_EQ(read().type, "");
+    // A boot sector with code where the table would be.
+    std::string sector(512, '\x90');
+    sector[510] = '\x55';
+    sector[511] = '\xaa';
+    poke(0, sector);
+    EXPECT_EQ(read().type, "");
+    write_text(image_, "tiny");
+    EXPECT_EQ(read().type, "");
+    write_text(image_, "");
+    EXPECT_EQ(read().type, "");
+    if (std::system("mkfs.vfat --version >/dev/null 2>&1; test $? -ne 127") == 0) {
+        std::filesystem::resize_file(image_, 4 * kMiB);
+        ASSERT_EQ(std::system(("mkfs.vfat --mbr=yes " + image_ + " >/dev/null").c_str()), 0);
+        EXPECT_EQ(read().type, "") << "mkfs.fat's imitation of a table";
+    }
+}
+
+TEST(Crc32, IsTheOneOfZlib) { EXPECT_EQ(crc32("123456789", 9), 0xcbf43926u); }
+
+}  // namespace
+}  // namespace inspect::agent

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// What is on a block device: file system type, label and UUID, spelt as libblkid spells them.
+//
+// Two ways. Ext, XFS and FAT, which is what nearly every Linux guest is made of, are known from the first 4
+// KiB, which the mount reads anyhow: one system call. Everything else, and whoever wants to be sure (a RAID
+// member has its metadata at the end), asks libblkid, which looks in some dozens of places.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace inspect::agent {
+
+struct Superblock {
+    std::string type;  // ext4, xfs, vfat, swap, LVM2_member, crypto_LUKS...; empty: unknown
+    std::string label;
+    std::string uuid;
+    bool needs_recovery = false;  // ext3, ext4: the journal is to be replayed
+    bool has_label = true;        // `label` was looked for (FAT keeps it in the root directory)
+};
+
+// From the first 4096 bytes of a device. nullopt: none of the three.
+std::optional<Superblock> quick_probe(std::span<const uint8_t, 4096> start);
+
+// Reads them. `thorough`: libblkid in any case. Throws Failure when the device can't be read.
+Superblock probe_superblock(int fd, bool thorough);
+
+}  // namespace inspect::agent
