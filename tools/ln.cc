@@ -36,8 +36,8 @@ constexpr Command kLnCommand = {
     .summary = "make links in the guest",
     .operands = "TARGET LINK",
     .description =
-        "Makes LINK another name of TARGET, or with -s a symbolic link that says TARGET. Where LINK is\n"
-        "a directory, the link is made in it.",
+        "Makes LINK another name of TARGET, or with -s a symbolic link that says TARGET. Where\n"
+        "LINK is a directory, the link is made in it.",
     .examples = "insp ln -a disk.img -sf /usr/share/zoneinfo/Europe/Berlin /etc/localtime",
     .options = kOptions,
     .shared_options = kDiskOptions | kMountOptions,
