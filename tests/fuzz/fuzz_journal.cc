@@ -35,7 +35,6 @@ void seal(std::vector<std::byte>& bytes, uint64_t at, uint32_t seed) {
 // Makes the bytes a journal that is right in all that is calculated: magics, checksums, sizes, the old
 // sectors.
 void put_right(std::vector<std::byte>& bytes, const std::vector<std::byte>& image, bool lengths_too) {
-    if (bytes.size() < kRecordsOffset) bytes.resize(kRecordsOffset);
     Header header;
     std::memcpy(&header, bytes.data(), sizeof header);
     std::memcpy(header.magic, kMagic, sizeof kMagic);
@@ -94,9 +93,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size == 0 || size > 1 << 16) return 0;
     std::vector<std::byte> before(kImageSize);
     for (size_t i = 0; i < before.size(); ++i) before[i] = static_cast<std::byte>(i * 31 >> 3);
-    std::vector<std::byte> bytes(size - 1);
-    std::memcpy(bytes.data(), data + 1, size - 1);
-    if (data[0] % 4 != 0) put_right(bytes, before, data[0] % 4 != 1);
+    const auto input = std::as_bytes(std::span(data, size)).subspan(1);
+    std::vector<std::byte> bytes(input.begin(), input.end());
+    if (data[0] % 4 != 0) {
+        bytes.insert(bytes.begin(), kRecordsOffset, std::byte{0});
+        put_right(bytes, before, data[0] % 4 != 1);
+    }
 
     FaultPlan plan;
     FaultyDevice image(before, plan);

@@ -197,4 +197,22 @@ std::string debugfs(const std::string& file_system, const std::string& request) 
     return ::testing::AssertionFailure() << compared.describe();
 }
 
+::testing::AssertionResult refused(const Outcome& outcome, int code, const std::string& text) {
+    auto failure = [&](const std::string& what) {
+        return ::testing::AssertionFailure() << what << ": " << outcome.describe();
+    };
+    if (outcome.code != code) return failure("not refused with exit code " + std::to_string(code));
+    std::istringstream lines(outcome.err);
+    int messages = 0;
+    for (std::string line; std::getline(lines, line);) {
+        if (line.rfind("insp", 0) != 0 && line.rfind("Try 'insp", 0) != 0)
+            return failure("\"" + line + "\" is no message of insp's");
+        if (line.find(": warning: ") == std::string::npos && line.rfind("Try ", 0) != 0) messages++;
+    }
+    if (messages != 1) return failure("not one message but " + std::to_string(messages));
+    if (outcome.err.find(text) == std::string::npos)
+        return failure("the message doesn't say \"" + text + "\"");
+    return ::testing::AssertionSuccess();
+}
+
 }  // namespace inspect::test

@@ -78,7 +78,8 @@ std::string contents(int fd) {
         signal(SIGXFSZ, SIG_IGN);
     }
     if (options.user) {
-        if (setgroups(0, nullptr) != 0 || setgid(*options.user) != 0 || setuid(*options.user) != 0)
+        if (setgroups(options.groups.size(), options.groups.data()) != 0 || setgid(*options.user) != 0 ||
+            setuid(*options.user) != 0)
             fail("setuid");
     }
     std::vector<char*> args;

@@ -20,7 +20,8 @@ struct Options {
     std::string input{};                       // stdin
     std::map<std::string, std::string> env{};  // added to the test's own; an empty value unsets
     std::string directory{};                   // to run in; empty: the test's own
-    std::optional<uid_t> user{};               // run as, without any group or capability
+    std::optional<uid_t> user{};               // run as, without any capability
+    std::vector<gid_t> groups{};               // with `user`: its supplementary groups
     std::chrono::milliseconds timeout{120'000};
     std::optional<uint64_t> file_size_limit{};  // RLIMIT_FSIZE
 };

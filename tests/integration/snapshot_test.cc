@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The warm start: made once, by whoever is first; distrusted when torn; without it a cold boot, always.
+#include <sys/stat.h>
+
+#include <fstream>
+
+#include "support/insp.h"
+
+namespace inspect::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+class Snapshot : public KvmTest {
+  protected:
+    void SetUp() override {
+        KvmTest::SetUp();
+        cache_ = scratch() / "cache";
+    }
+    Options own_cache() const { return environment({.env = {{"INSP_CACHE_DIR", cache_}}}); }
+    Args cat() const { return {"cat", "--stats=json", "-a", guest("ext4"), "-m", "/dev/sda", "/hello.txt"}; }
+    // Runs cat with the test's own cache; true if it was a warm start.
+    bool cat_is_warm(const Args& extra = {}) const {
+        Args args = cat();
+        args.insert(args.begin() + 1, extra.begin(), extra.end());
+        Outcome outcome = insp(args, own_cache());
+        EXPECT_TRUE(outcome.ok()) << outcome.describe();
+        EXPECT_EQ(outcome.out, "hello, guest\n");
+        size_t at = outcome.err.find("{\"warm\"");
+        if (at == std::string::npos) {
+            ADD_FAILURE() << "no statistics: " << outcome.describe();
+            return false;
+        }
+        return json::parse(outcome.err.substr(at)).at("warm");
+    }
+    json snapshots() const { return insp_json({"appliance", "info", "--json"}, own_cache()).at("snapshots"); }
+    // The warm snapshot that the tests share, in this test's own cache.
+    void take_shared_snapshot() {
+        insp_ok({"appliance", "warm"});
+        fs::copy(fs::path(INSP_BUILD_DIR) / "tests/cache", cache_, fs::copy_options::recursive);
+        fs::permissions(cache_, fs::perms::owner_all);
+    }
+    std::vector<fs::path> snapshot_files() const {
+        std::vector<fs::path> found;
+        for (const auto& entry : fs::recursive_directory_iterator(cache_)) {
+            if (entry.is_regular_file() && entry.file_size() > 0) found.push_back(entry.path());
+        }
+        return found;
+    }
+    fs::path cache_;
+};
+
+TEST_F(Snapshot, ConcurrentFirstRunsMakeOne) {
+    std::vector<std::unique_ptr<Child>> children;
+    for (int i = 0; i < 3; i++) children.push_back(std::make_unique<Child>(command(cat()), own_cache()));
+    for (auto& child : children) {
+        Outcome outcome = child->wait();
+        EXPECT_TRUE(outcome.ok()) << outcome.describe();
+        EXPECT_EQ(outcome.out, "hello, guest\n");
+    }
+    json made = snapshots();
+    ASSERT_EQ(made.size(), 1U) << made.dump();
+    EXPECT_EQ(made[0].at("current"), true);
+    EXPECT_EQ(fs::status(cache_).permissions() & fs::perms::all, fs::perms::owner_all);
+    EXPECT_TRUE(cat_is_warm());
+    EXPECT_FALSE(cat_is_warm({"--no-snapshot"}));
+
+    EXPECT_THAT(insp_ok({"appliance", "clear"}, own_cache()), HasSubstr("Freed"));
+    EXPECT_TRUE(snapshots().empty());
+    for (const fs::path& file : snapshot_files()) EXPECT_LT(fs::file_size(file), 4096U) << file << " is left";
+}
+
+TEST_F(Snapshot, NoSnapshotIsMadeWhenNotWanted) {
+    EXPECT_FALSE(cat_is_warm({"--no-snapshot"}));
+    EXPECT_TRUE(!fs::exists(cache_) || snapshots().empty());
+}
+
+TEST_F(Snapshot, TornFilesAreNoticed) {
+    take_shared_snapshot();
+    ASSERT_TRUE(cat_is_warm());
+    // The biggest file is the memory: cut it. The reader must neither crash (SIGBUS) nor hang, and makes it
+    // anew.
+    fs::path memory;
+    for (const fs::path& file : snapshot_files()) {
+        if (memory.empty() || fs::file_size(file) > fs::file_size(memory)) memory = file;
+    }
+    fs::resize_file(memory, fs::file_size(memory) / 2);
+    cat_is_warm();
+    EXPECT_TRUE(cat_is_warm()) << "made anew";
+}
+
+TEST_F(Snapshot, DamagedStateIsNoticed) {
+    take_shared_snapshot();
+    // Every file but the biggest: some bytes in the middle of each become others.
+    std::vector<fs::path> all = snapshot_files();
+    uintmax_t biggest = 0;
+    for (const fs::path& file : all) biggest = std::max(biggest, fs::file_size(file));
+    for (const fs::path& file : all) {
+        if (fs::file_size(file) == biggest) continue;
+        std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+        stream.seekp(static_cast<std::streamoff>(fs::file_size(file) / 2));
+        stream << "garbage!garbage!";
+    }
+    cat_is_warm();
+    EXPECT_TRUE(cat_is_warm()) << "made anew";
+}
+
+TEST_F(Snapshot, ApplianceAndDoctor) {
+    insp_ok({"appliance", "warm"});
+    json info = insp_json({"appliance", "info", "--json"});
+    EXPECT_FALSE(info.at("kernel").get<std::string>().empty());
+    EXPECT_GT(info.at("size_bytes"), 1 << 20);
+    EXPECT_TRUE(info.at("manifest").is_object());
+    EXPECT_THAT(info.at("manifest").dump(), HasSubstr("e2fsprogs"));
+    EXPECT_THAT(insp_ok({"appliance", "info"}), HasSubstr("current)"));
+
+    Outcome doctor = insp({"doctor", "--json"});
+    EXPECT_TRUE(doctor.ok()) << doctor.describe();
+    json checks = json::parse(doctor.out).at("checks");
+    std::vector<std::string> names;
+    for (const json& check : checks) {
+        names.push_back(check.at("name"));
+        EXPECT_NE(check.at("status"), "failed") << check.dump();
+    }
+    EXPECT_THAT(names, ::testing::Contains("kvm"));
+}
+
+// The promise of the README: little memory, little time outside of the guest.
+TEST_F(Snapshot, Statistics) {
+    Outcome outcome = insp(cat());
+    ASSERT_TRUE(outcome.ok()) << outcome.describe();
+    json stats = json::parse(outcome.err);
+    EXPECT_LT(stats.at("peak_rss_bytes"), 64U << 20);
+    EXPECT_LT(outcome.peak_rss_bytes, 64U << 20);
+    EXPECT_GT(stats.at("run_ns"), 0);
+    EXPECT_GT(stats.at("block_requests"), 0);
+    EXPECT_GT(stats.at("pages_touched"), 0);
+    EXPECT_THAT(insp({"cat", "--stats", "-a", guest("ext4"), "-m", "/dev/sda", "/hello.txt"}).err,
+                HasSubstr("KVM_RUN"));
+}
+
+TEST_F(Snapshot, MoreMemory) {
+    // A snapshot of its own, or a boot.
+    EXPECT_FALSE(cat_is_warm({"--memory", "384", "--no-snapshot"}));
+    EXPECT_TRUE(refused(insp({"cat", "--memory", "1", "-a", guest("ext4"), "-m", "/dev/sda", "/x"}), kUsage,
+                        "memory"));
+}
+
+}  // namespace
+}  // namespace inspect::test
