@@ -13,10 +13,9 @@
 //
 //   --kvm        an open /dev/kvm
 //   --channel    stream socket: the bytes of the agent's virtio-console port, both ways. When the guest
-//   writes
-//                faster than the engine reads, the virtual CPU waits. EOF ends the process.
+//                writes faster than the engine reads, the virtual CPU waits. EOF ends the process.
 //   --control    SOCK_SEQPACKET socket: requests from the engine and their answers (below). EOF ends the
-//   process.
+//                process.
 //   --status     a memfd of sizeof(VmmStatus), mapped by both: counters, how it ended, the console's tail
 //   --slots      how many virtio-mmio disk slots the guest has (1 to kMaxDiskSlots); equal in a snapshot and
 //                its restore
@@ -38,8 +37,13 @@
 //              virtual CPU is halted, at most some seconds, saves, and goes on running
 //   stop       stops the virtual CPU for good, flushes and closes the disks, answers, exits 0
 //
+// While "attach" or "snapshot" is under way only "stop" is accepted. "stop" answers before the VM is taken
+// apart, which takes the host some 15 to 40 ms; the process may be killed after the answer.
+//
+// The process ends with status 0 after a "stop" or an EOF, 1 after an error, 2 for wrong arguments.
+//
 // Slots: the platform device of the guest's disk slot i is "virtio-mmio.(i + 2)"; 0 is the console, 1 the
-// pmem.
+// pmem. The child appends their "virtio_mmio.device=" to the command line itself.
 //
 // The guest's kernel log arrives at the I/O port kConsolePort (string output), its events at kEventPort; see
 // appliance/kernel/patches. The kernel command line must carry "insp_console=0x600".
@@ -50,7 +54,7 @@
 
 namespace inspect {
 
-inline constexpr unsigned kMaxDiskSlots = 64;
+inline constexpr unsigned kMaxDiskSlots = 32;     // each takes 35 of the kernel command line's 2047 bytes
 inline constexpr uint16_t kConsolePort = 0x600;  // outb/outsb: bytes of the kernel's log
 inline constexpr uint16_t kEventPort = 0x601;    // outb: a GuestEvent
 enum class GuestEvent : uint8_t { kPanic = 1, kRestart = 2, kHalt = 3 };
@@ -69,7 +73,7 @@ enum class VmmExit : uint32_t { kIo, kMmio, kHlt, kIntr, kEmulation, kShutdown, 
 // Lives in the status memfd. Written by the child alone. The engine reads it at any time, also after the
 // child's death, and believes nothing: offsets are taken modulo the ring, text ends at its bound.
 struct VmmStatus {
-    static constexpr uint32_t kVersion = 1;
+    static constexpr uint32_t kVersion = 2;
     static constexpr uint32_t kRingSize = 64 * 1024;
     std::atomic<uint32_t> version;
     std::atomic<VmmEnd> end;
@@ -82,7 +86,9 @@ struct VmmStatus {
     std::atomic<uint64_t> block_bytes_written;
     std::atomic<uint64_t> channel_bytes_in;   // to the guest
     std::atomic<uint64_t> channel_bytes_out;  // from the guest
-    std::atomic<uint64_t> pages_touched;      // of guest memory, counted at stop
+    std::atomic<uint64_t> pages_touched;      // page faults since the first KVM_RUN, counted at stop
+    std::atomic<uint64_t> block_errors;       // requests of the guest that failed because of the host's storage
+    char block_error[256];                    // what the first of them said
     char message[512];                        // for kGuest* and kHost* ends
     std::atomic<uint64_t> ring_written;       // bytes ever written to `ring`
     char ring[kRingSize];                     // the tail of the guest's kernel log

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// insp-vmm: the process that holds one virtual machine. Started by an engine, with descriptors, never by
+// hand; its contract is engine/vmm_process.h. The order of things here is that of its time, which a warm
+// start spends many times more often than a boot: descriptors and namespaces first, while there is one
+// thread, then the VM, then the second thread, then the system call filter, then the guest.
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <thread>
+
+#include "block/overlay.h"
+#include "block/overlay_store.h"
+#include "block/raw.h"
+#include "vmm/io_thread.h"
+#include "vmm/sandbox.h"
+#include "vmm/vm.h"
+#include "vmm/vmm_arguments.h"
+
+namespace inspect {
+
+namespace {
+
+enum ExitStatus { kExitOk = 0, kExitError = 1, kExitUsage = 2 };
+
+// More than the descriptors that arrive with a request and those of the VM itself.
+constexpr unsigned kDescriptorRoom = 16;
+
+std::unique_ptr<BlockDevice> open_disk(const VmmArguments::Disk& disk, const std::string& name) {
+    const bool overlaid = disk.overlay_memory >= 0;
+    auto raw = std::make_unique<RawDevice>(Fd(disk.fd), overlaid || disk.read_only, name);
+    if (!overlaid) return raw;
+    const uint64_t size = raw->size();
+    auto store = std::make_shared<OverlayStore>(Fd(disk.overlay_memory), Fd(disk.overlay_spill), size);
+    return std::make_unique<Overlay>(std::move(raw), std::move(store));
+}
+
+Vm::Options vm_options(const VmmArguments& arguments) {
+    Vm::Options options;
+    options.kvm = arguments.kvm;
+    options.channel = arguments.channel;
+    options.memory_bytes = arguments.memory_bytes;
+    options.slots = arguments.slots;
+    options.root = arguments.root;
+    options.software_kvm = arguments.software_kvm;
+    options.kernel = arguments.kernel;
+    options.initrd = arguments.initrd;
+    options.command_line = arguments.command_line;
+    options.restore_state = arguments.restore_state;
+    options.restore_memory = arguments.restore_memory;
+    for (const VmmArguments::Disk& disk : arguments.disks) {
+        const std::string name = "disk " + std::to_string(options.disks.size() + 1);
+        options.disks.push_back({open_disk(disk, name), {disk.block_size, disk.read_only, disk.serial}});
+    }
+    return options;
+}
+
+Mapping map_status(int fd) {
+    struct stat st;
+    if (::fstat(fd, &st) != 0 || static_cast<uint64_t>(st.st_size) < sizeof(VmmStatus))
+        throw Error(ErrorKind::kUsage, "the status page is too small");
+    return Mapping::shared(fd, sizeof(VmmStatus), "the status page");
+}
+
+void enter_sandbox(const VmmArguments& arguments) {
+    const auto keep = arguments.descriptors();
+    close_all_but(keep);
+    leave_namespaces(static_cast<unsigned>(std::max(2, *std::ranges::max_element(keep))) + kDescriptorRoom);
+}
+
+// How a failure before the guest runs is told: as a packet, in the status page and by the exit status.
+int fail(const VmmArguments& arguments, VmmStatus& status, const std::string& packet, const char* what) {
+    std::strncpy(status.message, what, sizeof status.message - 1);
+    status.end.store(VmmEnd::kHostError, std::memory_order_release);
+    send_packet(arguments.control, packet + what);
+    return kExitError;
+}
+
+int run(const VmmArguments& arguments, VmmStatus& status, std::chrono::steady_clock::time_point start) {
+    if (arguments.sandbox) enter_sandbox(arguments);
+    Vm vm(vm_options(arguments), status);
+
+    IoOutcome outcome;
+    std::atomic<bool> go{false};
+    std::thread io([&] {
+        go.wait(false);
+        outcome = run_io(vm, arguments.channel, arguments.control);
+    });
+    try {
+        if (arguments.sandbox) lock_down();
+    } catch (const Error&) {
+        vm.stop();
+        go = true;
+        go.notify_one();
+        io.join();
+        throw;
+    }
+    send_packet(arguments.control, "ready");
+    go = true;
+    go.notify_one();
+
+    vm.run(start);
+    vm.stop();
+    io.join();
+    std::string answer = "ok";
+    try {
+        vm.close_disks();
+    } catch (const std::exception& error) {
+        answer = std::string("error ") + error.what();
+    }
+    if (outcome.stop_requested) send_packet(arguments.control, answer);
+    const bool good = status.end.load() == VmmEnd::kStopped && answer == "ok";
+    // The kernel frees all faster than destructors would, and the engine need not wait for it.
+    std::_Exit(good ? kExitOk : kExitError);
+}
+
+int main_checked(int argc, char** argv) {
+    const auto start = std::chrono::steady_clock::now();
+    ::signal(SIGPIPE, SIG_IGN);
+    const VmmArguments arguments = parse_vmm_arguments(argc, argv);
+    Mapping page = map_status(arguments.status);
+    auto& status = *reinterpret_cast<VmmStatus*>(page.data());
+    status.version.store(VmmStatus::kVersion);
+    try {
+        return run(arguments, status, start);
+    } catch (const BadSnapshot& error) {
+        return fail(arguments, status, "error snapshot: ", error.what());
+    } catch (const std::exception& error) {
+        return fail(arguments, status, "error ", error.what());
+    }
+}
+
+}  // namespace
+
+}  // namespace inspect
+
+int main(int argc, char** argv) {
+    try {
+        return inspect::main_checked(argc, argv);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "insp-vmm: %s\n", error.what());
+        return inspect::kExitUsage;
+    }
+}

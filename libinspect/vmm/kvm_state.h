@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// KvmState: all that KVM holds of a virtual machine with one vCPU and KVM's interrupt controllers, read from
+// it and put back into another. The order of the calls matters to KVM and is that of kvm_state.cc.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "vmm/state_stream.h"
+
+namespace inspect {
+
+class KvmState {
+  public:
+    // Reads the state of a vCPU that does not run and whose last exit is completed. Leaves out the MSRs that
+    // KVM lists but does not take back. Throws Error(kEngine).
+    static KvmState capture(int kvm_fd, int vm_fd, int vcpu_fd);
+
+    // Puts it into a fresh VM. Throws Error(kCorrupt) when KVM refuses any of it: the snapshot is then of
+    // another host.
+    void restore(int vm_fd, int vcpu_fd) const;
+
+    void save(StateWriter& out) const;
+    static KvmState load(StateReader& in);
+
+  private:
+    static constexpr uint32_t kMaxMsrs = 1024, kMaxCpuid = 256;
+
+    std::vector<kvm_cpuid_entry2> cpuid_;
+    uint32_t tsc_khz_ = 0;
+    kvm_mp_state mp_state_{};
+    kvm_regs regs_{};
+    kvm_sregs sregs_{};
+    alignas(64) std::array<std::byte, 4096> xsave_{};  // a kvm_xsave, all of it that a guest here can have
+    kvm_xcrs xcrs_{};
+    kvm_debugregs debugregs_{};
+    kvm_lapic_state lapic_{};
+    std::vector<kvm_msr_entry> msrs_;
+    kvm_vcpu_events events_{};
+    kvm_clock_data clock_{};
+    std::array<kvm_irqchip, 3> irqchips_{};  // PIC master, PIC slave, IOAPIC
+};
+
+}  // namespace inspect

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The arguments of insp-vmm (engine/vmm_process.h), parsed. All descriptors are inherited ones, by number.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace inspect {
+
+struct VmmArguments {
+    struct Disk {
+        int fd = -1;
+        int overlay_memory = -1, overlay_spill = -1;  // both or none
+        uint32_t block_size = 512;
+        std::string serial;
+        bool read_only = false;
+    };
+    int kvm = -1, channel = -1, control = -1, status = -1;
+    int root = -1, kernel = -1, initrd = -1, restore_state = -1, restore_memory = -1;
+    uint64_t memory_bytes = 0;
+    unsigned slots = 0;
+    std::string command_line;
+    std::vector<Disk> disks;
+    bool software_kvm = false;
+    bool sandbox = true;
+
+    // All descriptors named.
+    std::vector<int> descriptors() const;
+};
+
+// Throws Error(kUsage).
+VmmArguments parse_vmm_arguments(int argc, char** argv);
+
+}  // namespace inspect
