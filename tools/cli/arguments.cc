@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <getopt.h>
-
-#include <cstring>
+//
+// Arguments::parse: CLI11 under the tables of command.h. What is set here keeps CLI11 to the ways of the
+// virt-* tools: an operand or a value is taken literally ("[a,b]" is one), an option takes its value whatever
+// that looks like, and the options keep the order in which they were given.
+#include <CLI/CLI.hpp>
+#include <map>
+#include <set>
 
 #include "cli/command.h"
 #include "cli/text.h"
@@ -9,72 +13,131 @@
 namespace inspect::cli {
 namespace {
 
-// getopt_long(3) returns an option's letter, or for a long name this plus its index.
-constexpr int kLongBase = 1000;
-
-struct Tables {
-    std::string letters = ":";
-    std::vector<::option> longs;
-    std::vector<const Option*> by_index;       // of the long names
-    const Option* by_letter[256] = {nullptr};  // the first of a letter wins
-};
-
-Tables make_tables(const Command& command) {
-    Tables tables;
-    auto add_long = [&](const char* name, const Option& option) {
-        int has_argument = option.takes == Takes::kNothing ? no_argument
-                           : option.takes == Takes::kValue ? required_argument
-                                                           : optional_argument;
-        tables.longs.push_back(
-            {name, has_argument, nullptr, kLongBase + static_cast<int>(tables.by_index.size())});
-        tables.by_index.push_back(&option);
-    };
+// The long names of all options, each with the option that it stands for.
+std::map<std::string, const Option*> long_names(const Command& command) {
+    std::map<std::string, const Option*> names;
     for (const OptionGroup& group : option_groups(command)) {
         for (const Option& option : group.options) {
-            auto letter = static_cast<unsigned char>(option.letter);
-            if (letter != 0 && tables.by_letter[letter] == nullptr) {
-                tables.by_letter[letter] = &option;
-                tables.letters += option.letter;
-                if (option.takes == Takes::kValue) tables.letters += ":";
-                if (option.takes == Takes::kOptionalValue) tables.letters += "::";
-            }
-            if (*option.name != 0) add_long(option.name, option);
-            if (*option.also != 0) add_long(option.also, option);
+            if (*option.name != 0) names.emplace(option.name, &option);
+            if (*option.also != 0) names.emplace(option.also, &option);
         }
     }
-    tables.longs.push_back({nullptr, 0, nullptr, 0});
-    return tables;
+    return names;
 }
 
-const Option* option_of(const Tables& tables, int code) {
-    if (code >= kLongBase) return tables.by_index[static_cast<size_t>(code - kLongBase)];
-    return code > 0 && code < 256 ? tables.by_letter[code] : nullptr;
+// The long names that start with `prefix`.
+std::vector<std::string> long_names_with(const std::map<std::string, const Option*>& names,
+                                         const std::string& prefix) {
+    std::vector<std::string> found;
+    for (auto it = names.lower_bound(prefix); it != names.end() && it->first.starts_with(prefix); ++it)
+        found.push_back(it->first);
+    return found;
 }
 
-// How the user spelled it, for messages.
-std::string spelled(const Tables& tables, int code) {
-    if (code >= kLongBase)
-        return std::string("--") + tables.longs[static_cast<size_t>(code - kLongBase)].name;
-    return escape_control(std::string("-") + static_cast<char>(code));
+// The names of an option as CLI11 spells a list of them, "-a,--add", with every abbreviation of a long name
+// that can mean nothing else, as getopt_long(3) allows. An empty default in braces makes a flag that may have
+// a value.
+std::string option_names(const Option& option, bool letter_is_free,
+                         const std::map<std::string, const Option*>& names) {
+    std::set<std::string> all;
+    for (std::string name : {std::string(option.name), std::string(option.also)}) {
+        if (name.empty() || names.at(name) != &option) continue;
+        for (all.insert(name); name.size() > 1; name.pop_back()) {
+            std::string shorter = name.substr(0, name.size() - 1);
+            bool unambiguous = !names.contains(shorter);
+            for (const std::string& other : long_names_with(names, shorter))
+                unambiguous = unambiguous && names.at(other) == &option;
+            if (unambiguous) all.insert(shorter);
+        }
+    }
+    std::string list;
+    auto add = [&](const std::string& name) {
+        list += (list.empty() ? "" : ",") + name + (option.takes == Takes::kOptionalValue ? "{}" : "");
+    };
+    if (option.letter != 0 && letter_is_free) add(std::string("-") + option.letter);
+    for (const std::string& name : all) add("--" + name);
+    return list;
 }
 
-std::string unknown_option(const Tables& tables, const char* argument) {
-    if (optopt != 0 && option_of(tables, optopt) == nullptr)
-        return "unknown option " + spelled(tables, optopt);
-    if (optopt != 0) return "option " + spelled(tables, optopt) + " takes no value";
-    std::string_view text(argument);
-    std::string_view name = text.substr(0, text.find('='));
+CLI::Option* add_option(CLI::App& app, const Option& option, const std::string& names) {
+    if (option.takes == Takes::kValue) {
+        return app.add_option(names, [](const CLI::results_t&) { return true; })
+            ->expected(1)
+            ->allow_extra_args(false)
+            ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    }
+    CLI::Option* flag = app.add_flag(names)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    return option.takes == Takes::kNothing ? flag->disable_flag_override() : flag;
+}
+
+// The parser of one command, and which of our options each of CLI11's is.
+struct Parser {
+    CLI::App app;
+    std::map<std::string, const Option*> names;
+    std::vector<std::pair<const CLI::Option*, const Option*>> options;
+
+    explicit Parser(const Command& command) : names(long_names(command)) {
+        app.set_help_flag();
+        app.allow_extras();  // the operands, and what is unknown
+        std::string letters;
+        for (const OptionGroup& group : option_groups(command)) {
+            for (const Option& option : group.options) {
+                bool letter_is_free = letters.find(option.letter) == std::string::npos;
+                if (letter_is_free && option.letter != 0) letters += option.letter;
+                std::string list = option_names(option, letter_is_free, names);
+                if (!list.empty()) options.emplace_back(add_option(app, option, list), &option);
+            }
+        }
+    }
+
+    const Option* find(const CLI::Option* parsed) const {
+        for (const auto& [theirs, ours] : options)
+            if (theirs == parsed) return ours;
+        return nullptr;
+    }
+};
+
+// CLI11's complaint in our words. Its exceptions start with the option's name, with dashes or without.
+std::string complaint(const Parser& parser, const CLI::ParseError& error) {
+    std::string_view text = error.what();
+    std::string_view name = text.substr(0, text.find_first_of(": "));
+    while (name.starts_with('-')) name.remove_prefix(1);
+    for (const auto& [theirs, ours] : parser.options) {
+        if (!theirs->check_name("--" + std::string(name)) && !theirs->check_name("-" + std::string(name)))
+            continue;
+        std::string shown =
+            *ours->name != 0 ? std::string("--") + ours->name : std::string("-") + ours->letter;
+        return "option " + shown + (ours->takes == Takes::kValue ? " needs a value" : " takes no value");
+    }
+    return escape_message(text);
+}
+
+std::string unknown_option(const Parser& parser, const std::string& word) {
+    std::string name = word.substr(0, word.find('='));
     std::string candidates;
     if (name.starts_with("--")) {
-        for (const ::option& candidate : tables.longs) {
-            if (candidate.name == nullptr || !std::string_view(candidate.name).starts_with(name.substr(2)))
-                continue;
-            candidates += candidates.empty() ? " --" : ", --";
-            candidates += candidate.name;
-        }
+        for (const std::string& candidate : long_names_with(parser.names, name.substr(2)))
+            candidates += (candidates.empty() ? " --" : ", --") + candidate;
     }
     if (!candidates.empty()) return "option " + escape_control(name) + " may mean several:" + candidates;
     return "unknown option " + escape_control(name);
+}
+
+// What CLI11 didn't take: operands, and before a "--" also options that it doesn't know.
+std::vector<std::string> take_operands(const Parser& parser) {
+    std::vector<std::string> operands;
+    bool options_ended = false;
+    std::vector<std::string> words = parser.app.remaining();
+    for (std::string& word : words) {
+        if (!options_ended && word == "--") {
+            options_ended = true;
+        } else if (!options_ended && word.size() > 1 && word.starts_with('-')) {
+            throw UsageError(unknown_option(parser, word));
+        } else {
+            operands.push_back(std::move(word));
+        }
+    }
+    return operands;
 }
 
 void check_operands(const Arguments& arguments) {
@@ -98,23 +161,25 @@ std::string_view option_key(const Option& option) {
 }
 
 Arguments Arguments::parse(const Command& command, int argc, char* const argv[]) {
-    Tables tables = make_tables(command);
-    Arguments arguments(command);
-    opterr = 0;
-    optind = 0;  // glibc: start afresh
-    for (;;) {
-        int code = getopt_long(argc, argv, tables.letters.c_str(), tables.longs.data(), nullptr);
-        if (code == -1) break;
-        if (code == ':') throw UsageError("option " + spelled(tables, optopt) + " needs a value");
-        if (code == '?') throw UsageError(unknown_option(tables, argv[optind - 1]));
-        const Option* option = option_of(tables, code);
-        Given given{option, std::nullopt};
-        if (optarg != nullptr) given.value = optarg;
-        arguments.given_.push_back(std::move(given));
-        std::string_view key = option_key(*option);
-        if (key == "help" || key == "version") return arguments;
+    Parser parser(command);
+    try {
+        parser.app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        throw UsageError(complaint(parser, error));
     }
-    for (int i = optind; i < argc; ++i) arguments.operands_.emplace_back(argv[i]);
+    Arguments arguments(command);
+    std::map<const CLI::Option*, size_t> seen;
+    for (const CLI::Option* parsed : parser.app.parse_order()) {
+        const Option* option = parser.find(parsed);
+        if (option == nullptr) continue;
+        Given given{option, std::nullopt};
+        const std::string& text = parsed->results().at(seen[parsed]++);
+        if (option->takes == Takes::kValue || (option->takes == Takes::kOptionalValue && !text.empty()))
+            given.value = text;
+        arguments.given_.push_back(std::move(given));
+    }
+    if (arguments.has("help") || arguments.has("version")) return arguments;
+    arguments.operands_ = take_operands(parser);
     check_operands(arguments);
     return arguments;
 }

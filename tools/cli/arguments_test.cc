@@ -94,9 +94,9 @@ TEST(Arguments, ErrorsNameTheMistake) {
     EXPECT_EQ(parse_error({"--foo=bar"}), "unknown option --foo");
     EXPECT_EQ(parse_error({"-RZ"}), "unknown option -Z");
     EXPECT_EQ(parse_error({"--add"}), "option --add needs a value");
-    EXPECT_EQ(parse_error({"-a"}), "option -a needs a value");
+    EXPECT_EQ(parse_error({"-a"}), "option --add needs a value");
     EXPECT_EQ(parse_error({"--recursive=yes"}), "option --recursive takes no value");
-    EXPECT_EQ(parse_error({"--m", "x"}), "option --m may mean several: --mount, --memory");
+    EXPECT_EQ(parse_error({"--m", "x"}), "option --m may mean several: --memory, --mount");
     EXPECT_EQ(parse_error({"/a"}), "no disk image was given; write: insp try -a IMAGE PATH...");
     EXPECT_EQ(parse_error({"-a", "x"}), "operands are missing; write: insp try -a IMAGE PATH...");
     EXPECT_EQ(parse_error({"-a", "x", "1", "2", "3", "4\n"}),

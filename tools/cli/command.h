@@ -79,7 +79,7 @@ class Arguments {
 
     // Parses as getopt_long(3) does: options and operands in any order, "--" ends the options, long names may
     // be shortened. argv[0] is ignored. --help and --version end the parsing: nothing is checked after them.
-    // Throws UsageError. Not thread-safe, as getopt_long isn't.
+    // Throws UsageError. Thread-safe.
     static Arguments parse(const Command& command, int argc, char* const argv[]);
 
     // An option is named by its long name, or by its letter where it has no long one. Asking for one that the
