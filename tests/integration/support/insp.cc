@@ -205,6 +205,7 @@ std::string debugfs(const std::string& file_system, const std::string& request) 
     std::istringstream lines(outcome.err);
     int messages = 0;
     for (std::string line; std::getline(lines, line);) {
+        if (line.rfind("  ", 0) == 0) continue;  // the rest of a message: the appliance's last words
         if (line.rfind("insp", 0) != 0 && line.rfind("Try 'insp", 0) != 0)
             return failure("\"" + line + "\" is no message of insp's");
         if (line.find(": warning: ") == std::string::npos && line.rfind("Try ", 0) != 0) messages++;

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// What the measurements share. Each prints a table of medians and returns an exit code.
+#pragma once
+
+#include <string>
+
+#include "support/insp.h"
+
+namespace inspect::bench {
+
+struct BenchOptions {
+    int runs = 5;
+    std::string image;  // empty: the test guest debian12
+    int starts = 500;   // of the soak
+    int jobs = 2;       // of the soak, at a time
+    bool peer = true;   // compare with libguestfs, where it is installed
+};
+
+int bench_cat(const BenchOptions& options);
+int bench_read(const BenchOptions& options);
+int soak(const BenchOptions& options);
+
+// The environment of every insp here: the tests' warm snapshot.
+test::Options environment();
+// Runs insp; throws std::runtime_error where it fails.
+test::Outcome insp(const test::Args& args);
+// "12.3" with this many digits.
+std::string fixed(double value, int digits = 1);
+
+}  // namespace inspect::bench

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// insp-bench: see README.md beside this file.
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+
+#include "bench.h"
+
+namespace inspect::bench {
+
+test::Options environment() {
+    return {.env = {{"INSP_CACHE_DIR", std::string(INSP_BUILD_DIR) + "/tests/cache"}}};
+}
+
+test::Outcome insp(const test::Args& args) {
+    test::Args all{INSP_PROGRAM};
+    all.insert(all.end(), args.begin(), args.end());
+    test::Outcome outcome = test::run(all, environment());
+    if (!outcome.ok()) throw std::runtime_error("insp " + args.at(0) + ": " + outcome.describe());
+    return outcome;
+}
+
+std::string fixed(double value, int digits) {
+    char text[64];
+    snprintf(text, sizeof text, "%.*f", digits, value);
+    return text;
+}
+
+}  // namespace inspect::bench
+
+namespace {
+
+constexpr const char* kUsage =
+    "Usage: insp-bench cat|read|soak [OPTION...]\n"
+    "  cat   insp cat of a small file, warm and cold, and virt-cat of the same\n"
+    "  read  sequential and random reads through virtio-blk\n"
+    "  soak  many warm starts, several at a time; fails when one fails or leaves something behind\n"
+    "  --runs=N     of each measurement; the median counts (5)\n"
+    "  --image=IMG  a guest with /etc/hostname (the test guest debian12)\n"
+    "  --no-peer    without libguestfs\n"
+    "  --starts=N --jobs=N   of the soak (500, 2)\n";
+
+}  // namespace
+
+int main(int argc, char* argv[]) {
+    using namespace inspect::bench;
+    BenchOptions options;
+    std::string what = argc > 1 ? argv[1] : "";
+    for (int i = 2; i < argc; i++) {
+        std::string arg = argv[i];
+        std::string value = arg.substr(std::min(arg.size(), arg.find('=') + 1));
+        if (arg.rfind("--runs=", 0) == 0) {
+            options.runs = std::max(1, atoi(value.c_str()));
+        } else if (arg.rfind("--image=", 0) == 0) {
+            options.image = value;
+        } else if (arg.rfind("--starts=", 0) == 0) {
+            options.starts = std::max(1, atoi(value.c_str()));
+        } else if (arg.rfind("--jobs=", 0) == 0) {
+            options.jobs = std::max(1, atoi(value.c_str()));
+        } else if (arg == "--no-peer") {
+            options.peer = false;
+        } else {
+            what.clear();
+        }
+    }
+    try {
+        if (what == "cat") return bench_cat(options);
+        if (what == "read") return bench_read(options);
+        if (what == "soak") return soak(options);
+    } catch (const std::exception& error) {
+        fprintf(stderr, "insp-bench: %s\n", error.what());
+        return 1;
+    }
+    fputs(kUsage, stderr);
+    return 2;
+}

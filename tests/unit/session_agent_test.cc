@@ -1,0 +1,488 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The whole way between the library and the agent, without a virtual machine: a Session whose appliance is
+// the agent's code in a thread, on a directory of the host. Everything that is not mounting is as it is for
+// real.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <thread>
+
+#include <inspect/session.h>
+
+#include "agent.h"
+#include "base/fd.h"
+#include "guest/session_impl.h"
+#include "protocol/frame.h"
+
+namespace inspect {
+namespace {
+
+namespace fs = std::filesystem;
+using protocol::FrameType;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// The library's end of a socket to the agent. Requests that need a machine (waking, mounting) become pings:
+// the agent has its tree already.
+class SocketChannel final : public Channel {
+  public:
+    explicit SocketChannel(Fd socket) : socket_(std::move(socket)) {}
+
+    void write(std::span<const std::byte> in) override {
+        std::ranges::copy(in, parser_.room(in.size()).begin());
+        parser_.filled(in.size());
+        std::vector<std::byte> out;
+        while (auto frame = parser_.next()) {
+            std::string payload(reinterpret_cast<const char*>(frame->payload.data()), frame->payload.size());
+            proto::Request request;
+            if (frame->type == FrameType::kRequest && request.ParseFromString(payload) &&
+                (request.has_wake() || request.has_mount() || request.has_mount_os() ||
+                 request.has_finish())) {
+                request.mutable_ping();
+                payload = request.SerializeAsString();
+            }
+            protocol::append_frame(out, frame->type, frame->stream, std::as_bytes(std::span(payload)));
+        }
+        send(out);
+    }
+
+    size_t read(std::span<std::byte> out, std::chrono::milliseconds timeout) override {
+        if (backlog_.empty()) {
+            pollfd descriptor{socket_.get(), POLLIN, 0};
+            if (poll(&descriptor, 1, static_cast<int>(timeout.count())) != 1)
+                throw Error(ErrorKind::kEngine, "the agent does not answer");
+            ssize_t count = ::read(socket_.get(), out.data(), out.size());
+            if (count < 0) throw Error::from_errno("read from the agent", errno);
+            return static_cast<size_t>(count);
+        }
+        size_t count = std::min(out.size(), backlog_.size());
+        std::copy_n(backlog_.begin(), count, out.begin());
+        backlog_.erase(backlog_.begin(), backlog_.begin() + static_cast<std::ptrdiff_t>(count));
+        return count;
+    }
+
+    bool readable() override {
+        pollfd descriptor{socket_.get(), POLLIN, 0};
+        return !backlog_.empty() || poll(&descriptor, 1, 0) == 1;
+    }
+
+  private:
+    // Both sides may be writing: what comes meanwhile is kept.
+    void send(std::span<const std::byte> out) {
+        while (!out.empty()) {
+            pollfd descriptor{socket_.get(), POLLIN | POLLOUT, 0};
+            if (poll(&descriptor, 1, 10'000) != 1) throw Error(ErrorKind::kEngine, "the agent does not read");
+            if (descriptor.revents & POLLOUT) {
+                ssize_t count = ::send(socket_.get(), out.data(), out.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+                if (count > 0) out = out.subspan(static_cast<size_t>(count));
+                if (count < 0 && errno != EAGAIN) throw Error::from_errno("write to the agent", errno);
+            } else {
+                std::byte chunk[4096];
+                ssize_t count = ::read(socket_.get(), chunk, sizeof chunk);
+                if (count <= 0) throw Error(ErrorKind::kEngine, "the agent is gone");
+                backlog_.insert(backlog_.end(), chunk, chunk + count);
+            }
+        }
+    }
+
+    Fd socket_;
+    protocol::FrameParser parser_;
+    std::vector<std::byte> backlog_;
+};
+
+// The agent, in a thread.
+class AgentMachine final : public Machine {
+  public:
+    explicit AgentMachine(const std::string& sysroot) {
+        int fds[2];
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
+            throw Error::from_errno("make a socket pair", errno);
+        agent_side_ = Fd(fds[1]);
+        agent_ = std::thread([this, sysroot] {
+            try {
+                agent::Connection connection(agent_side_.get(), agent_side_.get());
+                agent::Agent(connection, open_file(sysroot, O_PATH | O_DIRECTORY)).run();
+            } catch (const std::exception& error) {
+                lost_ = error.what();
+            }
+            shutdown(agent_side_.get(), SHUT_RDWR);
+        });
+        Fd host(fds[0]);
+        read_hello(host);
+        socket_ = host.get();
+        channel_ = std::make_unique<SocketChannel>(std::move(host));
+    }
+    ~AgentMachine() override { AgentMachine::stop(true); }
+
+    Channel& channel() override { return *channel_; }
+    void stop(bool) override {
+        if (!agent_.joinable()) return;
+        shutdown(socket_, SHUT_RDWR);
+        agent_.join();
+    }
+    SessionStats stats() const override { return {}; }
+    std::string console_tail() const override { return lost_; }
+
+  private:
+    static void read_hello(const Fd& host) {
+        protocol::FrameHeader header;
+        read_full(host.get(), std::as_writable_bytes(std::span(&header, 1)), "read the hello");
+        std::vector<std::byte> payload(header.length);
+        read_full(host.get(), payload, "read the hello");
+    }
+
+    Fd agent_side_;
+    int socket_ = -1;
+    std::thread agent_;
+    std::string lost_;
+    std::unique_ptr<SocketChannel> channel_;
+};
+
+class SessionAgentTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        std::string pattern = (fs::temp_directory_path() / "insp-e2e-XXXXXX").string();
+        ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+        base_ = pattern;
+        for (const char* name : {"guest", "host", "out"}) fs::create_directory(base_ / name);
+        std::ofstream(base_ / "disk.img") << std::string(4096, '\0');
+        SessionOptions options;
+        options.disks.push_back({.path = (base_ / "disk.img").string(), .format = "raw"});
+        options.writable = true;
+        session_.emplace(std::make_unique<Session::Impl>(
+            options, SessionSeams{.start =
+                                      [this](const EngineOptions&) {
+                                          return std::make_unique<AgentMachine>((base_ / "guest").string());
+                                      },
+                                  .connection = {.silence = std::chrono::seconds(10)}}));
+        session_->mount_os();
+    }
+    void TearDown() override {
+        session_.reset();
+        fs::remove_all(base_);
+    }
+
+    fs::path guest(const std::string& path) const { return base_ / "guest" / path; }
+    static void put(const fs::path& path, const std::string& text) {
+        std::ofstream(path, std::ios::binary) << text;
+    }
+    static std::string get(const fs::path& path) {
+        std::ifstream in(path, std::ios::binary);
+        return {std::istreambuf_iterator<char>(in), {}};
+    }
+    static struct stat status(const fs::path& path) {
+        struct stat result {};
+        EXPECT_EQ(lstat(path.c_str(), &result), 0) << path;
+        return result;
+    }
+    static std::string noise(size_t size) {
+        std::string text(size, '\0');
+        uint32_t state = 1;
+        for (char& c : text) c = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
+        return text;
+    }
+    std::string read(const std::string& path, uint64_t offset = 0, uint64_t length = 0) {
+        std::string text;
+        session_->read_file(
+            path,
+            [&](std::span<const std::byte> bytes) {
+                text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+            },
+            offset, length);
+        return text;
+    }
+    void write(const std::string& path, const std::string& text, const WriteOptions& options = {}) {
+        size_t done = 0;
+        session_->write_file(
+            path,
+            [&](std::span<std::byte> out) {
+                size_t count = std::min(out.size(), text.size() - done);
+                std::copy_n(text.data() + done, count, reinterpret_cast<char*>(out.data()));
+                done += count;
+                return count;
+            },
+            options);
+    }
+    std::vector<std::string> list(const std::string& path, bool recursive = false) {
+        std::vector<std::string> names;
+        session_->list_directory(path, recursive, false,
+                                 [&](const DirectoryEntry& entry) { names.push_back(entry.path); });
+        return names;
+    }
+    template <typename Function>
+    static Error error_of(Function function) {
+        try {
+            function();
+        } catch (const Error& error) {
+            return error;
+        }
+        ADD_FAILURE() << "nothing was thrown";
+        return Error(ErrorKind::kInternal, "");
+    }
+
+    // A tree with everything in it.
+    static void make_tree(const fs::path& top) {
+        fs::create_directories(top / "sub/empty");
+        put(top / "plain", "text");
+        put(top / "sub/big", noise(3'000'000));
+        put(top / "nothing", "");
+        put(top / "odd\n\xff name", "odd");
+        fs::create_symlink("plain", top / "link");
+        fs::create_symlink("/nowhere/at all", top / "sub/dangling");
+        fs::create_hard_link(top / "plain", top / "sub/twin");
+        Fd sparse = open_file((top / "sparse").string(), O_RDWR | O_CREAT);
+        pwrite_full(sparse.get(), std::as_bytes(std::span("a", 1)), 5 << 20, "write");
+        pwrite_full(sparse.get(), std::as_bytes(std::span("b", 1)), 20 << 20, "write");
+        ASSERT_EQ(ftruncate(sparse.get(), 40 << 20), 0);
+        fs::permissions(top / "sub", fs::perms(0711));
+        fs::permissions(top / "plain", fs::perms(0640));
+        setxattr((top / "plain").c_str(), "user.note", "kept", 4, 0);  // where there are any
+        for (const auto& entry : fs::recursive_directory_iterator(top)) {
+            timespec times[] = {{1'500'000'000, 5}, {1'400'000'000, 123'456'789}};
+            utimensat(AT_FDCWD, entry.path().c_str(), times, AT_SYMLINK_NOFOLLOW);
+        }
+    }
+    // What a tree is, entry by entry.
+    static std::map<std::string, std::string> describe(const fs::path& top) {
+        std::map<std::string, std::string> result;
+        std::map<ino_t, std::string> first;
+        std::vector<fs::path> paths;
+        for (const auto& entry : fs::recursive_directory_iterator(top)) paths.push_back(entry.path());
+        std::ranges::sort(paths);
+        for (const fs::path& path : paths) {
+            struct stat stat = status(path);
+            std::string name = path.lexically_relative(top).string();
+            std::string& line = result[name];
+            line = std::to_string(stat.st_mode) + " " + std::to_string(stat.st_uid) + " " +
+                   std::to_string(stat.st_mtim.tv_sec) + "." + std::to_string(stat.st_mtim.tv_nsec);
+            if (S_ISLNK(stat.st_mode)) line += " -> " + fs::read_symlink(path).string();
+            if (!S_ISREG(stat.st_mode)) continue;
+            line += " same as " + first.try_emplace(stat.st_ino, name).first->second;
+            line += " " + std::to_string(std::hash<std::string>()(get(path)));
+            line += stat.st_blocks < 2048 && stat.st_size > (8 << 20) ? " sparse" : " ";
+            char value[16];
+            ssize_t length = lgetxattr(path.c_str(), "user.note", value, sizeof value);
+            if (length > 0) line += std::string(value, static_cast<size_t>(length));
+        }
+        return result;
+    }
+
+    fs::path base_;
+    std::optional<Session> session_;
+};
+
+TEST_F(SessionAgentTest, Reads) {
+    std::string big = noise(20'000'000);
+    put(guest("small"), "hello");
+    put(guest("empty"), "");
+    put(guest("big"), big);
+    EXPECT_EQ(read("/small"), "hello");
+    EXPECT_EQ(read("/small", 1, 3), "ell");
+    EXPECT_EQ(read("/small", 100), "");
+    EXPECT_EQ(read("/empty"), "");
+    EXPECT_EQ(read("/big"), big);
+    EXPECT_EQ(session_->stat("/small").size, 5u);
+    EXPECT_EQ(error_of([&] { read("/none"); }).kind(), ErrorKind::kNotFound);
+    EXPECT_THAT(error_of([&] { read("/no\nne"); }).message(), HasSubstr("no\\nne"));
+    EXPECT_NE(error_of([&] { read("/"); }).kind(), ErrorKind::kEngine);
+}
+
+TEST_F(SessionAgentTest, Lists) {
+    make_tree(guest("t"));
+    EXPECT_THAT(list("/t"), ElementsAre("link", "nothing", "odd\n\xff name", "plain", "sparse", "sub"));
+    EXPECT_THAT(list("/t/sub", true), ElementsAre("big", "dangling", "empty", "twin"));
+    std::vector<std::string> all = list("/t", true);
+    EXPECT_EQ(all.size(), 10u);
+    EXPECT_EQ(all.back(), "sub/twin");
+    EXPECT_EQ(session_->stat("/t/link").link_target, "plain");
+    EXPECT_EQ(session_->stat("/t/link", true).size, 4u);
+}
+
+TEST_F(SessionAgentTest, Writes) {
+    std::string big = noise(20'000'000);
+    write("/new", "one");
+    write("/new", " two", {.mode = WriteOptions::Mode::kAppend});
+    write("/big", big);
+    EXPECT_EQ(get(guest("new")), "one two");
+    EXPECT_EQ(get(guest("big")), big);
+    write("/new", "three", {.permissions = 0600});
+    EXPECT_EQ(get(guest("new")), "three");
+    EXPECT_EQ(status(guest("new")).st_mode & 07777u, 0600u);
+    EXPECT_THAT(error_of([&] { write("/new", "x", {.mode = WriteOptions::Mode::kCreate}); }).message(),
+                HasSubstr("exist"));
+    write("/new", "four", {.mode = WriteOptions::Mode::kEdit, .backup_suffix = ".old"});
+    EXPECT_EQ(get(guest("new")), "four");
+    EXPECT_EQ(get(guest("new.old")), "three");
+    EXPECT_EQ(status(guest("new")).st_mode & 07777u, 0600u);
+}
+
+TEST_F(SessionAgentTest, GoesOnAfterFailuresAndCancellations) {
+    std::string big = noise(20'000'000);
+    put(guest("big"), big);
+    EXPECT_EQ(error_of([&] { write("/none/x", big); }).kind(), ErrorKind::kNotFound);
+    struct Enough {};
+    EXPECT_THROW(session_->read_file("/big", [](std::span<const std::byte>) { throw Enough(); }), Enough);
+    int chunks = 0;
+    EXPECT_THROW(session_->write_file("/half",
+                                      [&](std::span<std::byte> out) -> size_t {
+                                          if (++chunks == 30) throw Enough();
+                                          return out.size();
+                                      }),
+                 Enough);
+    EXPECT_FALSE(fs::exists(guest("half")));
+    int entries = 0;
+    fs::create_directories(guest("many"));
+    for (int i = 0; i < 300; ++i) put(guest("many/" + std::to_string(i)), "");
+    EXPECT_THROW(session_->list_directory("/many", false, true,
+                                          [&](const DirectoryEntry&) {
+                                              if (++entries == 10) throw Enough();
+                                          }),
+                 Enough);
+    EXPECT_EQ(read("/big"), big);
+    EXPECT_THAT(list("/"), ElementsAre("big", "many"));
+}
+
+TEST_F(SessionAgentTest, Changes) {
+    session_->make_directory("/a/b/c", true, 0750);
+    EXPECT_EQ(status(guest("a/b/c")).st_mode & 07777u, 0750u);
+    put(guest("a/f"), "1");
+    session_->rename("/a/f", "/a/b");
+    EXPECT_EQ(get(guest("a/b/f")), "1");
+    session_->chmod("/a/b", "u=rwx,go=", true);
+    EXPECT_EQ(status(guest("a/b/f")).st_mode & 07777u, 0700u);
+    if (geteuid() == 0) {
+        session_->chown("/a/b/f", "12:34");
+        EXPECT_EQ(status(guest("a/b/f")).st_gid, 34u);
+    }
+    session_->link("b/f", "/a/s", true);
+    EXPECT_EQ(fs::read_symlink(guest("a/s")), "b/f");
+    session_->link("/a/b/f", "/a/h");
+    EXPECT_EQ(status(guest("a/h")).st_nlink, 2u);
+    session_->touch("/a/t", {.time_ns = 1'000'000'000'000'000'007});
+    EXPECT_EQ(status(guest("a/t")).st_mtim.tv_nsec, 7);
+    session_->remove("/a", true);
+    EXPECT_FALSE(fs::exists(guest("a")));
+    session_->remove("/a", false, true);
+    EXPECT_EQ(error_of([&] { session_->remove("/a"); }).kind(), ErrorKind::kNotFound);
+}
+
+TEST_F(SessionAgentTest, StaysInsideTheGuest) {
+    put(base_ / "secret", "secret");
+    fs::create_symlink(base_ / "secret", guest("link"));
+    fs::create_symlink("../secret", guest("up"));
+    EXPECT_EQ(error_of([&] { read("/link"); }).kind(), ErrorKind::kNotFound);
+    EXPECT_EQ(error_of([&] { read("/up"); }).kind(), ErrorKind::kNotFound);
+    EXPECT_EQ(error_of([&] { read("/../secret"); }).kind(), ErrorKind::kNotFound);
+}
+
+TEST_F(SessionAgentTest, CopiesTreesOut) {
+    make_tree(guest("t"));
+    std::vector<std::string> warnings;
+    CopyOptions options;
+    options.preserve_owner = geteuid() == 0;
+    options.on_warning = [&](const std::string& message) { warnings.push_back(message); };
+    session_->copy_out("/t", (base_ / "out").string(), options);
+    EXPECT_EQ(describe(base_ / "out/t"), describe(guest("t")));
+    EXPECT_TRUE(warnings.empty());
+    // And again, over what is there.
+    session_->copy_out("/t/", (base_ / "out").string(), options);
+    EXPECT_EQ(describe(base_ / "out/t"), describe(guest("t")));
+    session_->copy_out("/t/plain", (base_ / "out").string());
+    EXPECT_EQ(get(base_ / "out/plain"), "text");
+    session_->copy_out("/t/link", (base_ / "out").string());
+    EXPECT_EQ(fs::read_symlink(base_ / "out/link"), "plain");
+    EXPECT_EQ(error_of([&] { session_->copy_out("/none", (base_ / "out").string()); }).kind(),
+              ErrorKind::kNotFound);
+    EXPECT_EQ(error_of([&] { session_->copy_out("/t", (base_ / "none").string()); }).kind(),
+              ErrorKind::kNotFound);
+}
+
+TEST_F(SessionAgentTest, CopiesTreesIn) {
+    make_tree(base_ / "host/t");
+    std::vector<std::string> warnings;
+    CopyOptions options;
+    options.on_warning = [&](const std::string& message) { warnings.push_back(message); };
+    fs::create_directory(guest("into"));
+    session_->copy_in((base_ / "host/t").string(), "/into", options);
+    EXPECT_EQ(describe(guest("into/t")), describe(base_ / "host/t"));
+    EXPECT_TRUE(warnings.empty());
+    session_->copy_in((base_ / "host/t/../t/plain").string(), "/into");
+    EXPECT_EQ(get(guest("into/plain")), "text");
+    session_->copy_in((base_ / "host/t/sub/.").string(), "/into");
+    EXPECT_TRUE(fs::is_directory(guest("into/sub/empty")));
+    EXPECT_EQ(error_of([&] { session_->copy_in((base_ / "none").string(), "/into"); }).kind(),
+              ErrorKind::kNotFound);
+    EXPECT_EQ(error_of([&] { session_->copy_in((base_ / "host/t").string(), "/none"); }).kind(),
+              ErrorKind::kNotFound);
+    EXPECT_EQ(error_of([&] { session_->copy_in("/", "/into"); }).kind(), ErrorKind::kUsage);
+}
+
+TEST_F(SessionAgentTest, LeavesSocketsOutOfACopy) {
+    fs::create_directory(base_ / "host/t");
+    Fd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::string path = (base_ / "host/t/socket").string();
+    ASSERT_LT(path.size(), sizeof address.sun_path);
+    std::copy(path.begin(), path.end(), address.sun_path);
+    ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    put(base_ / "host/t/z", "1");
+    session_->copy_in((base_ / "host/t").string(), "/");
+    EXPECT_THAT(list("/t"), ElementsAre("z"));
+    EXPECT_THAT(session_->take_warnings(), ElementsAre(HasSubstr("socket")));
+}
+
+TEST_F(SessionAgentTest, NamesTheHostsFileThatCannotBeRead) {
+    if (geteuid() == 0) GTEST_SKIP() << "root can read everything";
+    fs::create_directory(base_ / "host/t");
+    put(base_ / "host/t/mine", "1");
+    fs::permissions(base_ / "host/t/mine", fs::perms(0));
+    Error error = error_of([&] { session_->copy_in((base_ / "host/t").string(), "/"); });
+    EXPECT_EQ(error.kind(), ErrorKind::kDenied);
+    EXPECT_THAT(error.message(), HasSubstr("host/t/mine"));
+}
+
+TEST_F(SessionAgentTest, KeepsTheFilesThatChangeUnderACopyWhole) {
+    // A file that shrinks while it is being read is an error and not half a file in the guest.
+    fs::create_directory(base_ / "host/t");
+    put(base_ / "host/t/shrinks", noise(30'000'000));
+    fs::path path = base_ / "host/t/shrinks";
+    CopyOptions options;
+    std::jthread shrinker;
+    options.on_entry = [&](const std::string& entry) {
+        if (entry != "t") return;
+        shrinker = std::jthread([path] {
+            std::this_thread::sleep_for(std::chrono::milliseconds(3));
+            fs::resize_file(path, 10);
+        });
+    };
+    try {
+        session_->copy_in((base_ / "host/t").string(), "/", options);
+        EXPECT_EQ(fs::file_size(guest("t/shrinks")), fs::file_size(path));
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::kBusy);
+        EXPECT_THAT(error.message(), HasSubstr("shrinks"));
+        EXPECT_FALSE(fs::exists(guest("t/shrinks")));
+    }
+}
+
+TEST_F(SessionAgentTest, DrawsRandomBytes) {
+    EXPECT_EQ(session_->random_bytes(16).size(), 16u);
+    EXPECT_NE(session_->random_bytes(16), session_->random_bytes(16));
+    session_->ping();
+    EXPECT_FALSE(session_->commit());
+}
+
+}  // namespace
+}  // namespace inspect
