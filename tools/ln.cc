@@ -12,7 +12,7 @@ constexpr Option kOptions[] = {
     {'s', "symbolic", Takes::kNothing, "", "a symbolic link; TARGET is taken as it is"},
     {'f', "force", Takes::kNothing, "", "replace LINK where it exists"},
     {'T', "no-target-directory", Takes::kNothing, "",
-     "LINK is the link's name, even where a directory has it"},
+     "LINK is the link's name itself, not a directory for it"},
 };
 
 int run_ln(Context& context) {

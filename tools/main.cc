@@ -73,7 +73,7 @@ int run_command(Context& context) {
             context.json.fail(error_kind_name(error.kind()), error.message());
         }
         context.out.flush();
-        return error.kind() == ErrorKind::kUsage ? kExitUsage : kExitFailure;
+        return kExitFailure;
     }
 }
 

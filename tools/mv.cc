@@ -10,7 +10,8 @@ namespace {
 
 constexpr Option kOptions[] = {
     {'n', "no-clobber", Takes::kNothing, "", "fail rather than replace what is there"},
-    {'T', "no-target-directory", Takes::kNothing, "", "DESTINATION is the new name, even of a directory"},
+    {'T', "no-target-directory", Takes::kNothing, "",
+     "DESTINATION is the new name itself, not a directory to move into"},
 };
 
 int run_mv(Context& context) {

@@ -142,7 +142,7 @@ TEST(SessionOptionsFromArguments, MemorySnapshotsAndAccess) {
     EXPECT_FALSE(options.use_snapshot);
     EXPECT_TRUE(options.verbose);
     EXPECT_TRUE(options.writable);
-    for (const char* bad : {"0", "lots", "-5", "99999999999G"})
+    for (const char* bad : {"0", "63", "4G", "lots", "-5", "99999999999G"})
         EXPECT_THROW(session_options(parse({"-a", "x", "--memory", bad, "/p"}), Access::kRead), UsageError)
             << bad;
     EXPECT_THROW(session_options(parse({"-a", "x", "--blocksize=1024", "-a", "y", "/p"}), Access::kRead),

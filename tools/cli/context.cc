@@ -24,7 +24,15 @@ void print_error(std::string_view command, std::string_view message) noexcept {
             line += ' ';
             line += command;
         }
-        write_stderr(line + ": " + escape_message(message) + "\n");
+        line += ": ";
+        while (true) {
+            size_t end = message.find('\n');
+            line += escape_message(message.substr(0, end)) + "\n";
+            if (end == std::string_view::npos || end + 1 == message.size()) break;
+            message.remove_prefix(end + 1);
+            line += "  ";
+        }
+        write_stderr(line);
     } catch (const std::bad_alloc&) {
         write_stderr("insp: out of memory\n");
     }

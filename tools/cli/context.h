@@ -29,7 +29,8 @@ struct Context {
     void trace(std::string_view call, std::string_view arguments) const;  // with -x
 };
 
-// "insp cat: MESSAGE\n" in one write; an empty command gives "insp: MESSAGE\n".
+// "insp cat: MESSAGE\n" in one write; an empty command gives "insp: MESSAGE\n". Further lines of a message
+// are indented, so that none can pass for a message of its own.
 void print_error(std::string_view command, std::string_view message) noexcept;
 void write_stderr(std::string_view text) noexcept;
 

@@ -16,6 +16,10 @@ uint64_t elapsed_ns() {
     return static_cast<uint64_t>((std::chrono::steady_clock::now() - kProgramStart).count());
 }
 
+// What libinspect takes; said here so that it is wrong usage, not a failure half-way.
+constexpr uint64_t kMinMemory = UINT64_C(64) << 20;
+constexpr uint64_t kMaxMemory = UINT64_C(3) << 30;
+
 uint32_t sector_size_of(const std::optional<std::string>& value) {
     if (!value || *value == "512") return 512;
     if (*value == "4096") return 4096;
@@ -26,7 +30,8 @@ uint64_t memory_of(const Arguments& arguments) {
     std::optional<std::string> text = arguments.value("memory");
     if (!text) return 0;
     std::optional<uint64_t> bytes = parse_size(*text, uint64_t{1} << 20);
-    if (!bytes || *bytes == 0) throw UsageError("--memory '" + *text + "' is not a size");
+    if (!bytes) throw UsageError("--memory '" + *text + "' is not a size");
+    if (*bytes < kMinMemory || *bytes > kMaxMemory) throw UsageError("--memory is from 64 MiB to 3 GiB");
     return *bytes;
 }
 
@@ -80,14 +85,21 @@ StatsFormat stats_format(const Arguments& arguments) {
 
 Guest::Guest(Context& context, Access access) : context_(context), stats_(stats_format(context.args)) {
     SessionOptions options = session_options(context.args, access);
-    if (context.args.command().shared_options & kMountOptions) {
-        for (const std::string& text : context.args.values("mount"))
-            mounts_.push_back(MountSpec::parse(text));
-        if (!mounts_.empty() && context.args.has("root"))
-            throw UsageError("--root chooses an operating system, -m mounts without one: give one of them");
+    try {
+        if (context.args.command().shared_options & kMountOptions) {
+            for (const std::string& text : context.args.values("mount"))
+                mounts_.push_back(MountSpec::parse(text));
+            if (!mounts_.empty() && context.args.has("root"))
+                throw UsageError(
+                    "--root chooses an operating system, -m mounts without one: give one of them");
+        }
+        for (const DiskSpec& disk : options.disks) context.trace("add", "\"" + disk.path + "\"");
+        session_ = std::make_unique<Session>(std::move(options));
+    } catch (const Error& error) {
+        // Until now it is the command line that is wrong; later, what the guest has to say to it.
+        if (error.kind() == ErrorKind::kUsage) throw UsageError(error.message());
+        throw;
     }
-    for (const DiskSpec& disk : options.disks) context.trace("add", "\"" + disk.path + "\"");
-    session_ = std::make_unique<Session>(std::move(options));
     signals_.attach(session_.get());
 }
 
@@ -125,15 +137,30 @@ void Guest::mount() {
     }
 }
 
-bool Guest::is_directory(const std::string& path) {
+std::optional<FileStat> Guest::find(const std::string& path, bool follow_symlink) {
     // A mount that failed may show only now, and must not pass for a path that isn't there.
-    call("stat", {"/"}).stat("/");
+    if (!found_root_) call("stat", {"/"}).stat("/");
+    found_root_ = true;
     try {
-        return S_ISDIR(call("stat", {path}).stat(path, true).mode);
+        return call("stat", {path}).stat(path, follow_symlink);
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::kNotFound) throw;
-        return false;
+        return std::nullopt;
     }
+}
+
+bool Guest::is_directory(const std::string& path) {
+    std::optional<FileStat> stat = find(path, true);
+    return stat && S_ISDIR(stat->mode);
+}
+
+void Guest::make_room_for_name(const std::string& path, bool replace) {
+    std::optional<FileStat> stat = find(path, false);
+    if (!stat) return;
+    if (!replace) throw Error(ErrorKind::kDenied, "'" + path + "' exists already");
+    if (S_ISDIR(stat->mode))
+        throw Error(ErrorKind::kDenied, "'" + path + "' is a directory: it is not replaced");
+    if (S_ISLNK(stat->mode) && is_directory(path)) call("remove", {path}).remove(path);
 }
 
 void Guest::commit() {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,11 @@ class Guest {
 
     // True for a directory or a symlink to one; false for anything else and for nothing.
     bool is_directory(const std::string& path);
+    // nullopt: there is nothing of that name.
+    std::optional<FileStat> find(const std::string& path, bool follow_symlink);
+    // For -T: the library moves and links into a directory, through a symlink to one as well. Removes such a
+    // symlink. Throws Error(kDenied) for a directory, and for anything when it is not to be replaced.
+    void make_room_for_name(const std::string& path, bool replace);
 
     // Puts the changes into the images.
     void commit();
@@ -56,6 +62,7 @@ class Guest {
     SignalScope signals_;
     std::unique_ptr<Session> session_;
     std::vector<MountSpec> mounts_;
+    bool found_root_ = false;  // something is mounted
 };
 
 }  // namespace inspect::cli
