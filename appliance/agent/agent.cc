@@ -196,12 +196,12 @@ void Agent::mount_os(const proto::MountOs& request, proto::Response& response) {
         if (roots.empty()) {
             std::string message = "no operating system was found on the disks";
             for (const std::string& warning : finder.warnings()) message += "; " + warning;
-            throw Failure(proto::NOT_FOUND, message);
+            throw Failure(proto::NOT_FOUND, message + "; a file system can be mounted by its device (-m)");
         }
         if (roots.size() > 1) {
             std::string message = "there is more than one operating system:";
             for (const OsRoot& root : roots) message += " " + root.volume->device;
-            throw Failure(proto::USAGE, message + "; say which one");
+            throw Failure(proto::USAGE, message + "; say which one (--root)");
         }
         finder.mount_tree(roots[0]);
         response.mutable_mount()->set_root(roots[0].volume->device);
