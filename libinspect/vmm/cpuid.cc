@@ -4,9 +4,9 @@
 #include <asm/kvm_para.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "vmm/kvm_call.h"
+#include "vmm/kvm_flexible.h"
 
 namespace inspect {
 
@@ -15,18 +15,6 @@ namespace {
 constexpr uint32_t kMaxEntries = 256;
 
 constexpr uint32_t bit(unsigned n) { return uint32_t{1} << n; }
-
-// kvm_cpuid2 with room for its entries.
-class CpuidBuffer {
-  public:
-    CpuidBuffer() : bytes_(sizeof(kvm_cpuid2) + kMaxEntries * sizeof(kvm_cpuid_entry2)) {
-        get()->nent = kMaxEntries;
-    }
-    kvm_cpuid2* get() { return reinterpret_cast<kvm_cpuid2*>(bytes_.data()); }
-
-  private:
-    std::vector<std::byte> bytes_;
-};
 
 void filter(kvm_cpuid_entry2& e) {
     switch (e.function) {
@@ -95,20 +83,18 @@ void filter(kvm_cpuid_entry2& e) {
 void filter_cpuid(std::vector<kvm_cpuid_entry2>& entries) { std::ranges::for_each(entries, filter); }
 
 std::vector<kvm_cpuid_entry2> guest_cpuid(int kvm_fd) {
-    CpuidBuffer buffer;
-    INSP_KVM(kvm_fd, KVM_GET_SUPPORTED_CPUID, buffer.get());
-    const kvm_cpuid_entry2* first = buffer.get()->entries;
-    std::vector<kvm_cpuid_entry2> entries(first, first + std::min(buffer.get()->nent, kMaxEntries));
+    KvmCpuidList list(kMaxEntries);
+    kvm_call(kvm_fd, kKvmGetSupportedCpuid, list.head(), "KVM_GET_SUPPORTED_CPUID");
+    std::vector<kvm_cpuid_entry2> entries(list.items().begin(), list.items().end());
     filter_cpuid(entries);
     return entries;
 }
 
 void set_cpuid(int vcpu_fd, const std::vector<kvm_cpuid_entry2>& entries) {
     if (entries.size() > kMaxEntries) throw Error(ErrorKind::kCorrupt, "too many CPUID leaves");
-    CpuidBuffer buffer;
-    buffer.get()->nent = static_cast<uint32_t>(entries.size());
-    std::copy(entries.begin(), entries.end(), buffer.get()->entries);
-    INSP_KVM(vcpu_fd, KVM_SET_CPUID2, buffer.get());
+    KvmCpuidList list(entries.size());
+    std::ranges::copy(entries, list.items().begin());
+    kvm_call(vcpu_fd, kKvmSetCpuid2, list.head(), "KVM_SET_CPUID2");
 }
 
 }  // namespace inspect

@@ -85,11 +85,15 @@ int run(const VmmArguments& arguments, VmmStatus& status, std::chrono::steady_cl
     Vm vm(vm_options(arguments), status);
 
     IoOutcome outcome;
-    std::atomic<bool> go{false};
+    // The thread must be under way before the filter is set, which has no room for how a thread begins.
+    std::atomic<bool> begun{false}, go{false};
     std::thread io([&] {
+        begun = true;
+        begun.notify_one();
         go.wait(false);
         outcome = run_io(vm, arguments.channel, arguments.control);
     });
+    begun.wait(false);
     try {
         if (arguments.sandbox) lock_down();
     } catch (const Error&) {

@@ -6,6 +6,7 @@
 
 #include "vmm/cpuid.h"
 #include "vmm/kvm_call.h"
+#include "vmm/kvm_flexible.h"
 
 namespace inspect {
 
@@ -16,25 +17,10 @@ constexpr uint32_t kMsrTsc = 0x10, kMsrTscDeadline = 0x6e0;
 // MSRs that KVM has but does not list: memory types and TSC_AUX.
 constexpr uint32_t kUnlistedMsrs[] = {0x2ff, 0xc0000103};
 
-// kvm_msrs and kvm_msr_list end in arrays of any length.
-template <typename Head, typename Item>
-class Variable {
-  public:
-    explicit Variable(size_t items) : bytes_(sizeof(Head) + items * sizeof(Item)) {}
-    Head* head() { return reinterpret_cast<Head*>(bytes_.data()); }
-    Item* items() { return reinterpret_cast<Item*>(bytes_.data() + sizeof(Head)); }
-
-  private:
-    std::vector<std::byte> bytes_;
-};
-using MsrBuffer = Variable<kvm_msrs, kvm_msr_entry>;
-using MsrIndexBuffer = Variable<kvm_msr_list, uint32_t>;
-
 std::vector<uint32_t> msr_indices(int kvm_fd, uint32_t max) {
-    MsrIndexBuffer buffer(max);
-    buffer.head()->nmsrs = max;
-    INSP_KVM(kvm_fd, KVM_GET_MSR_INDEX_LIST, buffer.head());
-    std::vector<uint32_t> indices(buffer.items(), buffer.items() + std::min(buffer.head()->nmsrs, max));
+    KvmMsrIndices list(max);
+    kvm_call(kvm_fd, kKvmGetMsrIndexList, list.head(), "KVM_GET_MSR_INDEX_LIST");
+    std::vector<uint32_t> indices(list.items().begin(), list.items().end());
     indices.insert(indices.end(), std::begin(kUnlistedMsrs), std::end(kUnlistedMsrs));
     // The deadline is a time of the TSC, so the TSC comes first and it last.
     std::ranges::sort(indices, {}, [](uint32_t index) {
@@ -51,12 +37,11 @@ std::vector<kvm_msr_entry> accepted_msrs(int vcpu_fd, unsigned long request, con
                                          std::vector<kvm_msr_entry> rest) {
     std::vector<kvm_msr_entry> accepted;
     while (!rest.empty()) {
-        MsrBuffer buffer(rest.size());
-        buffer.head()->nmsrs = static_cast<uint32_t>(rest.size());
-        std::copy(rest.begin(), rest.end(), buffer.items());
+        KvmMsrEntries list(rest.size());
+        std::ranges::copy(rest, list.items().begin());
         const int done =
-            std::min(kvm_call(vcpu_fd, request, buffer.head(), name), static_cast<int>(rest.size()));
-        accepted.insert(accepted.end(), buffer.items(), buffer.items() + done);
+            std::min(kvm_call(vcpu_fd, request, list.head(), name), static_cast<int>(rest.size()));
+        accepted.insert(accepted.end(), list.items().begin(), list.items().begin() + done);
         rest.erase(rest.begin(), rest.begin() + std::min<std::ptrdiff_t>(done + 1, std::ssize(rest)));
     }
     return accepted;
@@ -69,15 +54,14 @@ std::vector<kvm_msr_entry> capture_msrs(int kvm_fd, int vcpu_fd, uint32_t max) {
         entry.index = index;
         wanted.push_back(entry);
     }
-    auto readable = accepted_msrs(vcpu_fd, KVM_GET_MSRS, "KVM_GET_MSRS", std::move(wanted));
-    return accepted_msrs(vcpu_fd, KVM_SET_MSRS, "KVM_SET_MSRS", std::move(readable));
+    auto readable = accepted_msrs(vcpu_fd, kKvmGetMsrs, "KVM_GET_MSRS", std::move(wanted));
+    return accepted_msrs(vcpu_fd, kKvmSetMsrs, "KVM_SET_MSRS", std::move(readable));
 }
 
 std::vector<kvm_cpuid_entry2> capture_cpuid(int vcpu_fd, uint32_t max) {
-    Variable<kvm_cpuid2, kvm_cpuid_entry2> buffer(max);
-    buffer.head()->nent = max;
-    INSP_KVM(vcpu_fd, KVM_GET_CPUID2, buffer.head());
-    return {buffer.items(), buffer.items() + std::min(buffer.head()->nent, max)};
+    KvmCpuidList list(max);
+    kvm_call(vcpu_fd, kKvmGetCpuid2, list.head(), "KVM_GET_CPUID2");
+    return {list.items().begin(), list.items().end()};
 }
 
 // The host calibrates its TSC anew at each boot; this much difference no clock in the guest minds.
@@ -94,7 +78,7 @@ KvmState KvmState::capture(int kvm_fd, int vm_fd, int vcpu_fd) {
     INSP_KVM(vcpu_fd, KVM_GET_MP_STATE, &s.mp_state_);
     INSP_KVM(vcpu_fd, KVM_GET_REGS, &s.regs_);
     INSP_KVM(vcpu_fd, KVM_GET_SREGS, &s.sregs_);
-    INSP_KVM(vcpu_fd, KVM_GET_XSAVE, s.xsave_.data());
+    kvm_call(vcpu_fd, kKvmGetXsave, s.xsave_.data(), "KVM_GET_XSAVE");
     INSP_KVM(vcpu_fd, KVM_GET_XCRS, &s.xcrs_);
     INSP_KVM(vcpu_fd, KVM_GET_DEBUGREGS, &s.debugregs_);
     INSP_KVM(vcpu_fd, KVM_GET_LAPIC, &s.lapic_);
@@ -117,11 +101,11 @@ void KvmState::restore(int vm_fd, int vcpu_fd) const {
         INSP_KVM(vcpu_fd, KVM_SET_MP_STATE, &mp_state_);
         INSP_KVM(vcpu_fd, KVM_SET_REGS, &regs_);
         INSP_KVM(vcpu_fd, KVM_SET_SREGS, &sregs_);
-        INSP_KVM(vcpu_fd, KVM_SET_XSAVE, xsave_.data());
+        kvm_call(vcpu_fd, kKvmSetXsave, xsave_.data(), "KVM_SET_XSAVE");
         INSP_KVM(vcpu_fd, KVM_SET_XCRS, &xcrs_);
         INSP_KVM(vcpu_fd, KVM_SET_DEBUGREGS, &debugregs_);
         INSP_KVM(vcpu_fd, KVM_SET_LAPIC, &lapic_);
-        if (accepted_msrs(vcpu_fd, KVM_SET_MSRS, "KVM_SET_MSRS", msrs_).size() != msrs_.size())
+        if (accepted_msrs(vcpu_fd, kKvmSetMsrs, "KVM_SET_MSRS", msrs_).size() != msrs_.size())
             throw Error(ErrorKind::kCorrupt, "this host's KVM does not know all of the snapshot's MSRs");
         INSP_KVM(vcpu_fd, KVM_SET_VCPU_EVENTS, &events_);
         for (const kvm_irqchip& chip : irqchips_) INSP_KVM(vm_fd, KVM_SET_IRQCHIP, &chip);
@@ -156,7 +140,7 @@ KvmState KvmState::load(StateReader& in) {
     s.mp_state_ = in.get<kvm_mp_state>();
     s.regs_ = in.get<kvm_regs>();
     s.sregs_ = in.get<kvm_sregs>();
-    s.xsave_ = in.get<std::array<std::byte, 4096>>();
+    s.xsave_ = in.get<std::array<std::byte, kKvmXsaveBytes>>();
     s.xcrs_ = in.get<kvm_xcrs>();
     s.debugregs_ = in.get<kvm_debugregs>();
     s.lapic_ = in.get<kvm_lapic_state>();

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "vmm/kvm_flexible.h"
 #include "vmm/state_stream.h"
 
 namespace inspect {
@@ -36,7 +37,8 @@ class KvmState {
     kvm_mp_state mp_state_{};
     kvm_regs regs_{};
     kvm_sregs sregs_{};
-    alignas(64) std::array<std::byte, 4096> xsave_{};  // a kvm_xsave, all of it that a guest here can have
+    alignas(64)
+        std::array<std::byte, kKvmXsaveBytes> xsave_{};  // a kvm_xsave, all of it that a guest here can have
     kvm_xcrs xcrs_{};
     kvm_debugregs debugregs_{};
     kvm_lapic_state lapic_{};

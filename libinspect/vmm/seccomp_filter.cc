@@ -13,6 +13,8 @@
 #include <initializer_list>
 #include <span>
 
+#include "vmm/kvm_flexible.h"
+
 namespace inspect {
 
 namespace {
@@ -74,15 +76,15 @@ constexpr uint32_t kAllowedIoctls[] = {
     // taking a snapshot
     static_cast<uint32_t>(KVM_GET_MP_STATE),
     static_cast<uint32_t>(KVM_GET_SREGS),
-    static_cast<uint32_t>(KVM_GET_XSAVE),
+    static_cast<uint32_t>(kKvmGetXsave),
     static_cast<uint32_t>(KVM_GET_XCRS),
     static_cast<uint32_t>(KVM_GET_DEBUGREGS),
     static_cast<uint32_t>(KVM_GET_LAPIC),
     static_cast<uint32_t>(KVM_GET_TSC_KHZ),
-    static_cast<uint32_t>(KVM_GET_CPUID2),
-    static_cast<uint32_t>(KVM_GET_MSR_INDEX_LIST),
-    static_cast<uint32_t>(KVM_GET_MSRS),
-    static_cast<uint32_t>(KVM_SET_MSRS),
+    static_cast<uint32_t>(kKvmGetCpuid2),
+    static_cast<uint32_t>(kKvmGetMsrIndexList),
+    static_cast<uint32_t>(kKvmGetMsrs),
+    static_cast<uint32_t>(kKvmSetMsrs),
     static_cast<uint32_t>(KVM_GET_CLOCK),
     static_cast<uint32_t>(KVM_GET_IRQCHIP),
     // discards on a block device
