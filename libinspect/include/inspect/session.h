@@ -19,7 +19,8 @@
 // same.
 //
 // The appliance is started by the first call that needs it. Mounting and the operation after it travel
-// together: mount_os(), mount() may report their failure from the next call.
+// together: mount_os() and mount() report their failure from the next call, which then has done nothing;
+// mounts that were asked for after the failed one are forgotten, those before it stay.
 //
 // Errors: every function throws inspect::Error; kEngine means that the appliance is gone and the Session is
 // of no more use. Thread-safety: a Session is used by one thread at a time; different Sessions are
@@ -162,23 +163,28 @@ struct WriteOptions {
         kCreate,   // fails when it exists
     };
     Mode mode = Mode::kReplace;
-    std::optional<uint32_t> permissions;
-    std::string owner;  // "user[:group]", numbers or the guest's names; empty: unchanged, root for new
-    std::string backup_suffix;  // kEdit: the old file is kept as path + suffix
+    std::optional<uint32_t> permissions = {};
+    std::string owner = {};  // "user[:group]", numbers or the guest's names; empty: unchanged, root for new
+    std::string backup_suffix = {};  // kEdit: the old file is kept as path + suffix
 };
 
 struct TouchOptions {
     bool no_create = false;
     bool access = false;  // neither access nor modification: both
     bool modification = false;
-    std::optional<int64_t> time_ns;  // since the epoch; absent: now
+    std::optional<int64_t> time_ns = {};  // since the epoch; absent: now
 };
 
 struct CopyOptions {
-    bool preserve_owner = false;  // copy_out: chown on the host (needs root)
+    // copy_out: owners, set-id bits, devices, FIFOs, ACLs and the security.* and trusted.* attributes are
+    // given on the host too; needs root. Without it they are left out, devices and FIFOs with a warning.
+    // copy_in always keeps owners, as numbers.
+    bool preserve_owner = false;
     bool preserve_xattrs = true;
-    std::function<void(const std::string& path)> on_entry;       // each entry as it is done
-    std::function<void(const std::string& message)> on_warning;  // what could not be kept
+    // Each entry as it is done, relative to the directory that it is copied to (bytes).
+    std::function<void(const std::string& path)> on_entry = {};
+    // What could not be kept; missing: take_warnings() has it.
+    std::function<void(const std::string& message)> on_warning = {};
 };
 
 // What a session cost. Times in nanoseconds.
@@ -227,7 +233,9 @@ class Session {
     // length 0: to the end of the file.
     void read_file(const std::string& path, const Sink& sink, uint64_t offset = 0, uint64_t length = 0);
     // The file or tree `guest_path` appears in the directory `host_directory` under its own name, never
-    // outside it, whatever the guest's names and symlinks say. Existing files are replaced.
+    // outside it, whatever the guest's names and symlinks say. Of "/" the contents appear. Existing files are
+    // replaced, existing directories merged; a file is there when it is complete. What the guest's file
+    // system can't read is left out with a warning, and Error(kCorrupt) thrown at the end.
     void copy_out(const std::string& guest_path, const std::string& host_directory,
                   const CopyOptions& options = {});
 
@@ -236,7 +244,9 @@ class Session {
     // Runs `perl -p -e expression` on the file in the appliance. False: nothing changed, nothing written.
     bool edit_file(const std::string& path, const std::string& expression,
                    const std::string& backup_suffix = {});
-    // The file or tree `host_path` appears in the guest's directory `guest_directory` under its own name.
+    // The file or tree `host_path` appears in the guest's directory `guest_directory` under its own name. A
+    // file that cannot be read or changes meanwhile ends it with an Error that names it. Sockets are left
+    // out, with a warning; SELinux labels are not taken along.
     void copy_in(const std::string& host_path, const std::string& guest_directory,
                  const CopyOptions& options = {});
     void make_directory(const std::string& path, bool parents = false,
@@ -250,11 +260,14 @@ class Session {
     void touch(const std::string& path, const TouchOptions& options = {});
 
     // Unmounts everything, stops the appliance and puts the changes into the images, all or nothing. The
-    // Session is over afterwards. True when an image changed.
+    // Session is over afterwards, and the images are free. True when an image changed. With several images
+    // each is changed completely or not at all, one after the other in the order of the disks: an error or a
+    // crash between two leaves the first ones changed, and the error says so.
     bool commit();
 
     // -- around it
-    // Warnings that came up since the last call (fstab entries that are not there...).
+    // Warnings that came up since the last call (fstab entries that are not there...), printable, at most
+    // some 1000.
     std::vector<std::string> take_warnings();
     std::vector<std::byte> random_bytes(uint32_t count);  // from the appliance's kernel; for tests
     void ping();                                          // starts the appliance if needed
