@@ -34,10 +34,10 @@ TEST_F(Ls, LongAndRecursive) {
     std::string image = guest("metadata");
     std::vector<std::string> rows =
         lines(insp_ok({"ls", "-lR", "--uids", "-a", image, "-m", "/dev/sda", "/dir"}));
-    EXPECT_THAT(rows, Contains("d 0755       1024 0 0 /dir"));
-    EXPECT_THAT(rows, Contains("- 0640         23 1000 50 /dir/file"));
-    EXPECT_THAT(rows, Contains("- 4755          6 0 0 /dir/plain"));
-    EXPECT_THAT(rows, Contains("d 1777       1024 0 0 /dir/locked"));
+    EXPECT_THAT(rows, Contains("d 0755       1024    0    0 /dir"));
+    EXPECT_THAT(rows, Contains("- 0640         23 1000   50 /dir/file"));
+    EXPECT_THAT(rows, Contains("- 4755          6    0    0 /dir/plain"));
+    EXPECT_THAT(rows, Contains("d 1777       1024    0    0 /dir/locked"));
     EXPECT_THAT(rows, Contains(HasSubstr("/dir/dangling -> nowhere")));
     EXPECT_EQ(rows.size(), 15U);
 
