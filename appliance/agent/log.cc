@@ -13,7 +13,7 @@ namespace {
 int log_fd = -1;
 bool is_verbose = false;
 
-// One write a line, which is what /dev/kmsg wants; "<4>" and "<6>" are its levels.
+// One write a line, which is what /dev/kmsg wants; "<3>" (shown even with `quiet`) and "<6>" are levels.
 void write_line(std::string_view level, std::string_view line) {
     if (log_fd < 0) return;
     char buffer[900];  // the kernel's own bound is 1024
@@ -38,6 +38,6 @@ bool log_verbose() noexcept { return is_verbose; }
 void note(std::string_view line) noexcept {
     if (is_verbose) write_line("<6>", line);
 }
-void complain(std::string_view line) noexcept { write_line("<4>", line); }
+void complain(std::string_view line) noexcept { write_line("<3>", line); }
 
 }  // namespace inspect::agent

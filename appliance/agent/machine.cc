@@ -67,6 +67,13 @@ bool has_word(const std::string& text, std::string_view word) {
 
 Machine::Machine() {
     must_mount("dev", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
+    // There is no console: the first three descriptors must not become something that a program would write
+    // its words to.
+    for (int fd = -1; fd <= STDERR_FILENO;) {
+        fd = ::open("/dev/null", O_RDWR);
+        must(fd, "open /dev/null");
+        if (fd > STDERR_FILENO) ::close(fd);
+    }
     log_ = Fd(::open("/dev/kmsg", O_WRONLY | O_CLOEXEC));
     set_log_fd(log_.get());
     must_mount("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);

@@ -49,7 +49,9 @@ TEST_P(SuperblockTest, IsRecognised) {
     if (!quick) return;
     EXPECT_EQ(quick->type, thorough.type);
     EXPECT_EQ(quick->uuid, thorough.uuid);
-    if (quick->has_label) EXPECT_EQ(quick->label, thorough.label);
+    if (quick->has_label) {
+        EXPECT_EQ(quick->label, thorough.label);
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(

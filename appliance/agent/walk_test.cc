@@ -16,14 +16,14 @@ Fd open_directory(const std::string& path) { return open_file(path, O_RDONLY | O
 TEST(SortedDirectory, GivesAllNamesInOrderWhateverItMayHold) {
     TemporaryDirectory directory;
     std::vector<std::string> expected;
-    for (int i = 0; i < 500; ++i) {
+    for (int i = 0; i < 100; ++i) {
         expected.push_back("name-" + std::to_string(i * 7919 % 10007));
         write_text(directory / expected.back(), "");
     }
     expected.push_back("\xff\xfe");  // bytes, not characters
     write_text(directory / expected.back(), "");
     std::sort(expected.begin(), expected.end());
-    for (size_t budget : {1u, 200u, 5000u, 1000000u}) {
+    for (size_t budget : {1u, 200u, 2000u, 1000000u}) {
         SortedDirectory names(open_directory(directory.path()), directory.path(), budget);
         std::vector<std::string> seen;
         while (std::optional<DirectoryName> name = names.next()) seen.push_back(name->name);
