@@ -268,7 +268,7 @@ Error VmmChild::failure(const std::string& what) const {
     }
     if (!detail.empty()) text += ": " + detail;
     if (show_console) {
-        std::string tail = console_tail(2048);
+        std::string tail = console_tail(20480);
         if (!tail.empty()) text += "; its kernel's last lines:\n" + tail;
     }
     return Error(ErrorKind::kEngine, text);
