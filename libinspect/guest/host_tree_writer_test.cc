@@ -30,7 +30,12 @@ class HostTreeWriterTest : public testing::Test {
         fs::create_directory(base_ / "out");
         fs::create_directory(base_ / "outside");
     }
-    void TearDown() override { fs::remove_all(base_); }
+    void TearDown() override {
+        // A directory that was copied with its mode may be one that can't be emptied.
+        for (const auto& entry : fs::recursive_directory_iterator(base_))
+            if (!entry.is_symlink() && entry.is_directory()) fs::permissions(entry, fs::perms(0700));
+        fs::remove_all(base_);
+    }
 
     void begin(const std::string& name = "top") {
         writer_.emplace((base_ / "out").string(), name, options_,
