@@ -51,7 +51,7 @@ class VirtioBlk final : public VirtioDevice {
     struct Options {
         uint32_t block_size = 512;  // logical block size: 512 or 4096
         bool read_only = false;     // also when the device is
-        std::string serial;         // at most kSerialBytes count
+        std::string serial = {};    // at most kSerialBytes count
     };
 
     // `memory` and `status` (counters, the first error) must outlive this. While `stopping` is true no more

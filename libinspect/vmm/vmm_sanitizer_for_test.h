@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// For tests that run under the system call filter: the sanitizers' runtimes make calls that it forbids.
+#pragma once
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define INSP_SKIP_UNDER_SANITIZERS() GTEST_SKIP() << "the sanitizers make system calls of their own"
+#else
+#define INSP_SKIP_UNDER_SANITIZERS() static_cast<void>(0)
+#endif
