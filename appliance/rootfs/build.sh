@@ -135,7 +135,7 @@ build() {
     cp -a "$modules/lib/modules/." "$tree/usr/lib/modules/"
 
     find "$tree" -type d -exec chmod 755 {} +
-    chmod -R go-w "$tree"
+    chmod -R u-s,go-ws "$tree"
     find "$tree" -exec touch -h -d @0 {} +
     mkfs.erofs -x-1 -T0 -U6c696269-6e73-4070-8563-740000000001 --all-root -Enoinline_data --quiet \
         "$result/root.erofs" "$tree" >&2
