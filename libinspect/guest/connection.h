@@ -17,8 +17,8 @@
 #include <inspect/error.h>
 
 #include "engine/channel.h"
-#include "insp.pb.h"
 #include "protocol/frame.h"
+#include "protocol/insp.pb.h"
 
 namespace inspect {
 

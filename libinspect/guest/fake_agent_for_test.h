@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "insp.pb.h"
 #include "protocol/frame.h"
+#include "protocol/insp.pb.h"
 
 namespace inspect {
 

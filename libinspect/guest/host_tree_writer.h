@@ -34,7 +34,7 @@
 #include <inspect/session.h>
 
 #include "base/fd.h"
-#include "insp.pb.h"
+#include "protocol/insp.pb.h"
 
 namespace inspect {
 

@@ -16,7 +16,7 @@
 #include "engine/engine.h"
 #include "guest/connection.h"
 #include "guest/disks.h"
-#include "insp.pb.h"
+#include "protocol/insp.pb.h"
 
 namespace inspect {
 

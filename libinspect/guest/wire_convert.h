@@ -12,7 +12,7 @@
 
 #include <inspect/session.h>
 
-#include "insp.pb.h"
+#include "protocol/insp.pb.h"
 
 namespace inspect {
 
