@@ -93,7 +93,7 @@ int run_filesystems(Context& context) {
     }
     context.out.flush();
     if (!rows.empty()) return kExitSuccess;
-    context.note("there is nothing of that kind on the disks");
+    context.error("nothing of that kind was found on the disks");
     return kExitNothingFound;
 }
 

@@ -388,7 +388,7 @@ void HostTreeWriter::restore(int fd, const proto::TreeEntry& entry) {
         warn_("the owner of " + shown(path) +
               " could not be kept: " + Error::from_errno("", errno).message());
     if (options_.preserve_xattrs) restore_xattrs(fd, entry);
-    if (fchmod(fd, stat.mode() & (privileged() ? 07777 : 0777)) != 0)
+    if (fchmod(fd, stat.mode() & (privileged() ? 07777 : 01777)) != 0)
         fail("cannot set the mode of", path, errno);
     timespec times[] = {to_timespec(stat.atime_ns()), to_timespec(stat.mtime_ns())};
     if (futimens(fd, times) != 0) warn_("the times of " + shown(path) + " could not be kept");

@@ -15,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
 
 class Copy : public KvmTest {
   protected:
@@ -143,7 +144,8 @@ TEST_F(Copy, InWithMetadata) {
     EXPECT_THAT(debugfs(image, "stat /dir/tree/sub"), HasSubstr("Mode:  02770"));
     EXPECT_THAT(debugfs(image, "ls /dir/tree"), HasSubstr("new\\x0aline \\xff"));
     std::string sparse = debugfs(image, "stat /dir/tree/sparse");
-    EXPECT_THAT(sparse, AllOf(HasSubstr("Size: 8388608"), HasSubstr("Blockcount: 2\n")))
+    // The host tells holes from data in units of its own blocks, 4 KiB at the most.
+    EXPECT_THAT(sparse, AllOf(HasSubstr("Size: 8388608"), MatchesRegex("(.|\n)*Blockcount: [2-8]\n(.|\n)*")))
         << "in a guest of 8 MiB only a hole fits";
 }
 
