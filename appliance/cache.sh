@@ -5,6 +5,9 @@
 # ${INSP_BUILD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/libinspect-build} holds one directory NAME-KEY a result; it is safe
 # to delete at any time.
 
+# What is built must not depend on who builds it.
+umask 022
+
 cache_dir=${INSP_BUILD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/libinspect-build}
 
 fail() {
@@ -30,6 +33,7 @@ cached() {
     exec 9>"$cache_dir/$name.lock"
     flock 9
     if [ ! -d "$result" ]; then
+        rm -rf "$cache_dir/$name".?????? # what a killed build left; nobody else is at it while the lock is held
         scratch=$(mktemp -d "$cache_dir/$name.XXXXXX")
         trap 'rm -rf "$scratch"' EXIT
         mkdir "$scratch/result"

@@ -6,6 +6,7 @@
 # whoever builds, and no root is needed.
 set -euo pipefail
 export LC_ALL=C
+umask 022
 [ $# = 2 ] || { echo "usage: initrd.sh AGENT OUT" >&2; exit 2; }
 agent=$1 out=$2
 tree=$(mktemp -d)
