@@ -221,14 +221,15 @@ void Virtqueue::load(StateReader& in) {
     layout_.available = in.get<uint64_t>();
     layout_.used = in.get<uint64_t>();
     layout_.size = in.get<uint32_t>();
-    ready_ = in.get_bool();
+    const bool ready = in.get_bool();
     broken_ = in.get_bool();
     progress_.features = in.get<uint64_t>();
     progress_.next_available = in.get<uint16_t>();
     progress_.next_used = in.get<uint16_t>();
     progress_.signalled = in.get<uint16_t>();
     progress_.signalled_is_valid = in.get_bool();
-    if (ready_) StateReader::require(map_rings());
+    if (ready) StateReader::require(map_rings());
+    ready_ = ready;
 }
 
 }  // namespace inspect
