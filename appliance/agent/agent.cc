@@ -79,8 +79,13 @@ void Agent::run() {
             if (connection_.cancelled()) throw Cancelled();
             dispatch(request, response);
         });
+        Context context{connection_, tree_, response};
+        for (std::string& warning : tree_.take_warnings()) context.warn(std::move(warning));
         previous_succeeded_ = !response.has_failure() && !response.skipped();
-        if (response.has_failure()) note(response.failure().message());
+        if (log_verbose())
+            note(
+                "request " + std::to_string(request.op_case()) +
+                (response.has_failure() ? " failed: " + response.failure().message() : std::string(" done")));
         connection_.respond(response);
     }
 }
@@ -203,9 +208,9 @@ void Agent::mount_os(const proto::MountOs& request, proto::Response& response) {
             for (const OsRoot& root : roots) message += " " + root.volume->device;
             throw Failure(proto::USAGE, message + "; say which one (--root)");
         }
-        finder.mount_tree(roots[0]);
         response.mutable_mount()->set_root(roots[0].volume->device);
         tree_ = std::move(roots[0].tree);
+        finder.defer_tree(tree_, roots[0].fstab);
     } catch (const Failure&) {
         mounts_.unmount_to(before);
         throw;

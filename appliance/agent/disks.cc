@@ -280,43 +280,68 @@ const Superblock& Disks::superblock(Volume& volume, bool thorough) {
     return *volume.superblock;
 }
 
-Volume* Disks::find_spec(std::string_view spec) {
-    auto take = [&](std::string_view prefix) {
-        if (!spec.starts_with(prefix)) return false;
-        spec.remove_prefix(prefix.size());
-        return true;
-    };
-    enum { kUuid, kLabel, kPartUuid, kPartLabel } kind;
-    bool udev = spec.starts_with("/dev/disk/");
-    if (take("UUID=") || take("/dev/disk/by-uuid/")) {
-        kind = kUuid;
-    } else if (take("LABEL=") || take("/dev/disk/by-label/")) {
-        kind = kLabel;
-    } else if (take("PARTUUID=") || take("/dev/disk/by-partuuid/")) {
-        kind = kPartUuid;
-    } else if (take("PARTLABEL=") || take("/dev/disk/by-partlabel/")) {
-        kind = kPartLabel;
-    } else {
-        return find(spec);
+// The first field of an fstab line, taken apart.
+struct Disks::Spec {
+    enum Kind { kDevice, kUuid, kLabel, kPartUuid, kPartLabel };
+    Kind kind = kDevice;
+    std::string value;
+
+    explicit Spec(std::string_view text) : value(text) {
+        static constexpr struct {
+            std::string_view tag;
+            std::string_view folder;
+            Kind kind;
+        } kForms[] = {
+            {"UUID=", "/dev/disk/by-uuid/", kUuid},
+            {"LABEL=", "/dev/disk/by-label/", kLabel},
+            {"PARTUUID=", "/dev/disk/by-partuuid/", kPartUuid},
+            {"PARTLABEL=", "/dev/disk/by-partlabel/", kPartLabel},
+        };
+        for (const auto& form : kForms) {
+            if (text.starts_with(form.tag)) {
+                kind = form.kind;
+                value = text.substr(form.tag.size());
+                if (value.size() >= 2 && value.front() == '"' && value.back() == '"')
+                    value = value.substr(1, value.size() - 2);
+            } else if (text.starts_with(form.folder)) {
+                kind = form.kind;
+                value = decode_udev(text.substr(form.folder.size()));
+            }
+        }
     }
-    if (spec.size() >= 2 && spec.front() == '"' && spec.back() == '"') spec = spec.substr(1, spec.size() - 2);
-    std::string value = udev ? decode_udev(spec) : std::string(spec);
-    if (value.empty()) return nullptr;
+};
+
+bool Disks::matches(Volume& volume, const Spec& spec) {
+    if (spec.value.empty()) return false;
+    switch (spec.kind) {
+        case Spec::kDevice:
+            return find(spec.value) == &volume;
+        case Spec::kPartUuid:
+            return volume.partition && same_text(volume.partition->uuid, spec.value);
+        case Spec::kPartLabel:
+            return volume.partition && volume.partition->label == spec.value;
+        case Spec::kUuid:
+        case Spec::kLabel:
+            break;
+    }
+    try {
+        const Superblock* found = &superblock(volume);
+        if (spec.kind == Spec::kUuid) return same_text(found->uuid, spec.value);
+        if (!found->has_label) found = &superblock(volume, true);
+        return found->label == spec.value;
+    } catch (const Failure& failure) {
+        note(failure.message());  // one that can't be read isn't the one
+        return false;
+    }
+}
+
+bool Disks::matches(Volume& volume, std::string_view spec) { return matches(volume, Spec(spec)); }
+
+Volume* Disks::find_spec(std::string_view text) {
+    Spec spec(text);
+    if (spec.kind == Spec::kDevice) return find(spec.value);
     for (Volume* volume : volumes()) {
-        if (kind == kPartUuid || kind == kPartLabel) {
-            if (!volume->partition) continue;
-            const Partition& partition = *volume->partition;
-            if (kind == kPartUuid ? same_text(partition.uuid, value) : partition.label == value)
-                return volume;
-            continue;
-        }
-        try {
-            const Superblock* found = &superblock(*volume);
-            if (kind == kLabel && !found->has_label) found = &superblock(*volume, true);
-            if (kind == kUuid ? same_text(found->uuid, value) : found->label == value) return volume;
-        } catch (const Failure& failure) {
-            note(failure.message());  // one that can't be read isn't the one
-        }
+        if (matches(*volume, spec)) return volume;
     }
     return nullptr;
 }

@@ -69,12 +69,16 @@ class Disks {
     // What fstab's first field means: /dev/..., UUID=, LABEL=, PARTUUID=, PARTLABEL=, /dev/disk/by-*/.
     // nullptr: not there.
     Volume* find_spec(std::string_view spec);
+    // Whether it means this volume.
+    bool matches(Volume& volume, std::string_view spec);
 
     proto::FilesystemList list(const std::vector<std::string>& mountable_types);
     // Closes every device.
     void release();
 
   private:
+    struct Spec;
+    bool matches(Volume& volume, const Spec& spec);
     void read_table(Disk& disk, bool thorough);
     void open_volume(Volume& volume);
     void add_disk(size_t index, const std::string& kernel_name, bool read_only);

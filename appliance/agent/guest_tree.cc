@@ -19,6 +19,12 @@ namespace {
 constexpr int kMaxSymlinks = 40;  // as the kernel's own bound
 constexpr int kMaxRetries = 100;
 
+// `top` and `path` are normalised: "/a/b" is below "/a" and below "/".
+bool is_at_or_below(std::string_view path, std::string_view top) {
+    if (top == "/") return !path.empty();
+    return !top.empty() && path.starts_with(top) && (path.size() == top.size() || path[top.size()] == '/');
+}
+
 std::string_view without_trailing_slashes(std::string_view path) {
     while (!path.empty() && path.back() == '/') path.remove_suffix(1);
     return path;
@@ -82,18 +88,79 @@ Fd GuestTree::try_open(std::string_view path, int flags, mode_t mode) const {
         errno = EINVAL;
         return {};
     }
+    unsigned long all_flags = static_cast<unsigned>(flags | O_CLOEXEC);
+    if (!(flags & O_PATH)) all_flags |= O_NOCTTY | O_NONBLOCK;
+    Fd fd = open_now(text, all_flags, mode);
+    // What is opened may itself be covered by what is mounted then, and so on down: each round mounts at
+    // least one.
+    while (!deferred_.empty()) {
+        size_t before = deferred_.size();
+        int saved = errno;
+        if (fd) {
+            std::string where = path_of(fd.get());
+            settle([&](const std::string& mountpoint) { return is_at_or_below(where, mountpoint); });
+        } else if (saved == ENOENT || saved == ENOTDIR || saved == ELOOP) {
+            settle_all();
+        }
+        if (deferred_.size() == before) {
+            errno = saved;
+            break;
+        }
+        fd = open_now(text, all_flags, mode);
+    }
+    return fd;
+}
+
+Fd GuestTree::open_now(const std::string& path, unsigned long flags, mode_t mode) const {
     open_how how{};
-    how.flags = static_cast<unsigned>(flags | O_CLOEXEC);
-    if (!(flags & O_PATH)) how.flags |= O_NOCTTY | O_NONBLOCK;
+    how.flags = flags;
     how.mode = mode;
     how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
     int directory = root();
     for (int attempt = 0;; ++attempt) {
-        long fd = ::syscall(SYS_openat2, directory, text.c_str(), &how, sizeof how);
+        long fd = ::syscall(SYS_openat2, directory, path.c_str(), &how, sizeof how);
         if (fd >= 0) return Fd(static_cast<int>(fd));
         // EAGAIN: something was renamed or mounted while ".." was walked.
         if ((errno != EAGAIN && errno != EINTR) || attempt == kMaxRetries) return {};
     }
+}
+
+std::string GuestTree::path_of(int fd) const {
+    char root[PATH_MAX];
+    char path[PATH_MAX];
+    ssize_t root_size = ::readlink(FdPath(root_.get()).c_str(), root, sizeof root);
+    ssize_t size = ::readlink(FdPath(fd).c_str(), path, sizeof path);
+    if (root_size < 0 || size < root_size) return {};
+    std::string_view below(path, static_cast<size_t>(size));
+    if (!below.starts_with(std::string_view(root, static_cast<size_t>(root_size)))) return {};
+    below.remove_prefix(static_cast<size_t>(root_size));
+    return below.empty() ? "/" : std::string(below);
+}
+
+void GuestTree::settle(const std::function<bool(const std::string& path)>& which) const {
+    std::vector<Deferred> chosen;
+    std::erase_if(deferred_, [&](Deferred& candidate) {
+        if (!which(candidate.path)) return false;
+        chosen.push_back(std::move(candidate));
+        return true;
+    });
+    for (const Deferred& deferred : chosen) {
+        try {
+            deferred.mount();
+        } catch (const Failure& failure) {
+            warnings_.push_back(deferred.path + ": " + failure.message());
+        }
+    }
+}
+
+void GuestTree::settle_below(int fd) const {
+    if (deferred_.empty()) return;
+    std::string where = path_of(fd);
+    settle([&](const std::string& mountpoint) { return is_at_or_below(mountpoint, where); });
+}
+
+void GuestTree::settle_all() const {
+    settle([](const std::string&) { return true; });
 }
 
 Fd GuestTree::open(std::string_view path, int flags) const {

@@ -9,18 +9,40 @@
 
 #include <sys/stat.h>
 
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/fd.h"
 
 namespace inspect::agent {
 
+// File systems below "/" may be deferred: most commands never look at /boot/efi or /home, and each mount
+// costs as much as all the rest. They are mounted when a path leads to them, or may: where an opened object
+// is at or below such a mount point, where a path isn't there without them, and before anything that goes
+// through a whole tree.
+//
 // Not thread-safe.
 class GuestTree {
   public:
     GuestTree() = default;
     explicit GuestTree(Fd root) : root_(std::move(root)) {}
+
+    // Mounts a file system at its path of this tree; may throw Failure, which becomes a warning.
+    using MountDeferred = std::function<void()>;
+    // `path` as the mount point is spelt by fstab, normalised. Parents must be added before what is below
+    // them.
+    void defer(std::string path, MountDeferred mount) {
+        deferred_.push_back({std::move(path), std::move(mount)});
+    }
+    // Mounts all that is deferred below the directory that `fd` is (or everywhere): before a walk through it,
+    // or before its entries are looked at.
+    void settle_below(int fd) const;
+    void settle_all() const;
+    // What went wrong with deferred mounts since the last call.
+    std::vector<std::string> take_warnings() const { return std::exchange(warnings_, {}); }
 
     bool mounted() const { return static_cast<bool>(root_); }
     // The root directory. Throws Failure when nothing is mounted.
@@ -51,7 +73,20 @@ class GuestTree {
     Place followed_place(std::string& path, std::string_view verb) const;
 
   private:
+    struct Deferred {
+        std::string path;
+        MountDeferred mount;
+    };
+
+    Fd open_now(const std::string& path, unsigned long flags, mode_t mode) const;
+    // The path of what is open, from the root of the tree; empty when it can't be told.
+    std::string path_of(int fd) const;
+    void settle(const std::function<bool(const std::string& path)>& which) const;
+
     Fd root_;
+    // Mounting what was deferred changes nothing that a caller can see but the tree's completeness.
+    mutable std::vector<Deferred> deferred_;
+    mutable std::vector<std::string> warnings_;
 };
 
 // "/proc/self/fd/N": the one way to do to an O_PATH descriptor what has no f*at() call. It is the agent's own

@@ -94,6 +94,40 @@ TEST_F(GuestTreeTest, SpecialFilesAreRefusedUnopened) {
     }
 }
 
+TEST_F(GuestTreeTest, DeferredMountsComeWhenTheyAreNeeded) {
+    std::filesystem::create_directories(root_ + "/boot/efi");
+    std::filesystem::create_directories(root_ + "/home");
+    write_text(root_ + "/home/covered", "covered");
+    std::filesystem::create_directory_symlink("boot/efi", root_ + "/efi");
+    std::vector<std::string> mounted;
+    auto defer = [&](const std::string& path) {
+        tree_.defer(path, [&mounted, this, path] {
+            mounted.push_back(path);
+            write_text(root_ + path + "/mounted", path);
+        });
+    };
+    defer("/boot");
+    defer("/home");
+    defer("/boot/efi");
+    EXPECT_EQ(read("/etc/inside"), "inside");
+    tree_.open("/", O_RDONLY | O_DIRECTORY);
+    EXPECT_TRUE(mounted.empty());
+    EXPECT_EQ(read("/home/covered"), "covered");  // what was there already may be covered
+    EXPECT_EQ(mounted, std::vector<std::string>{"/home"});
+    Fd boot = tree_.open("/boot", O_RDONLY | O_DIRECTORY);
+    EXPECT_EQ(mounted, (std::vector<std::string>{"/home", "/boot"}));
+    EXPECT_EQ(read("/efi/mounted"), "/boot/efi");
+    EXPECT_EQ(mounted, (std::vector<std::string>{"/home", "/boot", "/boot/efi"}));
+    tree_.defer("/etc", [] { throw Failure(proto::CORRUPT, "damaged"); });
+    tree_.defer("/srv", [&] { mounted.push_back("/srv"); });
+    tree_.settle_below(boot.get());
+    EXPECT_EQ(read("/etc/inside"), "inside");
+    EXPECT_EQ(tree_.take_warnings(), std::vector<std::string>{"/etc: damaged"});
+    EXPECT_FALSE(tree_.try_open("/not/there", O_PATH));
+    EXPECT_EQ(errno, ENOENT);
+    EXPECT_EQ(mounted.back(), "/srv") << "what isn't there may be on what isn't mounted";
+}
+
 TEST(GuestTree, WithoutARootSaysSo) {
     try {
         GuestTree().open("/etc", O_RDONLY);

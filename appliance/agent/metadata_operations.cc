@@ -30,7 +30,9 @@ void walk_all(const Context& context, const std::string& path,
     visitor.error = [](const std::string&, const std::string& why, int errnum) {
         throw Failure(errno_kind(errnum), why, errnum);
     };
-    walk(context.tree.open(path, O_RDONLY | O_DIRECTORY), path, visitor);
+    Fd directory = context.tree.open(path, O_RDONLY | O_DIRECTORY);
+    context.tree.settle_below(directory.get());
+    walk(std::move(directory), path, visitor);
 }
 
 uid_t or_keep(std::optional<uint32_t> id) { return id.value_or(static_cast<uint32_t>(-1)); }

@@ -69,6 +69,7 @@ void make_directory(const Context& context, const proto::MakeDirectory& request)
 
 void remove(const Context& context, const proto::Remove& request) {
     const std::string& path = request.path();
+    context.tree.settle_all();
     try {
         GuestTree::Place place = context.tree.place(path, "cannot remove");
         if (request.recursive()) {
@@ -84,6 +85,7 @@ void remove(const Context& context, const proto::Remove& request) {
 void rename(const Context& context, const proto::Rename& request) {
     const std::string& from = request.from();
     std::string to = request.to();
+    context.tree.settle_all();
     GuestTree::Place source = context.tree.place(from, "cannot move");
     struct stat status;
     if (::fstatat(source.directory.get(), source.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0)
@@ -91,7 +93,8 @@ void rename(const Context& context, const proto::Rename& request) {
     GuestTree::Place target = destination(context, from, to, "cannot move");
     struct stat there;
     bool exists = ::fstatat(target.directory.get(), target.name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0;
-    if (exists && request.no_clobber()) return;
+    if (exists && request.no_clobber())
+        throw Failure(proto::USAGE, "cannot move " + from + ": " + to + " exists already", EEXIST);
     // To rename(2) two names of one file are none of its business; mv(1) refuses.
     if (exists && there.st_ino == status.st_ino && there.st_dev == status.st_dev)
         throw Failure(proto::USAGE, "cannot move " + from + ": " + to + " is the same file", EINVAL);

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <set>
 
 #include "failure.h"
 #include "log.h"
@@ -80,19 +79,30 @@ OsRoot OsFinder::mount_candidate(Volume& volume) {
     return root;
 }
 
+// True when the system's fstab mounts the volume somewhere in its own tree: then it is no root itself.
+bool OsFinder::is_claimed(Volume& volume, const OsRoot& root) {
+    return root.volume != &volume &&
+           std::any_of(root.fstab.begin(), root.fstab.end(), [&](const FstabEntry& entry) {
+               return is_part_of_a_system(entry.path) && disks_.matches(volume, entry.spec);
+           });
+}
+
 std::vector<OsRoot> OsFinder::find() {
     std::vector<OsRoot> found;
-    std::set<const Volume*> claimed;
     std::vector<Volume*> all = disks_.volumes();
     for (Disk& disk : disks_.disks()) {
         for (const std::string& warning : disk.table->warnings)
             warnings_.push_back("/dev/" + disk.name + ": " + warning);
     }
+    auto claimed = [&](Volume& volume) {
+        return std::any_of(found.begin(), found.end(),
+                           [&](const OsRoot& root) { return is_claimed(volume, root); });
+    };
     for (Volume* volume : all) {
-        if (claimed.contains(volume) || (volume->partition && excluded_by_type(*volume->partition))) continue;
+        if (volume->partition && excluded_by_type(*volume->partition)) continue;
         try {
             const std::string& type = disks_.superblock(*volume).type;
-            if (type == "vfat" || !mounts_.can_mount(type)) continue;
+            if (type == "vfat" || !mounts_.can_mount(type) || claimed(*volume)) continue;
             size_t before = mounts_.count();
             OsRoot root = mount_candidate(*volume);
             if (!is_os_root(root.tree, !root.fstab.empty())) {
@@ -100,18 +110,21 @@ std::vector<OsRoot> OsFinder::find() {
                 if (!read_only_) mounts_.unmount_to(before);
                 continue;
             }
-            for (const FstabEntry& entry : root.fstab) {
-                if (!is_part_of_a_system(entry.path)) continue;
-                if (const Volume* part = disks_.find_spec(entry.spec)) claimed.insert(part);
-            }
             found.push_back(std::move(root));
         } catch (const Failure& failure) {
             warnings_.push_back(failure.message());
         }
     }
     // One that was taken for a root before the fstab that claims it was read.
-    if (found.size() > 1)
-        std::erase_if(found, [&](const OsRoot& root) { return claimed.contains(root.volume); });
+    if (found.size() > 1) {
+        std::vector<Volume*> parts;
+        for (const OsRoot& root : found) {
+            if (claimed(*root.volume)) parts.push_back(root.volume);
+        }
+        std::erase_if(found, [&](const OsRoot& root) {
+            return std::find(parts.begin(), parts.end(), root.volume) != parts.end();
+        });
+    }
     return found;
 }
 
@@ -122,39 +135,60 @@ OsRoot OsFinder::open(std::string_view device) {
     return root;
 }
 
+namespace {
+
+// Mounts what an entry names. nullptr: there is no such device, which is a warning unless the entry allows
+// it.
+Volume* mount_entry(Disks& disks, Mounts& mounts, const GuestTree& tree, const FstabEntry& entry,
+                    bool read_only, std::vector<std::string>& warnings) {
+    Volume* volume = disks.find_spec(entry.spec);
+    if (!volume) {
+        if (!entry.has_option("nofail"))
+            warnings.push_back("/etc/fstab names " + entry.spec + " for " + entry.path +
+                               ", which is not there");
+        return nullptr;
+    }
+    // Of the options only those count that choose what is mounted.
+    std::string options;
+    for (size_t at = 0; at < entry.options.size();) {
+        size_t comma = std::min(entry.options.find(',', at), entry.options.size());
+        std::string option = entry.options.substr(at, comma - at);
+        at = comma + 1;
+        if (option.starts_with("subvol=") || option.starts_with("subvolid="))
+            options += (options.empty() ? "" : ",") + option;
+    }
+    mounts.mount_below(tree, entry.path, *volume, {options, {}, read_only || volume->disk->read_only});
+    return volume;
+}
+
+}  // namespace
+
 std::vector<OsMount> OsFinder::mount_tree(const OsRoot& root) {
     std::vector<OsMount> result;
     for (const FstabEntry& entry : root.fstab) {
-        if (entry.path == "/") {
-            result.push_back({entry, root.volume});
-            continue;
-        }
-        Volume* volume = nullptr;
-        try {
-            volume = disks_.find_spec(entry.spec);
-            if (!volume) {
-                if (!entry.has_option("nofail"))
-                    warnings_.push_back("/etc/fstab names " + entry.spec + " for " + entry.path +
-                                        ", which is not there");
-            } else {
-                // Of the options only those count that choose what is mounted.
-                std::string options;
-                for (size_t at = 0; at < entry.options.size();) {
-                    size_t comma = std::min(entry.options.find(',', at), entry.options.size());
-                    std::string option = entry.options.substr(at, comma - at);
-                    at = comma + 1;
-                    if (option.starts_with("subvol=") || option.starts_with("subvolid="))
-                        options += (options.empty() ? "" : ",") + option;
-                }
-                mounts_.mount_below(root.tree, entry.path, *volume,
-                                    {options, {}, read_only_ || volume->disk->read_only});
+        Volume* volume = root.volume;
+        if (entry.path != "/") {
+            try {
+                volume = mount_entry(disks_, mounts_, root.tree, entry, read_only_, warnings_);
+            } catch (const Failure& failure) {
+                volume = nullptr;
+                warnings_.push_back(entry.path + ": " + failure.message());
             }
-        } catch (const Failure& failure) {
-            warnings_.push_back(entry.path + ": " + failure.message());
         }
         result.push_back({entry, volume});
     }
     return result;
+}
+
+void OsFinder::defer_tree(GuestTree& tree, const std::vector<FstabEntry>& fstab) {
+    for (const FstabEntry& entry : fstab) {
+        if (entry.path == "/") continue;
+        tree.defer(entry.path, [&disks = disks_, &mounts = mounts_, &tree, entry, read_only = read_only_] {
+            std::vector<std::string> warnings;
+            mount_entry(disks, mounts, tree, entry, read_only, warnings);
+            if (!warnings.empty()) throw Failure(proto::NOT_FOUND, warnings[0]);
+        });
+    }
 }
 
 }  // namespace inspect::agent

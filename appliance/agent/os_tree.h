@@ -39,11 +39,15 @@ class OsFinder {
     OsRoot open(std::string_view device);
     // Mounts the rest of the tree as its fstab says. What can't be mounted is a warning.
     std::vector<OsMount> mount_tree(const OsRoot& root);
+    // The same, later: when the tree (where `root.tree` has been moved to by then) is asked for what is
+    // there. `disks` and `mounts` must outlive the tree.
+    void defer_tree(GuestTree& tree, const std::vector<FstabEntry>& fstab);
 
     std::vector<std::string>& warnings() { return warnings_; }
 
   private:
     OsRoot mount_candidate(Volume& volume);
+    bool is_claimed(Volume& volume, const OsRoot& root);
 
     Disks& disks_;
     Mounts& mounts_;

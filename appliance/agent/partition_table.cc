@@ -171,8 +171,9 @@ std::optional<GptHeader> Reader::gpt_header(uint64_t lba, std::vector<uint8_t>& 
     if (header.header_size < sizeof header || header.header_size > sector_size_) return std::nullopt;
     std::memset(sector.data() + offsetof(GptHeader, header_crc), 0, 4);
     if (crc32(sector.data(), header.header_size) != header.header_crc) return std::nullopt;
-    uint64_t last_lba = disk_size_ / sector_size_ - 1;
-    if (header.first_usable > header.last_usable || header.last_usable > last_lba) return std::nullopt;
+    // A last usable sector past the end is no reason to refuse: the image may be cut short, and what is left
+    // of it is wanted all the more.
+    if (header.first_usable > header.last_usable) return std::nullopt;
     uint64_t bytes = static_cast<uint64_t>(header.entry_count) * header.entry_size;
     if (header.entry_size < sizeof(GptEntry) || bytes > kMaxEntryBytes) return std::nullopt;
     std::optional<uint64_t> entries_at = checked_mul<uint64_t>(header.entries_lba, sector_size_);

@@ -23,6 +23,8 @@ void list_directory(const Context& context, const proto::ListDirectory& request)
     const std::string& top = request.path();
     Fd directory = context.tree.try_open(top, O_RDONLY | O_DIRECTORY);
     if (!directory) fail_errno("cannot list", shown(top));
+    // The entries' own status may be that of what is mounted on them.
+    if (request.recursive() || request.with_stat()) context.tree.settle_below(directory.get());
     // Is the top itself unreadable, the request fails; below it, the entry says so.
     proto::Item item;
     proto::DirectoryEntry& entry = *item.mutable_entry();

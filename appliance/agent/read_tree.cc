@@ -24,6 +24,7 @@ class TreeSender {
     TreeSender(const Context& context, std::string top) : context_(context), top_(std::move(top)) {}
 
     void run() {
+        context_.tree.settle_all();
         // The top itself is `name` in `place`, or what an O_PATH descriptor of "/" says.
         std::string_view last = last_component(top_);
         if (last.empty() || last == "." || last == "..") {

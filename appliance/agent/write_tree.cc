@@ -29,6 +29,7 @@ class TreeReceiver {
   public:
     TreeReceiver(const Context& context, const std::string& top) : context_(context), top_(top) {
         Fd directory = context.tree.open(top, O_PATH | O_DIRECTORY);
+        context.tree.settle_below(directory.get());
         // Through the descriptor: a mount or a rename meanwhile doesn't lead the rest elsewhere.
         levels_.push_back({std::move(directory), {}, {}});
     }
