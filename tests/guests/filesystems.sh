@@ -59,20 +59,22 @@ END
 
 # GPT on 4096-byte sectors: ext4 (sda1), vfat (sda2)
 guest_gpt_4k() {
-    truncate -s 48M "$1"
+    truncate -s 56M "$1"
     # sfdisk has no option for the sector size of an image, but fdisk does, and reads sfdisk's scripts.
     cat >table <<END
 label: gpt
 label-id: $(uuid 40)
 sector-size: 4096
-start=256,  size=2048, type=$linux_data, uuid=$(uuid 41)
-start=2304, size=8192, type=$efi_system, uuid=$(uuid 42)
+start=256,  size=4096, type=$linux_data, uuid=$(uuid 41)
+start=4352, size=8192, type=$efi_system, uuid=$(uuid 42)
 END
     printf 'I
 table
 w
 ' | fdisk -b 4096 -w always "$1"
     plain_tree tree
-    ext ext4 p1 8 43 four-k tree -b 4096 && put p1 "$1" 1
-    vfat p2 32 00004044 FOURK "$PWD/tree" 4096 && put p2 "$1" 9
+    ext ext4 p1 16 43 four-k tree -b 4096
+    put p1 "$1" 1
+    vfat p2 32 00004044 FOURK "$PWD/tree" 4096
+    put p2 "$1" 17
 }
