@@ -4,13 +4,16 @@
 // hand; its contract is engine/vmm_process.h. The order of things here is that of its time, which a warm
 // start spends many times more often than a boot: descriptors and namespaces first, while there is one
 // thread, then the VM, then the second thread, then the system call filter, then the guest.
+#include <malloc.h>
 #include <signal.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
 #include <thread>
 
 #include "block/overlay.h"
@@ -29,6 +32,26 @@ enum ExitStatus { kExitOk = 0, kExitError = 1, kExitUsage = 2 };
 
 // More than the descriptors that arrive with a request and those of the VM itself.
 constexpr unsigned kDescriptorRoom = 16;
+
+// Opened once by one thread, waited for by another. (std::atomic's wait() gives the CPU away before it
+// sleeps, which on a busy machine is milliseconds.)
+class Gate {
+  public:
+    void open() {
+        std::lock_guard lock(mutex_);
+        open_ = true;
+        condition_.notify_one();
+    }
+    void wait() {
+        std::unique_lock lock(mutex_);
+        condition_.wait(lock, [this] { return open_; });
+    }
+
+  private:
+    std::mutex mutex_;
+    std::condition_variable condition_;
+    bool open_ = false;
+};
 
 std::unique_ptr<BlockDevice> open_disk(const VmmArguments::Disk& disk, const std::string& name) {
     const bool overlaid = disk.overlay_memory >= 0;
@@ -86,26 +109,23 @@ int run(const VmmArguments& arguments, VmmStatus& status, std::chrono::steady_cl
 
     IoOutcome outcome;
     // The thread must be under way before the filter is set, which has no room for how a thread begins.
-    std::atomic<bool> begun{false}, go{false};
+    Gate begun, go;
     std::thread io([&] {
-        begun = true;
-        begun.notify_one();
-        go.wait(false);
+        begun.open();
+        go.wait();
         outcome = run_io(vm, arguments.channel, arguments.control);
     });
-    begun.wait(false);
+    begun.wait();
     try {
         if (arguments.sandbox) lock_down();
     } catch (const Error&) {
         vm.stop();
-        go = true;
-        go.notify_one();
+        go.open();
         io.join();
         throw;
     }
     send_packet(arguments.control, "ready");
-    go = true;
-    go.notify_one();
+    go.open();
 
     vm.run(start);
     vm.stop();
@@ -125,6 +145,7 @@ int run(const VmmArguments& arguments, VmmStatus& status, std::chrono::steady_cl
 int main_checked(int argc, char** argv) {
     const auto start = std::chrono::steady_clock::now();
     ::signal(SIGPIPE, SIG_IGN);
+    ::mallopt(M_ARENA_MAX, 1);  // a second thread that allocates next to nothing needs no arena of its own
     const VmmArguments arguments = parse_vmm_arguments(argc, argv);
     Mapping page = map_status(arguments.status);
     auto& status = *reinterpret_cast<VmmStatus*>(page.data());
