@@ -189,7 +189,7 @@ void Agent::mount(const proto::Mount& request) {
 void Agent::mount_os(const proto::MountOs& request, proto::Response& response) {
     need_machine("mount");
     if (tree_.mounted()) throw Failure(proto::USAGE, "something is mounted on / already", EBUSY);
-    OsFinder finder(disks_, mounts_, kSysroot, request.read_only());
+    OsFinder finder(disks_, mounts_, kSystems, request.read_only());
     size_t before = mounts_.count();
     try {
         std::vector<OsRoot> roots;

@@ -32,6 +32,8 @@ class Machine {
 
 // The directory that guests' trees are mounted on.
 inline constexpr char kSysroot[] = "/sysroot";
+// Where those that may be a system's root are mounted: this and a number.
+inline constexpr char kSystems[] = "/run/system";
 
 // Stops the machine for good: the VMM sees it as the end.
 [[noreturn]] void stop_machine();

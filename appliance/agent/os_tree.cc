@@ -74,7 +74,9 @@ OsRoot OsFinder::mount_candidate(Volume& volume) {
     // A whole disk is mounted for writing only after libblkid had no second opinion (a RAID member, for one).
     if (!read_only_ && !volume.partition) disks_.superblock(volume, true);
     Mounts::Request request{{}, {}, read_only_ || volume.disk->read_only};
-    OsRoot root{&volume, GuestTree(mounts_.mount(volume, target_, request)), {}};
+    std::string target = target_ + "-" + std::to_string(mounts_.count());
+    if (::mkdir(target.c_str(), 0700) < 0 && errno != EEXIST) fail_errno("cannot create", target);
+    OsRoot root{&volume, GuestTree(mounts_.mount(volume, target, request)), {}};
     root.fstab = parse_fstab(read_small_file(root.tree, "etc/fstab"));
     return root;
 }

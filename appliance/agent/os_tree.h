@@ -3,8 +3,8 @@
 // Finding operating systems on the disks and mounting their trees.
 //
 // Made to be frugal: what can't be a root is not mounted, what is mounted on the way stays mounted where it
-// is (a later mount on the same directory hides it; all of the agent's access is by descriptors, which don't
-// mind).
+// is. Each has a directory of its own: mounted over one another, ".." at the root of a lower one would lead
+// into the upper one.
 #pragma once
 
 #include <string>
@@ -29,7 +29,7 @@ struct OsMount {
 
 class OsFinder {
   public:
-    // `target`: the directory that everything is mounted on.
+    // `target`: what the directories that file systems are mounted on begin with.
     OsFinder(Disks& disks, Mounts& mounts, std::string target, bool read_only)
         : disks_(disks), mounts_(mounts), target_(std::move(target)), read_only_(read_only) {}
 
