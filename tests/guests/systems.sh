@@ -17,7 +17,8 @@ UUID=$(uuid 61)	/	ext4	errors=remount-ro	0	1
 LABEL=boot	/boot	ext2	defaults	0	2
 PARTUUID=$(uuid 53)	/home	ext4	nodev,nosuid	0	2
 /dev/vda4	/srv\\040data	ext4	noatime	0	2
-UUID=$(uuid 98)	/gone	ext4	nofail	0	2
+UUID=$(uuid 98)	/gone	ext4	defaults	0	2
+UUID=$(uuid 97)	/may-be-gone	ext4	nofail	0	2
 /dev/sr0	/media/cdrom0	udf,iso9660	user,noauto	0	0
 proc	/proc	proc	defaults	0	0
 tmpfs	/tmp	tmpfs	size=1g	0	0
