@@ -4,7 +4,10 @@
 #pragma once
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define INSP_SKIP_UNDER_SANITIZERS() GTEST_SKIP() << "the sanitizers make system calls of their own"
+inline constexpr bool kUnderSanitizers = true;
 #else
-#define INSP_SKIP_UNDER_SANITIZERS() static_cast<void>(0)
+inline constexpr bool kUnderSanitizers = false;
 #endif
+
+#define INSP_SKIP_UNDER_SANITIZERS() \
+    if (kUnderSanitizers) GTEST_SKIP() << "the sanitizers make system calls of their own"
