@@ -25,6 +25,21 @@ namespace {
 
 constexpr size_t kMaxDepth = 1000;
 
+// A directory on the way down.
+struct Level {
+    Fd directory;
+    std::string path;                       // relative to the top
+    std::optional<proto::TreeEntry> entry;  // what it is to become
+};
+// The regular file that data goes to.
+struct OpenFile {
+    GuestTree::Place place;
+    proto::TreeEntry entry;
+    std::string path;
+    std::optional<NewFile> file;
+    uint64_t position = 0;
+};
+
 class TreeReceiver {
   public:
     TreeReceiver(const Context& context, const std::string& top) : context_(context), top_(top) {
@@ -58,19 +73,6 @@ class TreeReceiver {
     }
 
   private:
-    struct Level {
-        Fd directory;
-        std::string path;                       // relative to the top
-        std::optional<proto::TreeEntry> entry;  // what it is to become
-    };
-    struct OpenFile {
-        GuestTree::Place place;
-        proto::TreeEntry entry;
-        std::string path;
-        std::optional<NewFile> file;
-        uint64_t position = 0;
-    };
-
     std::string full(const std::string& relative) const { return join(top_, relative); }
 
     static void check_path(const std::string& path) {
