@@ -28,6 +28,10 @@ void BlockDevice::writev(uint64_t offset, std::span<const iovec> in) {
 
 void BlockDevice::reserve(uint64_t offset, uint64_t length) { require_range(offset, length); }
 
+void BlockDevice::resize(uint64_t) {
+    throw Error(ErrorKind::kUnsupported, "a device of this kind can't be made longer or shorter");
+}
+
 void BlockDevice::require_range(uint64_t offset, uint64_t length) const {
     if (range_fits(offset, length, size())) return;
     throw Error(ErrorKind::kUsage, "access of " + std::to_string(length) + " bytes at offset " +

@@ -2,7 +2,7 @@
 //
 // BlockDevice: the one small interface that everything stacks on (raw files, overlays, formats, faults).
 //
-// A device is an array of bytes of a fixed size. All offsets and lengths are in bytes and need not be aligned
+// A device is an array of bytes. All offsets and lengths are in bytes and need not be aligned
 // unless an implementation says so; [offset, offset + length) must lie within size(), else the call throws
 // Error(kUsage). Failures of the storage throw Error; a short transfer is a failure.
 //
@@ -38,7 +38,7 @@ class BlockDevice {
     BlockDevice(const BlockDevice&) = delete;
     BlockDevice& operator=(const BlockDevice&) = delete;
 
-    // In bytes; need not be a multiple of 512. Constant for the life of the object.
+    // In bytes; need not be a multiple of 512. Changes by resize() alone.
     virtual uint64_t size() const noexcept = 0;
     virtual bool read_only() const noexcept = 0;
 
@@ -62,6 +62,10 @@ class BlockDevice {
     // Makes it unlikely that a later write to the range fails for want of space. Contents stay. Throws
     // Error(kNoSpace) when there is no room; a device that can't tell does nothing, which is the default.
     virtual void reserve(uint64_t offset, uint64_t length);
+
+    // Makes the device `size` bytes long. What is new reads as zeros, what is beyond the end is gone; durable
+    // after a flush(), as all else. Throws Error(kUnsupported) on a device that can't, which is the default.
+    virtual void resize(uint64_t size);
 
     // The extents of [offset, offset + length), in order, gap-free, adjacent ones of different kinds.
     // A device that can't tell answers one kData.

@@ -27,6 +27,7 @@ class MemoryDevice final : public BlockDevice {
         std::copy(in.begin(), in.end(), bytes_.begin() + static_cast<std::ptrdiff_t>(offset));
     }
     void flush() override {}
+    void resize(uint64_t size) override { bytes_.resize(size); }
     void discard(uint64_t offset, uint64_t length) override { write_zeroes(offset, length, true); }
     void write_zeroes(uint64_t offset, uint64_t length, bool) override {
         require_range(offset, length);

@@ -198,6 +198,20 @@ void RawDevice::reserve(uint64_t offset, uint64_t length) {
     }
 }
 
+void RawDevice::resize(uint64_t size) {
+    require_writable();
+    if (block_device_) {
+        throw Error(ErrorKind::kUnsupported, "the block device '" + name_ + "' has the size that it has");
+    }
+    while (::ftruncate(fd_.get(), static_cast<off_t>(size)) < 0) {
+        if (errno != EINTR) {
+            throw Error::from_errno("cannot make '" + name_ + "' " + std::to_string(size) + " bytes long", errno,
+                                    ErrorKind::kUsage);
+        }
+    }
+    size_ = size;
+}
+
 std::vector<Extent> RawDevice::extents(uint64_t offset, uint64_t length) {
     require_range(offset, length);
     std::vector<Extent> result;

@@ -73,6 +73,21 @@ TEST(RawDevice, AFileThatShrinksIsAnErrorAndNotZeros) {
     expect_error(ErrorKind::kCorrupt, "became shorter", [&] { device.read(4096, out); });
 }
 
+TEST(RawDevice, IsResized) {
+    TempDir dir;
+    RawDevice device = open_raw(dir.write("image", Bytes(1000, std::byte{1})));
+    device.resize(5000);
+    EXPECT_EQ(device.size(), 5000u);
+    Bytes out(4000);
+    device.read(1000, out);
+    EXPECT_EQ(out, Bytes(4000));
+    device.resize(10);
+    EXPECT_EQ(std::filesystem::file_size(dir.file("image")), 10u);
+    expect_error(ErrorKind::kUsage, "offset 8", [&] { device.read(8, std::span(out).first(4)); });
+    expect_error(ErrorKind::kDenied, "read-only",
+                 [&] { open_raw(dir.write("other", Bytes(1000)), true).resize(1); });
+}
+
 TEST(RawDevice, StaysWithinItsSizeAndItsRights) {
     TempDir dir;
     RawDevice device = open_raw(dir.write("image", Bytes(1000)), true);
