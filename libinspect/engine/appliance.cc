@@ -14,6 +14,7 @@
 
 #include <inspect/appliance.h>
 
+#include "base/log.h"
 #include "engine/appliance_files.h"
 #include "engine/cache.h"
 #include "engine/engine.h"
@@ -37,6 +38,7 @@ EngineOptions engine_options(const SessionOptions& options) {
     engine.appliance_directory = options.appliance_directory;
     engine.cache_directory = options.cache_directory;
     engine.disks.resize(options.disks.size());
+    if (options.verbose) set_log_level(LogLevel::kVerbose);
     return engine;
 }
 

@@ -44,6 +44,7 @@ class KvmChannel : public Channel {
         while (!in.empty()) {
             ssize_t n = ::send(child_.channel_fd(), in.data(), in.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
             if (n > 0) {
+                bytes_in_ += static_cast<uint64_t>(n);
                 in = in.subspan(static_cast<size_t>(n));
             } else if (n < 0 && errno == EAGAIN) {
                 wait(POLLOUT, -1ms);
@@ -60,7 +61,10 @@ class KvmChannel : public Channel {
                     "the appliance does not answer for " +
                     std::to_string(std::chrono::duration_cast<std::chrono::seconds>(timeout).count()) + " s");
             ssize_t n = ::recv(child_.channel_fd(), out.data(), out.size(), MSG_DONTWAIT);
-            if (n > 0) return static_cast<size_t>(n);
+            if (n > 0) {
+                bytes_out_ += static_cast<uint64_t>(n);
+                return static_cast<size_t>(n);
+            }
             if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
                 child_.wait_exit(1s);  // so that its status page is final
                 throw child_.failure("the appliance is gone");
@@ -72,6 +76,9 @@ class KvmChannel : public Channel {
         struct pollfd pfd = {child_.channel_fd(), POLLIN, 0};
         return ::poll(&pfd, 1, 0) > 0;
     }
+
+    uint64_t bytes_in() const { return bytes_in_; }    // to the appliance
+    uint64_t bytes_out() const { return bytes_out_; }  // from it
 
   private:
     // False when the time is over; a negative timeout waits for ever.
@@ -94,6 +101,8 @@ class KvmChannel : public Channel {
 
     VmmChild& child_;
     int interrupt_fd_;
+    uint64_t bytes_in_ = 0;
+    uint64_t bytes_out_ = 0;
 };
 
 class KvmMachine : public Machine {
@@ -120,6 +129,8 @@ class KvmMachine : public Machine {
     SessionStats stats() const override {
         SessionStats stats = child_.stats();
         stats.peak_rss_bytes = std::max(stats.peak_rss_bytes, peak_rss_bytes_);
+        stats.channel_bytes_in = channel_.bytes_in();
+        stats.channel_bytes_out = channel_.bytes_out();
         stats.warm = warm_;
         stats.engine_ns = engine_ns_;
         return stats;

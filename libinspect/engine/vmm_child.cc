@@ -22,6 +22,7 @@ namespace inspect {
 namespace {
 
 constexpr size_t kMaxAnswer = 4096;
+constexpr size_t kConsoleShown = 4096;  // bytes of the kernel's log in an error: a panic with its call trace
 
 // Children that were killed and not waited for: the host takes some tens of milliseconds to take a VM apart,
 // which no caller should spend. They are reaped when the next child is started; at the process's end they are
@@ -215,8 +216,6 @@ SessionStats VmmChild::stats() const {
     stats.block_requests = status_->block_requests;
     stats.block_bytes_read = status_->block_bytes_read;
     stats.block_bytes_written = status_->block_bytes_written;
-    stats.channel_bytes_in = status_->channel_bytes_in;
-    stats.channel_bytes_out = status_->channel_bytes_out;
     stats.pages_touched = status_->pages_touched;
     if (!reaped_) {
         std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
@@ -268,7 +267,7 @@ Error VmmChild::failure(const std::string& what) const {
     }
     if (!detail.empty()) text += ": " + detail;
     if (show_console) {
-        std::string tail = console_tail(20480);
+        std::string tail = console_tail(kConsoleShown);
         if (!tail.empty()) text += "; its kernel's last lines:\n" + tail;
     }
     return Error(ErrorKind::kEngine, text);

@@ -54,7 +54,7 @@
 
 namespace inspect {
 
-inline constexpr unsigned kMaxDiskSlots = 32;     // each takes 35 of the kernel command line's 2047 bytes
+inline constexpr unsigned kMaxDiskSlots = 32;    // each takes 35 of the kernel command line's 2047 bytes
 inline constexpr uint16_t kConsolePort = 0x600;  // outb/outsb: bytes of the kernel's log
 inline constexpr uint16_t kEventPort = 0x601;    // outb: a GuestEvent
 enum class GuestEvent : uint8_t { kPanic = 1, kRestart = 2, kHalt = 3 };
@@ -73,7 +73,7 @@ enum class VmmExit : uint32_t { kIo, kMmio, kHlt, kIntr, kEmulation, kShutdown, 
 // Lives in the status memfd. Written by the child alone. The engine reads it at any time, also after the
 // child's death, and believes nothing: offsets are taken modulo the ring, text ends at its bound.
 struct VmmStatus {
-    static constexpr uint32_t kVersion = 2;
+    static constexpr uint32_t kVersion = 3;
     static constexpr uint32_t kRingSize = 64 * 1024;
     std::atomic<uint32_t> version;
     std::atomic<VmmEnd> end;
@@ -84,14 +84,12 @@ struct VmmStatus {
     std::atomic<uint64_t> block_requests;
     std::atomic<uint64_t> block_bytes_read;
     std::atomic<uint64_t> block_bytes_written;
-    std::atomic<uint64_t> channel_bytes_in;   // to the guest
-    std::atomic<uint64_t> channel_bytes_out;  // from the guest
-    std::atomic<uint64_t> pages_touched;      // page faults since the first KVM_RUN, counted at stop
-    std::atomic<uint64_t> block_errors;       // requests of the guest that failed because of the host's storage
-    char block_error[256];                    // what the first of them said
-    char message[512];                        // for kGuest* and kHost* ends
-    std::atomic<uint64_t> ring_written;       // bytes ever written to `ring`
-    char ring[kRingSize];                     // the tail of the guest's kernel log
+    std::atomic<uint64_t> pages_touched;  // page faults of the vCPU's thread since the first KVM_RUN
+    std::atomic<uint64_t> block_errors;   // requests of the guest that failed because of the host's storage
+    char block_error[256];                // what the first of them said
+    char message[512];                    // for kGuest* and kHost* ends
+    std::atomic<uint64_t> ring_written;   // bytes ever written to `ring`
+    char ring[kRingSize];                 // the tail of the guest's kernel log
 };
 
 }  // namespace inspect

@@ -13,6 +13,7 @@
 #include <exception>
 #include <utility>
 
+#include "base/log.h"
 #include "guest/printable.h"
 #include "guest/session_impl.h"
 #include "guest/wire_convert.h"
@@ -51,6 +52,7 @@ class BusyMark {
 Session::Impl::Impl(SessionOptions session_options, SessionSeams session_seams)
     : options(std::move(session_options)), seams_(std::move(session_seams)) {
     uint64_t begin = now_ns(CLOCK_MONOTONIC);
+    if (options.verbose) set_log_level(LogLevel::kVerbose);
     interrupt_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!interrupt_) throw Error::from_errno("cannot make an eventfd", errno);
     disks_.emplace(options);

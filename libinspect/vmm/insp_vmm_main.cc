@@ -145,6 +145,7 @@ int run(const VmmArguments& arguments, VmmStatus& status, std::chrono::steady_cl
 int main_checked(int argc, char** argv) {
     const auto start = std::chrono::steady_clock::now();
     ::signal(SIGPIPE, SIG_IGN);
+    ::signal(SIGXFSZ, SIG_IGN);  // an overlay that may not grow is an I/O error to the guest
     ::mallopt(M_ARENA_MAX, 1);  // a second thread that allocates next to nothing needs no arena of its own
     const VmmArguments arguments = parse_vmm_arguments(argc, argv);
     Mapping page = map_status(arguments.status);

@@ -41,11 +41,10 @@ struct VirtioConsole::Control {
     le16 value;
 };
 
-VirtioConsole::VirtioConsole(const GuestMemory& memory, const Outside& outside, VmmStatus& status)
+VirtioConsole::VirtioConsole(const GuestMemory& memory, const Outside& outside)
     : VirtioDevice(kConsole, kMultiport | kVirtioRingIndirect | kVirtioRingEventIndex, memory,
                    {kUnusedSize, kUnusedSize, kControlSize, kControlSize, kDataSize, kDataSize}),
-      outside_(outside),
-      status_(status) {
+      outside_(outside) {
     set_config(ConsoleConfig{0, 0, kPort + 1, 0});
 }
 
@@ -118,7 +117,6 @@ bool VirtioConsole::send_all(std::vector<iovec>& pieces, std::unique_lock<std::m
             if (waits[1].revents != 0) return false;
             continue;
         }
-        status_.channel_bytes_out.fetch_add(static_cast<uint64_t>(n), std::memory_order_relaxed);
         for (size_t sent = static_cast<size_t>(n); sent > 0;) {
             iovec& piece = pieces[at];
             const size_t part = std::min(sent, piece.iov_len);
@@ -165,7 +163,6 @@ bool VirtioConsole::receive() {
             }
         }
         data.push(io_chain_.head, static_cast<uint32_t>(n));
-        status_.channel_bytes_in.fetch_add(static_cast<uint64_t>(n), std::memory_order_relaxed);
         if (static_cast<uint64_t>(n) < io_chain_.writable_bytes) break;  // that was all
     }
     finish(data);

@@ -14,7 +14,6 @@
 #include <deque>
 #include <vector>
 
-#include "engine/vmm_process.h"
 #include "vmm/virtio_device.h"
 
 namespace inspect {
@@ -33,7 +32,7 @@ class VirtioConsole final : public VirtioDevice {
         int wake_event;  // an eventfd: written when the I/O thread should look at wants_input() again
     };
 
-    VirtioConsole(const GuestMemory& memory, const Outside& outside, VmmStatus& status);
+    VirtioConsole(const GuestMemory& memory, const Outside& outside);
 
     void activate(uint64_t accepted_features) override;
     void reset() override;
@@ -60,7 +59,6 @@ class VirtioConsole final : public VirtioDevice {
     void wake();
 
     const Outside outside_;
-    VmmStatus& status_;
     bool live_ = false;
     bool guest_open_ = false;
     bool starving_ = false;                           // the I/O thread waits for buffers

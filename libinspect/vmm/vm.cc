@@ -44,7 +44,7 @@ uint64_t nanoseconds(Clock::duration duration) {
 
 uint64_t page_faults() {
     rusage usage = {};
-    ::getrusage(RUSAGE_SELF, &usage);
+    ::getrusage(RUSAGE_THREAD, &usage);
     return static_cast<uint64_t>(usage.ru_minflt) + static_cast<uint64_t>(usage.ru_majflt);
 }
 
@@ -132,7 +132,7 @@ void Vm::make_devices() {
     for (unsigned i = 0; i < devices; ++i)
         transports_.push_back(std::make_unique<MmioTransport>(*lines_, interrupt_line(i)));
     auto console = std::make_unique<VirtioConsole>(
-        memory_, VirtioConsole::Outside{options_.channel, stop_event_.get(), wake_event_.get()}, status_);
+        memory_, VirtioConsole::Outside{options_.channel, stop_event_.get(), wake_event_.get()});
     console_ = console.get();
     transports_[kConsoleIndex]->attach(std::move(console));
     if (root_bytes_ > 0) {
@@ -196,6 +196,7 @@ void Vm::run(Clock::time_point process_start) {
             const bool has_exit = vcpu_->run();
             left = Clock::now();
             add(status_.run_ns, nanoseconds(left - entered));
+            status_.pages_touched.store(page_faults() - faults_before, std::memory_order_relaxed);
             if (!has_exit) {
                 count(VmmExit::kIntr);
                 serve_request();
@@ -207,7 +208,6 @@ void Vm::run(Clock::time_point process_start) {
     } catch (const std::exception& error) {
         end(VmmEnd::kHostError, error.what());
     }
-    status_.pages_touched.store(page_faults() - faults_before, std::memory_order_relaxed);
 }
 
 void Vm::close_disks() {

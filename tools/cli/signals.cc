@@ -47,6 +47,7 @@ void signals_start() {
     sigaction(SIGPIPE, nullptr, &old);
     pipe_ignored = old.sa_handler == SIG_IGN;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error of the write, which says what was written
 }
 
 bool sigpipe_was_ignored() { return pipe_ignored; }

@@ -61,9 +61,10 @@ struct MountSpec {
 struct SessionOptions {
     std::vector<DiskSpec> disks;  // at least one, at most 64
     bool writable = false;
-    uint64_t memory_bytes = 0;        // of the appliance; 0: the default, enough for the common case
-    bool use_snapshot = true;         // false: a cold boot, and no snapshot is made
-    bool verbose = false;             // the appliance's kernel log goes to stderr
+    uint64_t memory_bytes = 0;  // of the appliance; 0: the default, enough for the common case
+    bool use_snapshot = true;   // false: a cold boot, and no snapshot is made
+    bool verbose = false;  // what happens, and the appliance's kernel log, go to stderr (from any session of
+                           // the process)
     std::string appliance_directory;  // empty: $INSP_APPLIANCE, else as installed beside the program
     std::string cache_directory;      // empty: $INSP_CACHE_DIR, else $XDG_CACHE_HOME/libinspect
 };
