@@ -192,7 +192,7 @@ void Disks::read_table(Disk& disk, bool thorough) {
     auto add = [&](std::optional<Partition> partition, uint64_t size) {
         std::string number = partition ? std::to_string(partition->number) : std::string();
         volumes_.push_back(
-            {&disk, std::move(partition), "/dev/" + disk.name + number, disk.node + number, size, {}, {}});
+            {&disk, std::move(partition), "/dev/" + disk.name + number, disk.node + number, size});
     };
     if (disk.table->type.empty()) {
         add(std::nullopt, disk.size);
@@ -237,41 +237,26 @@ Volume& Disks::get(std::string_view device) {
     throw Failure(proto::NOT_FOUND, message, ENOENT);
 }
 
-// Opens the partition's own device. When the kernel didn't make one (it doesn't use a GPT's backup, for one),
-// it is told to.
-void Disks::open_volume(Volume& volume) {
-    if (volume.fd) return;
-    if (!volume.partition) {
-        volume.fd = volume.disk->fd.dup();
-        return;
-    }
-    volume.fd = Fd(::open(volume.node.c_str(), O_RDONLY | O_CLOEXEC));
-    uint64_t size = 0;
-    if (volume.fd && ::ioctl(volume.fd.get(), BLKGETSIZE64, &size) == 0 && size == volume.size) return;
+void Disks::make_node(Volume& volume) {
+    if (!volume.partition || volume.has_node) return;
     blkpg_partition partition{};
     partition.start = static_cast<long long>(volume.partition->start);
     partition.length = static_cast<long long>(volume.size);
     partition.pno = static_cast<int>(volume.partition->number);
     blkpg_ioctl_arg command{};
+    command.op = BLKPG_ADD_PARTITION;
     command.datalen = sizeof partition;
     command.data = &partition;
-    if (volume.fd) {
-        volume.fd.reset();
-        command.op = BLKPG_DEL_PARTITION;
-        ::ioctl(volume.disk->fd.get(), BLKPG, &command);
-    }
-    command.op = BLKPG_ADD_PARTITION;
     if (::ioctl(volume.disk->fd.get(), BLKPG, &command) < 0)
         fail_errno("cannot make the device of", volume.device);
-    volume.fd = Fd(::open(volume.node.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!volume.fd) fail_errno("cannot open", volume.device);
+    volume.has_node = true;
 }
 
 const Superblock& Disks::superblock(Volume& volume, bool thorough) {
     if (volume.superblock && (volume.thorough || !thorough)) return *volume.superblock;
-    open_volume(volume);
     try {
-        volume.superblock = probe_superblock(volume.fd.get(), thorough);
+        const uint64_t start = volume.partition ? volume.partition->start : 0;
+        volume.superblock = probe_superblock(volume.disk->fd.get(), start, volume.size, thorough);
     } catch (const Failure& failure) {
         throw Failure(failure.kind(), volume.device + ": " + failure.message(), failure.errnum());
     }
@@ -385,7 +370,6 @@ proto::FilesystemList Disks::list(const std::vector<std::string>& mountable_type
 }
 
 void Disks::release() {
-    for (Volume& volume : volumes_) volume.fd.reset();
     for (Disk& disk : disks_) disk.fd.reset();
 }
 

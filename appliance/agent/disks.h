@@ -37,10 +37,8 @@ struct Volume {
     std::string device;  // "/dev/sda1"
     std::string node;    // "/dev/vda1"
     uint64_t size;
-    // Held open from the first look to the end: the kernel drops what it read of a device when the last user
-    // goes.
-    Fd fd;
-    std::optional<Superblock> superblock;
+    bool has_node = false;  // the kernel has the partition's device
+    std::optional<Superblock> superblock = {};
     bool thorough = false;  // how it was probed
 };
 
@@ -64,8 +62,11 @@ class Disks {
     Volume* find(std::string_view device);
     // As find(); throws Failure(NOT_FOUND) that says what there is.
     Volume& get(std::string_view device);
-    // What is on it. Throws Failure that names the device.
+    // What is on it, read through the disk's own device. Throws Failure that names the device.
     const Superblock& superblock(Volume& volume, bool thorough = false);
+    // Sees to it that there is a device at volume.node. The kernel makes none for partitions by itself: it
+    // takes time, and most are never mounted. Throws Failure.
+    void make_node(Volume& volume);
     // What fstab's first field means: /dev/..., UUID=, LABEL=, PARTUUID=, PARTLABEL=, /dev/disk/by-*/.
     // nullptr: not there.
     Volume* find_spec(std::string_view spec);
@@ -80,7 +81,6 @@ class Disks {
     struct Spec;
     bool matches(Volume& volume, const Spec& spec);
     void read_table(Disk& disk, bool thorough);
-    void open_volume(Volume& volume);
     void add_disk(size_t index, const std::string& kernel_name, bool read_only);
     std::string kernel_name_of_slot(unsigned slot) const;
 

@@ -143,6 +143,7 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
     add_own_options(options, driver->type, superblock);
     note("mount -t " + std::string(driver->driver) + " -o " + (options.read_only() ? "ro," : "rw,") +
          options.data + " " + volume.node + " " + target);
+    disks_.make_node(volume);
     if (::mount(volume.node.c_str(), target.c_str(), driver->driver, options.flags, options.data.c_str()) <
         0) {
         int errnum = errno;

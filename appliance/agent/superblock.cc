@@ -4,6 +4,7 @@
 #include <blkid/blkid.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -97,11 +98,14 @@ std::optional<Superblock> probe_fat(std::span<const uint8_t, 4096> start) {
     return found;
 }
 
-Superblock ask_blkid(int fd) {
+Superblock ask_blkid(int fd, uint64_t offset, uint64_t size) {
+    if (size == 0) return {};  // to libblkid that would mean the rest of the disk
     std::unique_ptr<blkid_struct_probe, decltype(&blkid_free_probe)> probe(blkid_new_probe(),
                                                                            &blkid_free_probe);
-    // Refused are devices of no size: nothing is on them.
-    if (!probe || blkid_probe_set_device(probe.get(), fd, 0, 0) != 0) return {};
+    // Refused are ranges past the end: nothing is on them.
+    if (!probe || blkid_probe_set_device(probe.get(), fd, static_cast<blkid_loff_t>(offset),
+                                         static_cast<blkid_loff_t>(size)) != 0)
+        return {};
     blkid_probe_enable_partitions(probe.get(), 0);
     blkid_probe_enable_superblocks(probe.get(), 1);
     blkid_probe_set_superblocks_flags(probe.get(),
@@ -114,9 +118,10 @@ Superblock ask_blkid(int fd) {
     if (result != 0) return found;
     auto value = [&](const char* name) {
         const char* data = nullptr;
-        size_t size = 0;
-        if (blkid_probe_lookup_value(probe.get(), name, &data, &size) != 0 || size == 0) return std::string();
-        return std::string(data, size - 1);  // it counts the zero
+        size_t length = 0;
+        if (blkid_probe_lookup_value(probe.get(), name, &data, &length) != 0 || length == 0)
+            return std::string();
+        return std::string(data, length - 1);  // it counts the zero
     };
     found.type = value("TYPE");
     found.label = value("LABEL");
@@ -136,16 +141,16 @@ std::optional<Superblock> quick_probe(std::span<const uint8_t, 4096> start) {
     return ext ? ext : fat;
 }
 
-Superblock probe_superblock(int fd, bool thorough) {
+Superblock probe_superblock(int fd, uint64_t offset, uint64_t size, bool thorough) {
     uint8_t start[4096] = {};
     ssize_t n;
     do {
-        n = ::pread(fd, start, sizeof start, 0);
+        n = ::pread(fd, start, std::min<uint64_t>(sizeof start, size), static_cast<off_t>(offset));
     } while (n < 0 && errno == EINTR);
     if (n < 0) throw Failure::from_errno("cannot read the superblock", errno);
     std::optional<Superblock> quick = quick_probe(std::span<const uint8_t, 4096>(start));
     if (quick && !thorough) return *quick;
-    Superblock found = ask_blkid(fd);
+    Superblock found = ask_blkid(fd, offset, size);
     if (quick && quick->type == found.type) found.needs_recovery = quick->needs_recovery;
     return found;
 }

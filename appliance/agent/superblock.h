@@ -25,7 +25,8 @@ struct Superblock {
 // From the first 4096 bytes of a device. nullopt: none of the three.
 std::optional<Superblock> quick_probe(std::span<const uint8_t, 4096> start);
 
-// Reads them. `thorough`: libblkid in any case. Throws Failure when the device can't be read.
-Superblock probe_superblock(int fd, bool thorough);
+// Of the volume at [offset, offset + size) of a device, in bytes. `thorough`: libblkid in any case. Throws
+// Failure when the device can't be read.
+Superblock probe_superblock(int fd, uint64_t offset, uint64_t size, bool thorough);
 
 }  // namespace inspect::agent

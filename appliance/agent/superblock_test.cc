@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+
 #include <cstdlib>
 
 #include "agent_harness.h"
@@ -23,6 +25,12 @@ struct Case {
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
+uint64_t size_of(const Fd& fd) {
+    struct stat status = {};
+    EXPECT_EQ(::fstat(fd.get(), &status), 0);
+    return static_cast<uint64_t>(status.st_size);
+}
+
 class SuperblockTest : public testing::TestWithParam<Case> {};
 
 // What the quick way says must be what libblkid says.
@@ -37,7 +45,7 @@ TEST_P(SuperblockTest, IsRecognised) {
         GTEST_SKIP() << tool << " is not installed";
     ASSERT_EQ(std::system((std::string(c.make) + " " + image + " >/dev/null 2>&1").c_str()), 0);
     Fd fd = open_file(image, O_RDONLY);
-    Superblock thorough = probe_superblock(fd.get(), true);
+    Superblock thorough = probe_superblock(fd.get(), 0, size_of(fd), true);
     EXPECT_EQ(thorough.type, c.type);
     EXPECT_EQ(thorough.uuid, c.uuid);
     EXPECT_EQ(thorough.label, c.label);
@@ -84,8 +92,8 @@ TEST(Superblock, AJournalThatNeedsReplayIsSeen) {
                         .c_str()) != 0)
         GTEST_SKIP() << "e2fsprogs is not installed";
     Fd fd = open_file(image, O_RDONLY);
-    EXPECT_TRUE(probe_superblock(fd.get(), false).needs_recovery);
-    EXPECT_TRUE(probe_superblock(fd.get(), true).needs_recovery);
+    EXPECT_TRUE(probe_superblock(fd.get(), 0, size_of(fd), false).needs_recovery);
+    EXPECT_TRUE(probe_superblock(fd.get(), 0, size_of(fd), true).needs_recovery);
 }
 
 TEST(Superblock, ShortOrEmptyDevicesHoldNothing) {
@@ -93,7 +101,7 @@ TEST(Superblock, ShortOrEmptyDevicesHoldNothing) {
     for (size_t size : {size_t{0}, size_t{1}, size_t{1080}, size_t{4096}}) {
         write_text(directory / "image", std::string(size, '\0'));
         Fd fd = open_file(directory / "image", O_RDONLY);
-        EXPECT_EQ(probe_superblock(fd.get(), false).type, "");
+        EXPECT_EQ(probe_superblock(fd.get(), 0, size_of(fd), false).type, "");
     }
 }
 
