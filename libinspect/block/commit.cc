@@ -24,30 +24,55 @@ constexpr uint64_t kChunk = journal_format::kMaxDataLength;
 // Walks an overlay's changes and hands what differs from the image to a journal.
 class Collector {
   public:
-    Collector(const OverlayStore& store, BlockDevice& image, JournalFile& journal)
-        : store_(store), image_(image), journal_(journal) {}
+    Collector(const OverlayStore& store, BlockDevice& image, JournalFile& journal, uint64_t new_size)
+        : store_(store), image_(image), journal_(journal), old_size_(image.size()), new_size_(new_size) {}
 
     void collect() {
-        for (auto run = store_.next_changed(0); run; run = store_.next_changed(run->end())) {
-            if (run->state == State::kZero) {
-                add_zeros(*run);
-                continue;
-            }
-            for (uint64_t at = run->offset; at < run->end();) {
-                const uint64_t length = std::min(kChunk, run->end() - at);
-                add_data({at, length, run->state});
-                at += length;
-            }
+        if (new_size_ > old_size_) {
+            open_writer().begin();
+            image_.resize(new_size_);
         }
+        for (auto run = store_.next_changed(0); run; run = store_.next_changed(run->end())) {
+            collect_up_to(*run, old_size_, &Collector::add_zeros, &Collector::add_data);
+            if (run->end() <= old_size_) continue;
+            const uint64_t from = std::max(run->offset, old_size_);
+            collect_up_to({from, run->end() - from, run->state}, new_size_, nullptr, &Collector::append_data);
+        }
+        if (new_size_ > old_size_) image_.flush();
     }
 
     // Nothing when no change was found.
     std::optional<JournalWriter>& writer() { return writer_; }
 
   private:
+    using Add = void (Collector::*)(const Run&);
+
+    // The part of a run before `limit`: zeros as a whole, data in chunks.
+    void collect_up_to(const Run& run, uint64_t limit, Add zeros, Add data) {
+        const uint64_t end = std::min(run.end(), limit);
+        if (run.offset >= end) return;
+        if (run.state == State::kZero) {
+            if (zeros) (this->*zeros)({run.offset, end - run.offset, run.state});
+            return;
+        }
+        for (uint64_t at = run.offset; at < end;) {
+            const uint64_t length = std::min(kChunk, end - at);
+            (this->*data)({at, length, run.state});
+            at += length;
+        }
+    }
+
     JournalWriter& open_writer() {
-        if (!writer_) writer_.emplace(journal_, image_.size());
+        if (!writer_) writer_.emplace(journal_, old_size_, new_size_);
         return *writer_;
+    }
+
+    // Beyond the end that the image had, where nothing is that would have to be kept.
+    void append_data(const Run& run) {
+        new_.resize(run.length);
+        const iovec piece = to_iovec(std::span(new_));
+        store_.read(run.state, run.offset, {&piece, 1});
+        image_.write(run.offset, new_);
     }
 
     void add_data(const Run& run) {
@@ -94,6 +119,8 @@ class Collector {
     const OverlayStore& store_;
     BlockDevice& image_;
     JournalFile& journal_;
+    const uint64_t old_size_;
+    const uint64_t new_size_;
     std::optional<JournalWriter> writer_;
     std::vector<std::byte> new_, old_;
 };
@@ -119,6 +146,15 @@ void discard(JournalFile& journal) {
     journal.sync_name();
 }
 
+// For a change that was never committed: the image is as it was but for, perhaps, its length.
+void discard(const JournalReader& reader, BlockDevice& image, JournalFile& journal) {
+    if (auto size = reader.size_to_restore(image.size())) {
+        image.resize(*size);
+        image.flush();
+    }
+    discard(journal);
+}
+
 void finish(JournalReader& reader, BlockDevice& image, JournalFile& journal) {
     reader.apply(image);
     image.flush();
@@ -129,11 +165,13 @@ void finish(JournalReader& reader, BlockDevice& image, JournalFile& journal) {
 
 bool commit(const OverlayStore& store, BlockDevice& image, JournalFile& journal,
             const CommitOptions& options) {
-    if (store.size() != image.size()) {
+    const uint64_t new_size = options.new_size ? options.new_size : image.size();
+    const uint64_t old_size = image.size();
+    if (new_size < old_size || (new_size > old_size ? store.size() < new_size : store.size() != new_size)) {
         throw Error(ErrorKind::kUsage, "the overlay and the image have different sizes");
     }
     if (options.protect_first_sector) check_first_sector(store);
-    Collector collector(store, image, journal);
+    Collector collector(store, image, journal, new_size);
     try {
         collector.collect();
         if (!collector.writer()) return false;
@@ -142,7 +180,8 @@ bool commit(const OverlayStore& store, BlockDevice& image, JournalFile& journal,
     } catch (const Error&) {
         if (collector.writer()) {
             try {
-                discard(journal);
+                discard(journal);  // first: a mark that came through although its sync failed must not count
+                if (image.size() > old_size) image.resize(old_size);
             } catch (const Error&) {
                 // It lacks the mark, or has one that may count: either way the next open knows what to do.
             }
@@ -168,7 +207,7 @@ Recovery recover(BlockDevice& image, JournalFile& journal) {
         case JournalState::kNone:
             return Recovery::kNothing;
         case JournalState::kUncommitted:
-            discard(journal);
+            discard(reader, image, journal);
             return Recovery::kDiscarded;
         case JournalState::kCommitted:
             break;

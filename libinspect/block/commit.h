@@ -2,7 +2,8 @@
 //
 // Making an overlay's changes the image's, all of them or none, whatever happens on the way.
 //
-//   1  write a journal of what is going to change; sync it and its name
+//   1  write a journal of what is going to change; sync it and its name. (Where the image is to grow its new
+//      end is written to it now, under a journal that says where it ended before.)
 //   2  mark it committed; sync              <- before this the image is the old one, after it the new one
 //   3  change the image; flush it
 //   4  remove the journal; sync its name
@@ -23,11 +24,14 @@ struct CommitOptions {
     // Refuse, with Error(kDenied), to make the image's first sector look like another image format's: the
     // next program that guesses formats would follow what a guest wrote there to any file of the host.
     bool protect_first_sector = false;
+    // The image's new size in bytes; 0: it stays. Not smaller than it is, and only where resize() works.
+    uint64_t new_size = 0;
 };
 
-// Makes what is changed in `store` so in `image`. False when there is nothing that differs; then nothing was
-// written. Throws Error; the image is then what it was, and no journal is left, unless the message says that
-// the journal will finish the change. `store` comes from a process that has ended, and is not trusted.
+// Makes what is changed in `store`, which is for a device of the new size or a larger one, so in `image`.
+// False when there is nothing that differs; then nothing was written. Throws Error; the image is then what it
+// was, and no journal is left, unless the message says that the journal will finish the change. `store` comes
+// from a process that has ended, and is not trusted.
 bool commit(const OverlayStore& store, BlockDevice& image, JournalFile& journal,
             const CommitOptions& options);
 

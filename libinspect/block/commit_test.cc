@@ -52,6 +52,67 @@ TEST(Commit, MakesTheChangesTheImages) {
     EXPECT_EQ(image.contents(), scene.after);
 }
 
+// The image grows: its tail is written before the mark, and is gone again when there is no mark.
+struct GrowingScene {
+    static constexpr uint64_t kOld = 3 * 4096 + 700, kNew = 8 * 4096 + 40;
+    GrowingScene() {
+        Bytes bytes = before;
+        bytes.resize(kNew);
+        Overlay overlay(std::make_unique<MemoryDevice>(bytes), store);
+        overlay.write(600, random_bytes(random, 5000));
+        overlay.write(kOld - 10, random_bytes(random, 9000));  // over the old end
+        overlay.write_zeroes(6 * 4096, 4096, true);
+        overlay.write(kNew - 10, random_bytes(random, 10));
+        overlay.read(0, after);
+    }
+    std::mt19937_64 random{11};
+    Bytes before = random_bytes(random, kOld), after = Bytes(kNew);
+    std::shared_ptr<OverlayStore> store = make_store(kNew, 2 * 4096);
+};
+
+TEST(Commit, OfAnImageThatGrowsIsAllOrNothingToo) {
+    GrowingScene scene;
+    uint64_t operations = 0;
+    {
+        FaultPlan plan;
+        FaultyDevice image(scene.before, plan);
+        FaultyJournalFile journal(plan);
+        EXPECT_TRUE(commit(*scene.store, image, journal, {.new_size = GrowingScene::kNew}));
+        EXPECT_EQ(image.contents(), scene.after);
+        EXPECT_FALSE(journal.open());
+        operations = plan.operations();
+    }
+    ASSERT_GT(operations, 10u);
+    for (uint64_t at = 0; at < operations; ++at) {
+        for (int round = 0; round < 20; ++round) {
+            FaultPlan plan, after;
+            plan.cut_at(at);
+            FaultyDevice image(scene.before, plan);
+            FaultyJournalFile journal(plan);
+            EXPECT_THROW(commit(*scene.store, image, journal, {.new_size = GrowingScene::kNew}), PowerCut);
+            image.crash(scene.random, after);
+            journal.crash(scene.random, after);
+            recover(image, journal);
+            ASSERT_TRUE(image.contents() == scene.before || image.contents() == scene.after)
+                << "cut at operation " << at << ": " << image.contents().size() << " bytes";
+            EXPECT_FALSE(journal.open());
+        }
+        FaultPlan failing;
+        failing.fail_at(at);
+        FaultyDevice image(scene.before, failing);
+        FaultyJournalFile journal(failing);
+        bool thrown = false;
+        try {
+            commit(*scene.store, image, journal, {.new_size = GrowingScene::kNew});
+        } catch (const Error&) {
+            thrown = true;
+        }
+        if (journal.open()) recover(image, journal);
+        ASSERT_TRUE(image.contents() == scene.before || image.contents() == scene.after)
+            << "an error at operation " << at << (thrown ? " was thrown" : "");
+    }
+}
+
 TEST(Commit, OfNothingDoesNothing) {
     FaultPlan plan;
     Bytes before(50'000, std::byte{3});

@@ -148,7 +148,7 @@ TEST(Image, AnotherProgramsWritesAreNotOverwritten) {
 // Leaves beside an image of ones a journal that makes its second block twos.
 std::string leave_journal(const std::string& path, bool committed) {
     PosixJournalFile file(path + ".insp-journal", ::geteuid(), ::getegid());
-    JournalWriter writer(file, 8192);
+    JournalWriter writer(file, 8192, 8192);
     writer.add_data(4096, Bytes(4096, std::byte{2}), Bytes(4096, std::byte{1}));
     writer.finish();
     if (committed) writer.commit();

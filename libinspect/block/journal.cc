@@ -38,11 +38,12 @@ bool all_zero(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-JournalWriter::JournalWriter(JournalFile& file, uint64_t image_size) : file_(file) {
+JournalWriter::JournalWriter(JournalFile& file, uint64_t image_size, uint64_t new_size) : file_(file) {
     Header header{};
     std::memcpy(header.magic, kMagic, sizeof kMagic);
     header.version = kVersion;
     header.image_size = image_size;
+    header.new_size = new_size;
     if (::getrandom(header.nonce, sizeof header.nonce, 0) != sizeof header.nonce) {
         throw Error::from_errno("cannot get random bytes for a journal", errno);
     }
@@ -52,6 +53,12 @@ JournalWriter::JournalWriter(JournalFile& file, uint64_t image_size) : file_(fil
     buffer_.reserve(kBufferSize);
     append(bytes_of(header));
     buffer_.resize(kRecordsOffset);  // the mark's sector is zeros for now
+}
+
+void JournalWriter::begin() {
+    write_out();
+    file_.sync();
+    file_.sync_name();
 }
 
 void JournalWriter::append(std::span<const std::byte> bytes) {
@@ -103,11 +110,7 @@ void JournalWriter::add(Kind kind, uint64_t offset, uint64_t length, std::span<c
     append(data);
 }
 
-void JournalWriter::finish() {
-    write_out();
-    file_.sync();
-    file_.sync_name();
-}
+void JournalWriter::finish() { begin(); }
 
 void JournalWriter::commit() {
     Mark mark{};
@@ -149,10 +152,13 @@ JournalReader::JournalReader(JournalFile& file) : file_(file) {
                         "' was written by a later version of this program; use that to "
                         "finish the change");
     }
+    if (intact) {
+        image_size_ = header.image_size;
+        new_size_ = header.new_size;
+    }
     if (!marked) return;
-    if (!intact) damaged("its header's checksum is wrong");
+    if (!intact || new_size_ < image_size_) damaged("its header's checksum is wrong");
     seed_ = crc32c(header.nonce);
-    image_size_ = header.image_size;
     if (std::memcmp(mark_.magic, kMarkMagic, sizeof kMarkMagic) != 0 || mark_.crc != crc_of(mark_, seed_)) {
         damaged("its commit mark is wrong");
     }
@@ -160,11 +166,16 @@ JournalReader::JournalReader(JournalFile& file) : file_(file) {
     state_ = JournalState::kCommitted;
 }
 
+std::optional<uint64_t> JournalReader::size_to_restore(uint64_t size) const noexcept {
+    if (state_ != JournalState::kUncommitted || size <= image_size_ || size > new_size_) return std::nullopt;
+    return image_size_;
+}
+
 // Every record's checksum is checked before it is visited; what it says is within the image.
 void JournalReader::for_each(uint64_t image_size, const std::function<void(const Entry&)>& visit) {
-    if (image_size != image_size_) {
+    if (image_size != new_size_) {
         throw Error(ErrorKind::kCorrupt,
-                    "the journal '" + file_.name() + "' is for an image of " + std::to_string(image_size_) +
+                    "the journal '" + file_.name() + "' is for an image of " + std::to_string(new_size_) +
                         " bytes, but the image has " + std::to_string(image_size) +
                         ": it was replaced or resized since a change to it was cut short; "
                         "remove the journal to use the image as it is");
@@ -185,9 +196,9 @@ void JournalReader::for_each(uint64_t image_size, const std::function<void(const
         const uint64_t offset = record.offset, length = record.length, checked = record.checked;
         const bool data = record.kind == static_cast<uint32_t>(Kind::kData);
         const bool possible = (data || record.kind == static_cast<uint32_t>(Kind::kZero)) && length > 0 &&
-                              offset >= image_at && range_fits(offset, length, image_size) &&
+                              offset >= image_at && range_fits(offset, length, image_size_) &&
                               offset % kSectorSize == 0 &&
-                              (length % kSectorSize == 0 || offset + length == image_size) &&
+                              (length % kSectorSize == 0 || offset + length == image_size_) &&
                               checked == (data ? length : std::min(length, kZeroCheckedLength)) &&
                               (!data || length <= kMaxDataLength);
         if (!possible) damaged("a record makes no sense");

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,7 +21,7 @@ namespace journal_format {
 
 inline constexpr char kMagic[8] = {'I', 'N', 'S', 'P', 'J', 'R', 'N', 'L'};
 inline constexpr char kMarkMagic[8] = {'I', 'N', 'S', 'P', 'M', 'A', 'R', 'K'};
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 inline constexpr uint64_t kSectorSize = 512;
 inline constexpr uint64_t kMarkOffset = 512;      // of Mark; a sector of its own, so that it can't tear
 inline constexpr uint64_t kRecordsOffset = 4096;  // of the first record
@@ -34,11 +35,12 @@ struct Header {  // at 0
     char magic[8];
     le32 version;
     le32 reserved;
-    le64 image_size;
+    le64 image_size;      // before
+    le64 new_size;        // after; what is beyond image_size was written to the image itself before the mark
     std::byte nonce[16];  // random; every checksum starts from its checksum, so that no old journal's passes
     le32 crc;             // of the above, from 0
 };
-static_assert(sizeof(Header) == 44);
+static_assert(sizeof(Header) == 52);
 
 struct Mark {  // at kMarkOffset; zeros until the journal is committed
     char magic[8];
@@ -66,8 +68,13 @@ static_assert(sizeof(Record) == 40);
 // commit().
 class JournalWriter {
   public:
-    // Creates the file. `file` must outlive this.
-    JournalWriter(JournalFile& file, uint64_t image_size);
+    // Creates the file. `file` must outlive this. When the image is to grow the caller gives its new_size
+    // (else image_size), calls begin(), and then makes the image that long and writes what is beyond
+    // image_size to it: nothing refers to that yet.
+    JournalWriter(JournalFile& file, uint64_t image_size, uint64_t new_size);
+
+    // Syncs the header, from which an image that grew and was not committed is cut back.
+    void begin();
 
     // Records that [offset, offset + data.size()) is to be `data`, where now is `old`, of the same size.
     // At most kMaxDataLength bytes; offsets ascend over all records and ranges don't overlap. Sectors are
@@ -111,6 +118,10 @@ class JournalReader {
 
     JournalState state() const noexcept { return state_; }
 
+    // For an uncommitted journal: the size to which an image that is now `size` bytes long is to be cut back,
+    // because the change that was not committed had begun to make it longer.
+    std::optional<uint64_t> size_to_restore(uint64_t size) const noexcept;
+
     // For a committed journal. Checks all of it, and that every sector it is about is in `image` as it was
     // before or as it is to be. Throws Error(kCorrupt) when the journal is damaged or when the image has been
     // changed by something else since.
@@ -132,7 +143,8 @@ class JournalReader {
 
     JournalFile& file_;
     JournalState state_ = JournalState::kNone;
-    uint64_t image_size_ = 0;
+    uint64_t image_size_ = 0;  // 0 while the header isn't intact
+    uint64_t new_size_ = 0;
     uint32_t seed_ = 0;
     journal_format::Mark mark_{};
 };

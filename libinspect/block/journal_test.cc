@@ -17,7 +17,7 @@ constexpr uint64_t kSize = 64 * 1024 + 300;
 class Journal : public testing::Test {
   protected:
     void SetUp() override {
-        JournalWriter writer(file_, kSize);
+        JournalWriter writer(file_, kSize, kSize);
         add(writer, 0, 4096);
         add(writer, 8192, 512);
         writer.add_zero(16384, 20000 / 512 * 512, std::span(before_).subspan(16384, 4096));

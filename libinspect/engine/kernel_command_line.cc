@@ -36,7 +36,7 @@ std::string kernel_command_line(bool software_kvm) {
     std::string line =
         "insp_console=" + std::to_string(kConsolePort) +
         " quiet panic=-1 panic_print=0x20 tsc=reliable no_timer_check mitigations=off nokaslr nopti "
-        "random.trust_cpu=on page_alloc.shuffle=0";
+        "random.trust_cpu=on page_alloc.shuffle=0 slab_nomerge rootfstype=ramfs";
     if (software_kvm) {
         line += " insp_software_kvm noxsave clearcpuid=" + not_emulated() +
                 // glibc in the appliance's programs: no instruction whose state noxsave wouldn't keep

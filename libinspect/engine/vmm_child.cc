@@ -217,6 +217,7 @@ SessionStats VmmChild::stats() const {
     stats.block_bytes_read = status_->block_bytes_read;
     stats.block_bytes_written = status_->block_bytes_written;
     stats.pages_touched = status_->pages_touched;
+    stats.emulated_instructions = status_->emulated_instructions;
     if (!reaped_) {
         std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
         std::string word;

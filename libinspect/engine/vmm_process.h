@@ -84,12 +84,13 @@ struct VmmStatus {
     std::atomic<uint64_t> block_requests;
     std::atomic<uint64_t> block_bytes_read;
     std::atomic<uint64_t> block_bytes_written;
-    std::atomic<uint64_t> pages_touched;  // page faults of the vCPU's thread since the first KVM_RUN
-    std::atomic<uint64_t> block_errors;   // requests of the guest that failed because of the host's storage
-    char block_error[256];                // what the first of them said
-    char message[512];                    // for kGuest* and kHost* ends
-    std::atomic<uint64_t> ring_written;   // bytes ever written to `ring`
-    char ring[kRingSize];                 // the tail of the guest's kernel log
+    std::atomic<uint64_t> pages_touched;          // page faults of the vCPU's thread since the first KVM_RUN
+    std::atomic<uint64_t> emulated_instructions;  // by software KVM, as it counts them; else 0
+    std::atomic<uint64_t> block_errors;  // requests of the guest that failed because of the host's storage
+    char block_error[256];               // what the first of them said
+    char message[512];                   // for kGuest* and kHost* ends
+    std::atomic<uint64_t> ring_written;  // bytes ever written to `ring`
+    char ring[kRingSize];                // the tail of the guest's kernel log
 };
 
 }  // namespace inspect

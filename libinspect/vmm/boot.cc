@@ -2,9 +2,11 @@
 #include "vmm/boot.h"
 
 #include <asm/bootparam.h>
+#include <sys/random.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 
 #include <inspect/error.h>
@@ -25,6 +27,7 @@ constexpr uint64_t kPml4 = 0x9000;
 constexpr uint64_t kPdpt = 0xa000;
 constexpr uint64_t kPd = 0xb000;
 constexpr uint64_t kCommandLine = 0x20000;
+constexpr uint64_t kSetupData = 0x30000;
 constexpr uint64_t kConventionalEnd = 0x9fc00;
 constexpr uint64_t kExtendedStart = 0x100000;
 
@@ -38,6 +41,24 @@ template <typename T>
 void must_write(const GuestMemory& memory, uint64_t address, const T& value) {
     if (!memory.write(address, value))
         throw Error(ErrorKind::kInternal, "the guest has too little memory to boot in");
+}
+
+// Documentation/x86/boot.rst, setup_data. With it the kernel's random pool is ready from the start, and need
+// not gather what little it finds.
+struct RandomSeed {
+    static constexpr uint32_t kType = 9;  // SETUP_RNG_SEED
+    uint64_t next = 0;
+    uint32_t type = kType;
+    uint32_t length = sizeof bytes;
+    std::array<std::byte, 32> bytes{};
+};
+
+void add_random_seed(const GuestMemory& memory, boot_params& params) {
+    RandomSeed seed;
+    if (::getrandom(seed.bytes.data(), seed.bytes.size(), 0) != static_cast<ssize_t>(seed.bytes.size()))
+        throw Error::from_errno(ErrorKind::kEngine, "cannot draw random bytes for the guest", errno);
+    must_write(memory, kSetupData, seed);
+    params.hdr.setup_data = kSetupData;
 }
 
 uint64_t low_memory_end(const GuestMemory& memory) {
@@ -84,6 +105,7 @@ void prepare_boot(const GuestMemory& memory, const LoadedKernel& kernel, const B
     add_ram(kExtendedStart, low_memory_end(memory));
     if (memory.ram().size() > kLowMemoryEnd)
         add_ram(kHighMemoryStart, kHighMemoryStart + memory.ram().size() - kLowMemoryEnd);
+    add_random_seed(memory, params);
     must_write(memory, kBootParams, params);
 
     std::array<char, kMaxCommandLine + 1> line{};

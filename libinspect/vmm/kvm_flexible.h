@@ -27,6 +27,13 @@ struct KvmMsrsHead {  // kvm_msrs
 struct KvmMsrListHead {  // kvm_msr_list
     uint32_t count;
 };
+struct KvmStatsDescriptorHead {  // kvm_stats_desc; the name follows
+    uint32_t flags;
+    int16_t exponent;
+    uint16_t size;
+    uint32_t offset;
+    uint32_t bucket_size;
+};
 inline constexpr size_t kKvmXsaveBytes = 4096;
 
 inline constexpr unsigned long kKvmGetMsrIndexList =

@@ -124,6 +124,7 @@ void Vm::make_kvm_vm() {
     INSP_KVM(vm_.get(), KVM_CREATE_IRQCHIP, 0);
     vcpu_.emplace(options_.kvm, vm_.get());
     vcpu_->bind_to_this_thread();
+    if (options_.software_kvm) emulated_ = KvmCounter::find(vcpu_->fd(), "insn_emulation");
     lines_.emplace(kvm_interrupt_setter(vm_.get()));
 }
 
@@ -197,6 +198,7 @@ void Vm::run(Clock::time_point process_start) {
             left = Clock::now();
             add(status_.run_ns, nanoseconds(left - entered));
             status_.pages_touched.store(page_faults() - faults_before, std::memory_order_relaxed);
+            status_.emulated_instructions.store(emulated_.read(), std::memory_order_relaxed);
             if (!has_exit) {
                 count(VmmExit::kIntr);
                 serve_request();

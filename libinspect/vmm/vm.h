@@ -24,6 +24,7 @@
 #include "engine/vmm_process.h"
 #include "vmm/guest_memory.h"
 #include "vmm/interrupt_lines.h"
+#include "vmm/kvm_counter.h"
 #include "vmm/pio.h"
 #include "vmm/snapshot_files.h"
 #include "vmm/vcpu.h"
@@ -126,6 +127,7 @@ class Vm {
     GuestMemory memory_;
     Fd vm_;
     std::optional<Vcpu> vcpu_;
+    KvmCounter emulated_;
     std::optional<InterruptLines> lines_;
     PortIo ports_;
     std::vector<std::unique_ptr<MmioTransport>> transports_;

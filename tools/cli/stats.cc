@@ -39,6 +39,8 @@ std::string as_table(const SessionStats& stats, uint64_t total_ns) {
     rows.push_back({"to the appliance", human_size(stats.channel_bytes_in)});
     rows.push_back({"from the appliance", human_size(stats.channel_bytes_out)});
     rows.push_back({"guest pages touched", std::to_string(stats.pages_touched)});
+    if (stats.emulated_instructions > 0)
+        rows.push_back({"emulated instructions", std::to_string(stats.emulated_instructions)});
     rows.push_back({"VMM's peak memory", human_size(stats.peak_rss_bytes)});
     return table(rows, {false, true});
 }
@@ -69,6 +71,7 @@ std::string as_json(const SessionStats& stats, uint64_t total_ns) {
     number("channel_bytes_in", stats.channel_bytes_in);
     number("channel_bytes_out", stats.channel_bytes_out);
     number("pages_touched", stats.pages_touched);
+    number("emulated_instructions", stats.emulated_instructions);
     number("peak_rss_bytes", stats.peak_rss_bytes);
     return out + "}\n";
 }
