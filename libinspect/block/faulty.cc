@@ -27,7 +27,12 @@ void FaultPlan::step() {
 
 void FaultyBytes::write(uint64_t offset, std::span<const std::byte> in) {
     put(now_, offset, in);
-    unsynced_.push_back({offset, {in.begin(), in.end()}});
+    unsynced_.push_back({offset, {in.begin(), in.end()}, false});
+}
+
+void FaultyBytes::resize(uint64_t size) {
+    now_.resize(size);
+    unsynced_.push_back({size, {}, true});
 }
 
 void FaultyBytes::sync() {
@@ -40,6 +45,10 @@ void FaultyBytes::crash(std::mt19937_64& random) {
     for (const Write& write : unsynced_) {
         const uint64_t fate = random() % 4;  // 0: lost, 1: kept, else torn
         if (fate == 0) continue;
+        if (write.resize) {
+            if (fate == 1 || random() % 2 == 0) stable_.resize(write.offset);
+            continue;
+        }
         const uint64_t end = write.offset + write.data.size();
         for (uint64_t at = write.offset; at < end;) {
             const uint64_t next = std::min(align_down(at, kSector) + kSector, end);
@@ -78,6 +87,11 @@ void FaultyDevice::write_zeroes(uint64_t offset, uint64_t length, bool) {
 void FaultyDevice::reserve(uint64_t offset, uint64_t length) {
     require_range(offset, length);
     plan_->step();
+}
+
+void FaultyDevice::resize(uint64_t size) {
+    plan_->step();
+    bytes_.resize(size);
 }
 
 std::vector<Extent> FaultyDevice::extents(uint64_t offset, uint64_t length) {

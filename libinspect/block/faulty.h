@@ -46,15 +46,17 @@ class FaultyBytes {
 
     const std::vector<std::byte>& now() const noexcept { return now_; }
     void write(uint64_t offset, std::span<const std::byte> in);
+    void resize(uint64_t size);
     void sync();
     // Of each write since the last sync, in order: keeps all, nothing, or every 512-byte sector by itself or
-    // not.
+    // not. A resize is kept or not.
     void crash(std::mt19937_64& random);
 
   private:
     struct Write {
         uint64_t offset;
         std::vector<std::byte> data;
+        bool resize = false;  // to `offset` bytes
     };
     std::vector<std::byte> now_;
     std::vector<std::byte> stable_;
@@ -75,6 +77,7 @@ class FaultyDevice final : public BlockDevice {
     void discard(uint64_t offset, uint64_t length) override { write_zeroes(offset, length, true); }
     void write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) override;
     void reserve(uint64_t offset, uint64_t length) override;
+    void resize(uint64_t size) override;
     std::vector<Extent> extents(uint64_t offset, uint64_t length) override;
 
     const std::vector<std::byte>& contents() const noexcept { return bytes_.now(); }
