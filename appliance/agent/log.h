@@ -5,10 +5,13 @@
 
 #include <string_view>
 
+#include "base/fd.h"
+
 namespace inspect::agent {
 
-// Where the lines go; -1 (the start value, and on a host) drops them. The descriptor stays the caller's.
-void set_log_fd(int fd) noexcept;
+// Where the lines go; without it (on a host) they are dropped. Open to the end, for what went wrong before
+// that.
+void set_log(Fd fd) noexcept;
 // Off at first. note() then says nothing: the hot path has no system call for it.
 void set_log_verbose(bool verbose) noexcept;
 bool log_verbose() noexcept;

@@ -27,6 +27,7 @@ namespace {
 
 constexpr char kPortName[] = "insp";
 constexpr int kPortWaitMs = 30'000;
+constexpr int kRootWaitMs = 30'000;
 
 void must(int result, const char* what) {
     if (result < 0) throw Failure::from_errno(what, errno);
@@ -74,8 +75,7 @@ Machine::Machine() {
         must(fd, "open /dev/null");
         if (fd > STDERR_FILENO) ::close(fd);
     }
-    log_ = Fd(::open("/dev/kmsg", O_WRONLY | O_CLOEXEC));
-    set_log_fd(log_.get());
+    set_log(Fd(::open("/dev/kmsg", O_WRONLY | O_CLOEXEC)));
     must_mount("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
     mount_root_image();
     must_mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
@@ -96,15 +96,23 @@ Machine::Machine() {
     ::setenv("HOME", "/tmp", 1);
 }
 
+// On persistent memory, or (engines without such) on a disk of this serial number.
+bool Machine::try_mount_root_image() {
+    if (::mount("/dev/pmem0", "/tools", "erofs", MS_RDONLY, "dax=always") == 0) return true;
+    for (const std::string& name : names_in("/sys/block")) {
+        if (read_text("/sys/block/" + name + "/serial") != "insp-root") continue;
+        must_mount(("/dev/" + name).c_str(), "/tools", "erofs", MS_RDONLY, nullptr);
+        return true;
+    }
+    return false;
+}
+
 // The root image becomes "/", so that programs find their libraries where they expect them.
 void Machine::mount_root_image() {
-    if (::mount("/dev/pmem0", "/tools", "erofs", MS_RDONLY, "dax=always") < 0) {
-        std::string node;
-        for (const std::string& name : names_in("/sys/block")) {
-            if (read_text("/sys/block/" + name + "/serial") == "insp-root") node = "/dev/" + name;
-        }
-        if (node.empty()) throw Failure(proto::ENGINE, "the appliance's root image is not there");
-        must_mount(node.c_str(), "/tools", "erofs", MS_RDONLY, nullptr);
+    // Its driver may still be at work: the kernel doesn't wait for it before it starts us.
+    for (int waited = 0; !try_mount_root_image(); waited += 10) {
+        if (waited >= kRootWaitMs) throw Failure(proto::ENGINE, "the appliance's root image is not there");
+        ::usleep(10'000);
     }
     must_mount("/dev", "/tools/dev", nullptr, MS_MOVE, nullptr);
     must_mount("/sys", "/tools/sys", nullptr, MS_MOVE, nullptr);

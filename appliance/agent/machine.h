@@ -23,9 +23,9 @@ class Machine {
     bool software_kvm() const { return software_kvm_; }
 
   private:
+    bool try_mount_root_image();
     void mount_root_image();
 
-    Fd log_;
     Fd random_;
     bool software_kvm_ = false;
 };

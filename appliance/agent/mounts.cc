@@ -135,12 +135,15 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
             throw Failure(proto::BUSY, volume.device + " is mounted read-only already", EBUSY);
         read_only = false;
     }
+    MountOptions wanted;
+    wanted.add_all(request.options);
+    const std::string& user_data = wanted.data;
     MountOptions options;
     options.flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME;
-    options.add_all(request.options);
-    std::string user_data = options.data;
-    options.add(read_only ? "ro" : "rw");
+    if (read_only) options.add("ro");
     add_own_options(options, driver->type, superblock);
+    options.add_all(request.options);  // after ours, so that the user's word counts
+    options.add(read_only ? "ro" : "rw");
     note("mount -t " + std::string(driver->driver) + " -o " + (options.read_only() ? "ro," : "rw,") +
          options.data + " " + volume.node + " " + target);
     disks_.make_node(volume);

@@ -113,7 +113,7 @@ TEST_F(Journal, WhatIsNoJournalIsLeftAlone) {
     file_.put(Bytes(10000, std::byte{'x'}));
     expect_error(ErrorKind::kCorrupt, "move it away", [&] { recover(image, file_); });
     Bytes later = committed_;
-    later[8] = std::byte{2};
+    later[8] = std::byte{3};
     file_.put(later);  // its header checksum is wrong now
     expect_error(ErrorKind::kCorrupt, "damaged", [&] { recover(image, file_); });
     EXPECT_TRUE(file_.open());

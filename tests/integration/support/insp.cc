@@ -123,6 +123,7 @@ std::vector<std::string> InspTest::files() const {
 std::string InspTest::cut_out(const std::string& image, unsigned number, unsigned sector_size) const {
     uint64_t offset = 0, length = fs::file_size(image);
     if (number != 0) {
+        // What partx calls a sector here is 512 bytes, whatever the disk's are.
         Outcome table = run({"partx", "--sector-size", std::to_string(sector_size), "--nr",
                              std::to_string(number), "--raw", "--noheadings", "-o", "START,SECTORS", image});
         uint64_t start = 0, sectors = 0;
@@ -130,8 +131,8 @@ std::string InspTest::cut_out(const std::string& image, unsigned number, unsigne
         if (sectors == 0)
             throw std::runtime_error("no partition " + std::to_string(number) + " in " + image +
                                      table.describe());
-        offset = start * sector_size;
-        length = sectors * sector_size;
+        offset = start * 512;
+        length = sectors * 512;
     }
     // In the folder for temporary files, it would be taken for one that insp left.
     fs::create_directory(scratch_ / "cut");
