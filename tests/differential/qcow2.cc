@@ -224,8 +224,11 @@ class Round {
     void open() {
         device_ = open_qcow2(image(ours_), true);
         if (device_->size() != model_.size()) fail("our driver sees another size");
-        std::vector<std::string> arguments{"-f", "qcow2", image(theirs_)};
-        qemu_ = std::make_unique<QemuIo>(arguments);
+        start_qemu();
+    }
+
+    void start_qemu() {
+        qemu_ = std::make_unique<QemuIo>(std::vector<std::string>{"-f", "qcow2", image(theirs_)});
     }
 
     void close() {
@@ -238,7 +241,7 @@ class Round {
 
     void qemu(const std::string& command) {
         const std::string answer = qemu_->run(command);
-        if (answer.find("failed") != std::string::npos || answer.find("rror") != std::string::npos ||
+        if (answer.find("ailed") != std::string::npos || answer.find("rror") != std::string::npos ||
             answer.find("nvalid") != std::string::npos) {
             fail("QEMU says to '" + command + "': " + answer);
         }
@@ -362,8 +365,16 @@ class Round {
         device_->write_compressed(offset, std::span(data).first(length));
         const std::string source =
             noise ? "-s " + directory_ + "/noise " : "-P " + std::to_string(static_cast<int>(value)) + " ";
-        // QEMU doesn't compress over what is there already.
-        if (qemu_->run("write -c " + source + at(offset, length)).find("failed") != std::string::npos) {
+        // QEMU 7.2 goes on writing behind its last compressed cluster even when that was freed and belongs to
+        // other data by now, which it damages. It forgets the place when it is started anew. And it doesn't
+        // compress over what is there already.
+        const bool compressed =
+            chance(4) &&
+            qemu_->run("write -c " + source + at(offset, length)).find("failed") == std::string::npos;
+        if (compressed) {
+            qemu_->quit();
+            start_qemu();
+        } else {
             qemu("write " + source + at(offset, length));
         }
         std::copy_n(data.begin(), length, model_.begin() + static_cast<std::ptrdiff_t>(offset));
@@ -379,6 +390,8 @@ class Round {
         if (size < model_.size()) size = std::max(cluster_size_, size / cluster_size_ * cluster_size_);
         if (size > model_.size() && chance(4)) size = model_.size() * 4 / 512 * 512;
         if (size > 64 << 20) return;
+        // QEMU can't say zeros in version 2, where a longer backing file would come to light.
+        if (options_.version == 2 && size > model_.size() && backing_.size() > model_.size()) return;
         last_ = "resize " + std::to_string(model_.size()) + " to " + std::to_string(size);
         device_->resize(size);
         qemu("truncate " + std::to_string(size));
@@ -455,9 +468,8 @@ class Round {
         for (const auto& [name, contents] : snapshots_) {
             must({"qemu-img", "convert", "-f", "qcow2", "-l", "snapshot.name=" + name, "-O", "raw",
                   image(ours_), raw});
-            if (fs::file_size(raw) != contents.size())
-                fail("snapshot " + name + " has another size for QEMU");
-            Bytes found(contents.size());
+            // QEMU shows a snapshot with the size that the image has now.
+            Bytes found(std::min<uint64_t>(contents.size(), fs::file_size(raw)));
             open_raw(raw, false)->read(0, found);
             expect_same(0, found, contents);
         }
