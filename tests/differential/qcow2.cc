@@ -133,7 +133,8 @@ class Round {
         if (kind < 4) {
             make_backing(kind);
         } else if (kind == 4 && options_.version == 3) {
-            options_.data_file_name = "image.data";
+            // QEMU takes a relative name as relative to where it was started, so it is an absolute one.
+            options_.data_file_name = ours_ + "/image.data";
             options_.raw_data_file = chance(2);
         }
         bool preallocated = false;
@@ -146,7 +147,7 @@ class Round {
             if (options_.extended_l2) list += ",extended_l2=on";
             if (options_.lazy_refcounts) list += ",lazy_refcounts=on";
             if (options_.compression == Qcow2Compression::kZstd) list += ",compression_type=zstd";
-            if (options_.data_file_name) list += ",data_file=" + ours_ + "/" + *options_.data_file_name;
+            if (options_.data_file_name) list += ",data_file=" + *options_.data_file_name;
             if (options_.raw_data_file) list += ",data_file_raw=on";
             if (!options_.backing_name && chance(4)) {
                 list += ",preallocation=metadata";
@@ -158,11 +159,6 @@ class Round {
             }
             command.insert(command.end(), {path, std::to_string(options_.size)});
             must(command);
-            // The name that QEMU writes is the one that it was given; the copies must each have their own.
-            if (options_.data_file_name) {
-                must({"qemu-img", "amend", "-f", "qcow2", "-o", "data_file=" + *options_.data_file_name,
-                      path});
-            }
         } else {
             write_file(path, {});
             create_qcow2(*open_raw(path, true), options_);
@@ -176,6 +172,10 @@ class Round {
         }
         for (const auto& entry : fs::directory_iterator(ours_)) {
             fs::copy(entry.path(), theirs_, fs::copy_options::overwrite_existing);
+        }
+        if (options_.data_file_name) {
+            must({"qemu-img", "amend", "-f", "qcow2", "-o", "data_file=" + theirs_ + "/image.data",
+                  image(theirs_)});
         }
         model_.resize(options_.size);
         std::copy_n(backing_.begin(), std::min(backing_.size(), model_.size()), model_.begin());
@@ -317,7 +317,7 @@ class Round {
         } else if (what < 98) {
             last_ = "reopen";
             close();
-            if (chance(3)) {
+            if (!options_.data_file_name && chance(3)) {
                 last_ = "swap";
                 fs::rename(ours_, directory_ + "/swap");
                 fs::rename(theirs_, ours_);
