@@ -133,7 +133,8 @@ class Round {
         if (kind < 4) {
             make_backing(kind);
         } else if (kind == 4 && options_.version == 3) {
-            options_.data_file_name = "image.data";
+            // QEMU takes a relative name as relative to where it was started, so it is an absolute one.
+            options_.data_file_name = ours_ + "/image.data";
             options_.raw_data_file = chance(2);
         }
         bool preallocated = false;
@@ -146,7 +147,7 @@ class Round {
             if (options_.extended_l2) list += ",extended_l2=on";
             if (options_.lazy_refcounts) list += ",lazy_refcounts=on";
             if (options_.compression == Qcow2Compression::kZstd) list += ",compression_type=zstd";
-            if (options_.data_file_name) list += ",data_file=" + ours_ + "/" + *options_.data_file_name;
+            if (options_.data_file_name) list += ",data_file=" + *options_.data_file_name;
             if (options_.raw_data_file) list += ",data_file_raw=on";
             if (!options_.backing_name && chance(4)) {
                 list += ",preallocation=metadata";
@@ -158,11 +159,6 @@ class Round {
             }
             command.insert(command.end(), {path, std::to_string(options_.size)});
             must(command);
-            // The name that QEMU writes is the one that it was given; the copies must each have their own.
-            if (options_.data_file_name) {
-                must({"qemu-img", "amend", "-f", "qcow2", "-o", "data_file=" + *options_.data_file_name,
-                      path});
-            }
         } else {
             write_file(path, {});
             create_qcow2(*open_raw(path, true), options_);
@@ -176,6 +172,10 @@ class Round {
         }
         for (const auto& entry : fs::directory_iterator(ours_)) {
             fs::copy(entry.path(), theirs_, fs::copy_options::overwrite_existing);
+        }
+        if (options_.data_file_name) {
+            must({"qemu-img", "amend", "-f", "qcow2", "-o", "data_file=" + theirs_ + "/image.data",
+                  image(theirs_)});
         }
         model_.resize(options_.size);
         std::copy_n(backing_.begin(), std::min(backing_.size(), model_.size()), model_.begin());
@@ -224,8 +224,11 @@ class Round {
     void open() {
         device_ = open_qcow2(image(ours_), true);
         if (device_->size() != model_.size()) fail("our driver sees another size");
-        std::vector<std::string> arguments{"-f", "qcow2", image(theirs_)};
-        qemu_ = std::make_unique<QemuIo>(arguments);
+        start_qemu();
+    }
+
+    void start_qemu() {
+        qemu_ = std::make_unique<QemuIo>(std::vector<std::string>{"-f", "qcow2", image(theirs_)});
     }
 
     void close() {
@@ -238,7 +241,7 @@ class Round {
 
     void qemu(const std::string& command) {
         const std::string answer = qemu_->run(command);
-        if (answer.find("failed") != std::string::npos || answer.find("rror") != std::string::npos ||
+        if (answer.find("ailed") != std::string::npos || answer.find("rror") != std::string::npos ||
             answer.find("nvalid") != std::string::npos) {
             fail("QEMU says to '" + command + "': " + answer);
         }
@@ -314,7 +317,7 @@ class Round {
         } else if (what < 98) {
             last_ = "reopen";
             close();
-            if (chance(3)) {
+            if (!options_.data_file_name && chance(3)) {
                 last_ = "swap";
                 fs::rename(ours_, directory_ + "/swap");
                 fs::rename(theirs_, ours_);
@@ -362,8 +365,16 @@ class Round {
         device_->write_compressed(offset, std::span(data).first(length));
         const std::string source =
             noise ? "-s " + directory_ + "/noise " : "-P " + std::to_string(static_cast<int>(value)) + " ";
-        // QEMU doesn't compress over what is there already.
-        if (qemu_->run("write -c " + source + at(offset, length)).find("failed") != std::string::npos) {
+        // QEMU 7.2 goes on writing behind its last compressed cluster even when that was freed and belongs to
+        // other data by now, which it damages. It forgets the place when it is started anew. And it doesn't
+        // compress over what is there already.
+        const bool compressed =
+            chance(4) &&
+            qemu_->run("write -c " + source + at(offset, length)).find("failed") == std::string::npos;
+        if (compressed) {
+            qemu_->quit();
+            start_qemu();
+        } else {
             qemu("write " + source + at(offset, length));
         }
         std::copy_n(data.begin(), length, model_.begin() + static_cast<std::ptrdiff_t>(offset));
@@ -379,6 +390,8 @@ class Round {
         if (size < model_.size()) size = std::max(cluster_size_, size / cluster_size_ * cluster_size_);
         if (size > model_.size() && chance(4)) size = model_.size() * 4 / 512 * 512;
         if (size > 64 << 20) return;
+        // QEMU can't say zeros in version 2, where a longer backing file would come to light.
+        if (options_.version == 2 && size > model_.size() && backing_.size() > model_.size()) return;
         last_ = "resize " + std::to_string(model_.size()) + " to " + std::to_string(size);
         device_->resize(size);
         qemu("truncate " + std::to_string(size));
@@ -455,9 +468,8 @@ class Round {
         for (const auto& [name, contents] : snapshots_) {
             must({"qemu-img", "convert", "-f", "qcow2", "-l", "snapshot.name=" + name, "-O", "raw",
                   image(ours_), raw});
-            if (fs::file_size(raw) != contents.size())
-                fail("snapshot " + name + " has another size for QEMU");
-            Bytes found(contents.size());
+            // QEMU shows a snapshot with the size that the image has now.
+            Bytes found(std::min<uint64_t>(contents.size(), fs::file_size(raw)));
             open_raw(raw, false)->read(0, found);
             expect_same(0, found, contents);
         }

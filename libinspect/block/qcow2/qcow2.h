@@ -34,7 +34,7 @@ struct Qcow2Files {
 struct Qcow2Options {
     bool read_only = true;
     // Show the disk as it was in this internal snapshot (id, else name). Read-only.
-    std::optional<std::string> snapshot;
+    std::optional<std::string> snapshot = {};
 };
 
 // Thread-safety and durability are BlockDevice's: reads may run concurrently. Until flush() returns a crash
