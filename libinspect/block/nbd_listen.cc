@@ -3,6 +3,7 @@
 // Sockets for an NBD server to listen on.
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -44,9 +45,11 @@ Fd listen_on_unix_socket(const std::string& path) {
     Fd fd = make_socket(AF_UNIX);
     if (::bind(fd.get(), generic(address), sizeof address) < 0) {
         if (errno != EADDRINUSE) throw Error::from_errno(what, errno);
-        // ECONNREFUSED is said of a socket that nobody listens on, and only of a socket.
+        // What refuses a connection is a socket that nobody listens on, or no socket at all.
+        struct stat st;
         Fd probe = make_socket(AF_UNIX);
-        if (::connect(probe.get(), generic(address), sizeof address) == 0 || errno != ECONNREFUSED) {
+        if (::lstat(path.c_str(), &st) < 0 || !S_ISSOCK(st.st_mode) ||
+            ::connect(probe.get(), generic(address), sizeof address) == 0 || errno != ECONNREFUSED) {
             throw Error(ErrorKind::kBusy, what + ": it is in use");
         }
         if (::unlink(path.c_str()) < 0 || ::bind(fd.get(), generic(address), sizeof address) < 0) {
