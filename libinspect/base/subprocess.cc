@@ -127,11 +127,12 @@ struct Prepared {
     int null, output, errors;
     int failure;  // a pipe: the errno of a failed exec
     pid_t parent;
+    int death_signal;
 };
 
 [[noreturn]] void child(const Prepared& p) {
-    // A signal that is sent twice is sent once: a parent that is gone already doesn't send any.
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // A parent that is gone already sends no signal.
+    ::prctl(PR_SET_PDEATHSIG, p.death_signal);
     if (::getppid() != p.parent) ::_exit(127);
     ::setpgid(0, 0);  // Ctrl-C in the terminal is for us to handle
     struct sigaction standard = {};
@@ -202,6 +203,7 @@ Subprocess::Subprocess(const SubprocessOptions& options) {
     prepared.keep = options.inherited;
     std::ranges::sort(prepared.keep);
     prepared.parent = ::getpid();
+    prepared.death_signal = options.death_signal;
 
     int error = 0;
     pid_ = fork_thread().run([&] {

@@ -4,6 +4,7 @@
 // descriptors that it is given. It doesn't outlive us.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -22,6 +23,8 @@ struct SubprocessOptions {
     // but for what follows.
     std::vector<int> inherited = {};
     int standard_output = -1;  // a descriptor of ours, -1: /dev/null
+    // What it gets when this process ends without having ended it.
+    int death_signal = SIGKILL;
     // NAME=VALUE, added to our environment.
     std::vector<std::string> environment = {};
 };

@@ -15,6 +15,7 @@
 
 #include "base/subprocess.h"
 #include "block/nbd_device.h"
+#include "block/nbd_listen.h"
 #include "block/nbd_server.h"
 #include "block/nbd_uri.h"
 #include "block/temp_dir_for_test.h"

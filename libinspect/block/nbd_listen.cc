@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-//
-// Sockets for an NBD server to listen on.
+#include "block/nbd_listen.h"
+
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -11,8 +11,6 @@
 #include <cstring>
 
 #include <inspect/error.h>
-
-#include "block/nbd_server.h"
 
 namespace inspect {
 

@@ -16,6 +16,7 @@
 
 #include <inspect/error.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "block/nbd_handshake.h"
 #include "block/nbd_protocol.h"

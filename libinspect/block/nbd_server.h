@@ -18,7 +18,6 @@
 #include <memory>
 #include <string>
 
-#include "base/fd.h"
 #include "block/block_device.h"
 
 namespace inspect {
@@ -64,13 +63,5 @@ class NbdServer {
     std::unique_ptr<SharedDevice> device_;
     std::atomic<bool> stopping_{false};
 };
-
-// A listening socket with this path. A socket that nobody listens on any more is replaced. Throws Error;
-// kBusy when somebody listens.
-Fd listen_on_unix_socket(const std::string& path);
-// A listening socket on 127.0.0.1; port 0 lets the system choose. Throws Error.
-Fd listen_on_loopback(uint16_t port);
-// The port of a TCP socket. Throws Error.
-uint16_t local_port(int socket);
 
 }  // namespace inspect
