@@ -2,6 +2,7 @@
 #include "block/domain_xml.h"
 
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 
 #include "block/libvirt.h"
 #include "block/nbd_uri.h"

@@ -16,7 +16,7 @@ TEST(NbdDevice, DoesWhatTheDeviceBehindItDoes) {
         Bytes model = random_bytes(random, size);
         MemoryDevice memory(model);
         ServedDevice served(memory, {.name = "disk"});
-        auto device = open_nbd(served.uri("disk"));
+        auto device = connect_nbd(served.uri("disk"));
         ASSERT_EQ(device->size(), size);
         for (int round = 0; round < 200; ++round) {
             const uint64_t offset = random() % size;
@@ -71,7 +71,7 @@ TEST(NbdDevice, TellsTheExtentsOfASparseFile) {
         raw.write(at, random_bytes(random, 1 << 20));
     }
     ServedDevice served(raw);
-    auto device = open_nbd(served.uri());
+    auto device = connect_nbd(served.uri());
     const auto same = [](const Extent& a, const Extent& b) {
         return a.offset == b.offset && a.length == b.length && a.kind == b.kind;
     };
@@ -88,9 +88,9 @@ TEST(NbdDevice, TellsTheExtentsOfASparseFile) {
 TEST(NbdDevice, RefusesWhatIsNotItsOwn) {
     MemoryDevice memory(4096);
     ServedDevice served(memory, {.name = "disk", .read_only = true});
-    expect_error(ErrorKind::kNotFound, "no export 'other'", [&] { open_nbd(served.uri("other"), true); });
-    expect_error(ErrorKind::kDenied, "for reading only", [&] { open_nbd(served.uri("disk")); });
-    auto device = open_nbd(served.uri("disk"), true);
+    expect_error(ErrorKind::kNotFound, "no export 'other'", [&] { connect_nbd(served.uri("other"), true); });
+    expect_error(ErrorKind::kDenied, "for reading only", [&] { connect_nbd(served.uri("disk")); });
+    auto device = connect_nbd(served.uri("disk"), true);
     expect_error(ErrorKind::kDenied, "read-only", [&] { device->write(0, Bytes(1)); });
     Bytes beyond(97);
     expect_error(ErrorKind::kUsage, "bytes at offset", [&] { device->read(4000, beyond); });
@@ -99,14 +99,14 @@ TEST(NbdDevice, RefusesWhatIsNotItsOwn) {
     Bytes out(10);
     expect_error(ErrorKind::kCorrupt, "hung up", [&] { device->read(0, out); });
     expect_error(ErrorKind::kCorrupt, "hung up", [&] { device->read(0, out); });
-    expect_error(ErrorKind::kNotFound, "does a server listen there?", [&] { open_nbd(served.uri()); });
+    expect_error(ErrorKind::kNotFound, "does a server listen there?", [&] { connect_nbd(served.uri()); });
 }
 
 TEST(NbdDevice, IsHandedToAnother) {
     std::mt19937_64 random(2);
     MemoryDevice memory(random_bytes(random, 100'000));
     ServedDevice served(memory);
-    auto first = open_nbd(served.uri());
+    auto first = connect_nbd(served.uri());
     Bytes out(100'000);
     first->read(0, out);
     const NbdTerms terms = first->terms();
@@ -184,7 +184,7 @@ TEST(NbdDevice, WithServersThatKnowLess) {
               "blocksize-preferred=4096", "blocksize-maximum=65536", "blocksize-error-policy=error"}}) {
         SCOPED_TRACE(arguments[0]);
         Nbdkit server(arguments);
-        auto device = open_nbd(server.uri());
+        auto device = connect_nbd(server.uri());
         device->write(12'345, data);
         device->write_zeroes(20'001, 100'000, true);
         device->discard(0, 4097);
@@ -203,7 +203,7 @@ TEST(NbdDevice, WithServersThatKnowLess) {
 TEST(NbdDevice, ErrorsOfTheServerAreToldAndSurvived) {
     SKIP_WITHOUT("nbdkit");
     Nbdkit server({"--filter=error", "memory", "1M", "error-pwrite=ENOSPC", "error-pwrite-rate=100%"});
-    auto device = open_nbd(server.uri());
+    auto device = connect_nbd(server.uri());
     expect_error(ErrorKind::kNoSpace, "cannot write", [&] { device->write(0, Bytes(1 << 20)); });
     Bytes out(1 << 20, std::byte{1});
     device->read(0, out);
@@ -213,7 +213,7 @@ TEST(NbdDevice, ErrorsOfTheServerAreToldAndSurvived) {
 TEST(NbdDevice, AServerThatStallsIsAnError) {
     SKIP_WITHOUT("nbdkit");
     Nbdkit server({"--filter=delay", "memory", "1M", "rdelay=30"});
-    auto device = open_nbd(server.uri(), false, std::chrono::milliseconds(300));
+    auto device = connect_nbd(server.uri(), false, std::chrono::milliseconds(300));
     Bytes out(512);
     const auto start = std::chrono::steady_clock::now();
     expect_error(ErrorKind::kCorrupt, "does not answer", [&] { device->read(0, out); });
@@ -423,9 +423,9 @@ TEST(NbdUri, HostsAreFound) {
     for (const char* host : {"127.0.0.1", "localhost", "ip4-loopback.invalid"}) {
         const std::string uri = std::string("nbd://") + host + ":" + port;
         if (std::string(host).ends_with("invalid")) {
-            expect_error(ErrorKind::kNotFound, "there is no host", [&] { open_nbd(uri); });
+            expect_error(ErrorKind::kNotFound, "there is no host", [&] { connect_nbd(uri); });
         } else {
-            EXPECT_EQ(open_nbd(uri)->size(), 1000u);
+            EXPECT_EQ(connect_nbd(uri)->size(), 1000u);
         }
     }
     const uint64_t one = 1;

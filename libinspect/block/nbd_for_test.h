@@ -91,7 +91,7 @@ class ServedDevice {
     std::thread thread_;
 };
 
-inline std::unique_ptr<NbdDevice> open_nbd(
+inline std::unique_ptr<NbdDevice> connect_nbd(
     const std::string& text, bool read_only = false,
     std::chrono::milliseconds stall_timeout = std::chrono::seconds(60)) {
     const NbdUri uri = NbdUri::parse(text);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "block/nbd_handshake.h"
 
+#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <string_view>
@@ -160,7 +161,8 @@ class Handshake {
         }
         reply(kRepInfo,
               {bytes_of(InfoExport{uint16_t{kInfoExport}, offer_.size, offer_.transmission_flags})});
-        reply(kRepInfo, {bytes_of(InfoBlockSize{uint16_t{kInfoBlockSize}, 1u, 4096u, kMaxPayload})});
+        reply(kRepInfo, {bytes_of(InfoBlockSize{uint16_t{kInfoBlockSize}, offer_.minimum_block,
+                                                std::max(4096u, offer_.minimum_block), kMaxPayload})});
         if (wants_name) reply(kRepInfo, {bytes_of(be16(uint16_t{kInfoName})), bytes_of(offer_.name)});
         if (wants_description && !offer_.description.empty()) {
             reply(kRepInfo, {bytes_of(be16(uint16_t{kInfoDescription})), bytes_of(offer_.description)});

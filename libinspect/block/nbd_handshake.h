@@ -18,6 +18,7 @@ struct NbdExport {
     std::string description;
     uint64_t size;                // bytes
     uint16_t transmission_flags;  // nbd::TransmissionFlag
+    uint32_t minimum_block;       // bytes
 };
 
 // What was agreed on.

@@ -40,7 +40,7 @@ NbdExport make_offer(const BlockDevice& device, const NbdServerOptions& options)
     } else {
         flags |= nbd::kSendFlush | nbd::kSendFua | nbd::kSendTrim | nbd::kSendWriteZeroes;
     }
-    return {options.name, options.description, device.size(), flags};
+    return {options.name, options.description, device.size(), flags, options.minimum_block};
 }
 
 void prepare_socket(int socket) {

@@ -28,6 +28,9 @@ struct NbdServerOptions {
     std::string name = {};         // of the export, at most 4096 bytes; clients may always ask for "" instead
     std::string description = {};  // what clients are told about it, at most 4096 bytes
     bool read_only = false;        // refuse changes even where the device takes them
+    // What clients are told to keep to, in bytes, for devices that take nothing smaller; a power of two up to
+    // 64 KiB.
+    uint32_t minimum_block = 1;
     unsigned max_connections = 16;      // further clients wait
     bool end_with_last_client = false;  // serve() returns when there was a client and the last one is gone
     // For the whole of the negotiation; and for any one step in the middle of a message. Clients that

@@ -258,7 +258,7 @@ TEST(NbdServer, ManyClientsDontMeetInTheDevice) {
     std::vector<std::thread> clients;
     for (int i = 0; i < 8; ++i) {
         clients.emplace_back([&served, i] {
-            auto client = open_nbd(served.uri());
+            auto client = connect_nbd(served.uri());
             Bytes data(8192);
             for (int round = 0; round < 300; ++round) {
                 client->read(0, data);
@@ -277,7 +277,7 @@ TEST(NbdServer, EndsWithItsLastClient) {
     NbdServer server(device, {.end_with_last_client = true});
     const Fd listening = listen_on_unix_socket(dir.file("nbd"));
     std::thread thread([&] { server.serve(listening.get(), -1); });
-    open_nbd("nbd+unix:///?socket=" + dir.file("nbd"))->write(0, Bytes(4096, std::byte{3}));
+    connect_nbd("nbd+unix:///?socket=" + dir.file("nbd"))->write(0, Bytes(4096, std::byte{3}));
     thread.join();
     EXPECT_EQ(device.bytes()[4095], std::byte{3});
 }
@@ -331,7 +331,7 @@ TEST(NbdServer, StopsWithClientsInAnyState) {
         send_bytes(gone, &read, sizeof read);
     }
     // A good one is served all the same.
-    auto good = open_nbd(served.uri());
+    auto good = connect_nbd(served.uri());
     good->write(100, Bytes(1000, std::byte{4}));
     const auto start = std::chrono::steady_clock::now();
     served.stop();
@@ -372,7 +372,7 @@ TEST(NbdServer, SlowNegotiationsAndStallsAreEnded) {
 TEST(NbdServer, NonsenseEndsOnlyItsOwnConnection) {
     MemoryDevice device(1 << 20);
     ServedDevice served(device);
-    auto good = open_nbd(served.uri());
+    auto good = connect_nbd(served.uri());
     std::mt19937_64 random(12);
     for (int i = 0; i < 300; ++i) {
         const Fd bad = i % 2 == 0 ? served.connect() : negotiated(served);

@@ -42,7 +42,9 @@ class Parser {
         std::string_view rest = std::string_view(uri_.text).substr(scheme->prefix.size());
         if (rest.find('#') != rest.npos) throw wrong("it has a fragment (#...)");
         const auto [hierarchy, query] = split(rest, '?');
-        const auto [authority, path] = split(hierarchy, '/');
+        auto [authority, path] = split(hierarchy, '/');
+        // A user's name is for TLS, and for who does that.
+        if (const size_t at = authority.rfind('@'); at != authority.npos) authority.remove_prefix(at + 1);
         uri_.export_name = decode(path);
         if (scheme->unix_socket) {
             if (!authority.empty())
@@ -62,7 +64,6 @@ class Parser {
     }
 
     void parse_authority(std::string_view authority) {
-        if (const size_t at = authority.rfind('@'); at != authority.npos) authority.remove_prefix(at + 1);
         std::string_view port;
         if (authority.starts_with('[')) {
             const size_t end = authority.find(']');

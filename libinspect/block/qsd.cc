@@ -25,8 +25,6 @@ namespace {
 constexpr char kProgram[] = "qemu-storage-daemon";
 // A remote image may take its time; a local one takes some ten milliseconds.
 constexpr std::chrono::seconds kStartTimeout{60};
-// For writing back what the format keeps in memory. A dead host's NFS ends neither sooner nor later.
-constexpr std::chrono::seconds kEndTimeout{60};
 
 constexpr std::array kFormats = {"raw", "qcow2",     "qcow", "qed",   "vmdk",  "vdi", "vhdx",
                                  "vpc", "parallels", "dmg",  "bochs", "cloop", "luks"};
@@ -96,7 +94,10 @@ Error complaint(const QsdImage& image, std::string text) {
         kind = ErrorKind::kNotFound;
     } else if (says("Permission denied") || says("Operation not permitted")) {
         kind = ErrorKind::kDenied;
-    } else if (says("lock")) {
+    } else if (says("key-secret") || says("password")) {
+        kind = ErrorKind::kDenied;
+        hint = " (the image is encrypted: the right passphrase is needed)";
+    } else if (says(" lock")) {
         kind = ErrorKind::kBusy;
         hint = " (is a virtual machine running on it?)";
     } else if (says("Unknown driver") || says("Unknown protocol") || says("does not accept value") ||
@@ -147,9 +148,10 @@ std::vector<std::string> qsd_arguments(const QsdImage& image) {
     return arguments;
 }
 
-QsdDevice::QsdDevice(const QsdImage& image) {
+std::unique_ptr<NbdBridge> open_with_qsd(const QsdImage& image) {
     std::vector<std::string> arguments = qsd_arguments(image);
     Fd connection;
+    std::unique_ptr<Subprocess> daemon;
     {
         // We connect before the daemon is there; it inherits the socket with our connection waiting in it.
         // When it is ready it answers, when it ends the connection does: nothing is polled for, nothing has a
@@ -164,7 +166,7 @@ QsdDevice::QsdDevice(const QsdImage& image) {
         // Servers come before exports.
         arguments.insert(arguments.end() - 2, {"--nbd-server", address.dump()});
         try {
-            daemon_ = std::make_unique<Subprocess>(SubprocessOptions{
+            daemon = std::make_unique<Subprocess>(SubprocessOptions{
                 .arguments = arguments, .inherited = {listening.get()}, .death_signal = SIGTERM});
         } catch (const Error& error) {
             if (error.kind() != ErrorKind::kNotFound) throw;
@@ -174,20 +176,16 @@ QsdDevice::QsdDevice(const QsdImage& image) {
         }
     }
     try {
-        device_ = std::make_unique<NbdDevice>(
+        auto device = std::make_unique<NbdDevice>(
             std::move(connection), "",
             NbdDeviceOptions{
                 .name = image.location, .read_only = image.read_only, .handshake_timeout = kStartTimeout});
+        return std::make_unique<NbdBridge>(std::move(device), std::move(daemon));
     } catch (const Error&) {
         // It hung up because it ended, and has said why.
-        if (daemon_->wait(std::chrono::seconds(2))) throw complaint(image, daemon_->errors());
+        if (daemon->wait(std::chrono::seconds(2))) throw complaint(image, daemon->errors());
         throw;
     }
-}
-
-QsdDevice::~QsdDevice() {
-    device_.reset();
-    daemon_->end(kEndTimeout);
 }
 
 }  // namespace inspect

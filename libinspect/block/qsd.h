@@ -8,14 +8,11 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "base/subprocess.h"
-#include "block/block_device.h"
-#include "block/nbd_device.h"
+#include "block/nbd_bridge.h"
 
 namespace inspect {
 
@@ -39,38 +36,11 @@ struct QsdImage {
     std::string key_file = {};
 };
 
-// Not thread-safe, except as BlockDevice is.
-class QsdDevice final : public BlockDevice {
-  public:
-    // Starts the daemon and opens the image. Throws Error: kNotFound (no daemon: the message names the
-    // package; no image), kUsage (an unknown format), kBusy (another program holds the image), or what the
-    // daemon complained of.
-    explicit QsdDevice(const QsdImage& image);
-    // Ends the daemon, which closes the image in an orderly way. Does not flush.
-    ~QsdDevice() override;
-
-    // To hand the connection to another process (NbdDevice::release()); this must outlive its use.
-    NbdDevice& connection() noexcept { return *device_; }
-
-    uint64_t size() const noexcept override { return device_->size(); }
-    bool read_only() const noexcept override { return device_->read_only(); }
-    void read(uint64_t offset, std::span<std::byte> out) override { device_->read(offset, out); }
-    void write(uint64_t offset, std::span<const std::byte> in) override { device_->write(offset, in); }
-    void readv(uint64_t offset, std::span<const iovec> out) override { device_->readv(offset, out); }
-    void writev(uint64_t offset, std::span<const iovec> in) override { device_->writev(offset, in); }
-    void flush() override { device_->flush(); }
-    void discard(uint64_t offset, uint64_t length) override { device_->discard(offset, length); }
-    void write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) override {
-        device_->write_zeroes(offset, length, may_unmap);
-    }
-    std::vector<Extent> extents(uint64_t offset, uint64_t length) override {
-        return device_->extents(offset, length);
-    }
-
-  private:
-    std::unique_ptr<Subprocess> daemon_;
-    std::unique_ptr<NbdDevice> device_;
-};
+// Starts the daemon and opens the image. The daemon ends, and closes the image in an orderly way, with what
+// is returned; it doesn't flush. Throws Error: kNotFound (no daemon: the message names the package; no
+// image), kUsage (an unknown format), kBusy (another program holds the image), kDenied (also: a passphrase is
+// missing or wrong), or what the daemon complained of.
+std::unique_ptr<NbdBridge> open_with_qsd(const QsdImage& image);
 
 // The formats that QsdImage::format may name.
 bool qsd_knows_format(std::string_view format);
