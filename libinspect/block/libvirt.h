@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What we ask libvirt: a domain's XML and where a volume is. By virsh(1), so that nothing of libvirt's is
+// needed where nobody uses it.
+#pragma once
+
+#include <string>
+
+#include "block/domain_xml.h"
+
+namespace inspect {
+
+// The disks of the domain (a name, a UUID or the number of a running one) of the connection `uri` (empty:
+// libvirt's default), with volumes of storage pools resolved to paths. Throws Error: kNotFound (no virsh: the
+// message names the package; no such domain, no libvirt there), else as parse_domain_xml() does.
+DomainDisks libvirt_domain_disks(const std::string& domain, const std::string& uri);
+
+// Fills in the location of disks that are volumes of a storage pool. Throws Error as above.
+void resolve_volumes(DomainDisks& disks, const std::string& uri);
+
+}  // namespace inspect

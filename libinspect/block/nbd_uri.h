@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// NBD URIs (doc/uri.md of the NetworkBlockDevice project):
+//
+//   nbd://HOST[:PORT]/[EXPORT]          nbds:// the same with TLS
+//   nbd+unix:///[EXPORT]?socket=PATH    nbds+unix:// the same with TLS
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/fd.h"
+#include "block/nbd_protocol.h"
+
+namespace inspect {
+
+struct NbdUri {
+    std::string text;  // as it was given
+    bool tls = false;
+    std::string host;  // a name, an IPv4 or, without its brackets, an IPv6 address; empty: a Unix socket
+    uint16_t port = nbd::kDefaultPort;
+    std::string socket_path;
+    std::string export_name;
+
+    // True when `text` begins as an NBD URI does.
+    static bool looks_like(std::string_view text);
+    // Throws Error(kUsage) that says what is wrong. Parameters for TLS (tls-certificates=, tls-psk-file=...)
+    // are left to who does TLS.
+    static NbdUri parse(const std::string& text);
+};
+
+// A connected socket to the URI's server. Host names are resolved by getent(1): a static program must not
+// load the system's name service modules. Throws Error; kNotFound when the name is unknown or nobody listens
+// there.
+Fd connect_to_nbd_server(const NbdUri& uri, std::chrono::milliseconds timeout);
+
+}  // namespace inspect

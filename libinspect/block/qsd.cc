@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "block/qsd.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include <inspect/error.h>
+
+#include "block/nbd_listen.h"
+#include "block/nbd_uri.h"
+#include "block/qsd_location.h"
+
+namespace inspect {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr char kProgram[] = "qemu-storage-daemon";
+// A remote image may take its time; a local one takes some ten milliseconds.
+constexpr std::chrono::seconds kStartTimeout{60};
+
+constexpr std::array kFormats = {"raw", "qcow2",     "qcow", "qed",   "vmdk",  "vdi", "vhdx",
+                                 "vpc", "parallels", "dmg",  "bochs", "cloop", "luks"};
+// Formats that QEMU can't write.
+constexpr std::array kReadOnlyFormats = {"dmg", "bochs", "cloop"};
+
+template <size_t kCount>
+bool has(const std::array<const char*, kCount>& all, std::string_view name) {
+    return std::ranges::find(all, name) != all.end();
+}
+
+// Removed with its socket as soon as we are connected: nobody else ever finds them.
+class SocketDirectory {
+  public:
+    SocketDirectory() : path_((std::filesystem::temp_directory_path() / "insp-qsd-XXXXXX").string()) {
+        if (::mkdtemp(path_.data()) == nullptr) {
+            throw Error::from_errno("cannot make a directory for a socket ('" + path_ + "')", errno);
+        }
+    }
+    ~SocketDirectory() {
+        ::unlink(socket().c_str());
+        ::rmdir(path_.c_str());
+    }
+    SocketDirectory(const SocketDirectory&) = delete;
+    SocketDirectory& operator=(const SocketDirectory&) = delete;
+    std::string socket() const { return path_ + "/nbd"; }
+
+  private:
+    std::string path_;
+};
+
+json cache_options(QsdCache cache) {
+    return {{"direct", cache == QsdCache::kNone || cache == QsdCache::kDirectsync},
+            {"no-flush", cache == QsdCache::kUnsafe}};
+}
+
+json block_node(const QsdImage& image) {
+    json file = qsd_location(image.location);
+    json node = {{"driver", image.format}, {"node-name", "disk"}};
+    for (json* each : {&file, &node}) {
+        (*each)["read-only"] = image.read_only;
+        (*each)["cache"] = cache_options(image.cache);
+        (*each)["discard"] = "unmap";
+        if (image.force_share) (*each)["force-share"] = true;
+    }
+    node["file"] = std::move(file);
+    if (!image.key_file.empty()) {
+        if (image.format == "luks") {
+            node["key-secret"] = "key";
+        } else if (image.format == "qcow2") {
+            node["encrypt"] = {{"format", "luks"}, {"key-secret", "key"}};
+        } else {
+            throw Error(ErrorKind::kUsage, "images of format " + image.format + " take no passphrase");
+        }
+    }
+    return node;
+}
+
+// The daemon's complaint, without the command line that it quotes.
+Error complaint(const QsdImage& image, std::string text) {
+    text.resize(std::min(text.find('\n'), text.size()));
+    if (const size_t quoted = text.rfind("}: "); quoted != text.npos) text = text.substr(quoted + 3);
+    const auto says = [&](std::string_view part) { return text.find(part) != text.npos; };
+    ErrorKind kind = ErrorKind::kCorrupt;
+    std::string hint;
+    if (says("No such file")) {
+        kind = ErrorKind::kNotFound;
+    } else if (says("Permission denied") || says("Operation not permitted")) {
+        kind = ErrorKind::kDenied;
+    } else if (says("key-secret") || says("password")) {
+        kind = ErrorKind::kDenied;
+        hint = " (the image is encrypted: the right passphrase is needed)";
+    } else if (says(" lock")) {
+        kind = ErrorKind::kBusy;
+        hint = " (is a virtual machine running on it?)";
+    } else if (says("Unknown driver") || says("Unknown protocol") || says("does not accept value") ||
+               says("Invalid parameter")) {
+        kind = ErrorKind::kUnsupported;
+        if (qsd_is_remote(image.location)) {
+            hint =
+                " (QEMU's drivers for rbd, iscsi, ssh, https and nfs are in Debian's package "
+                "qemu-block-extra)";
+        }
+    }
+    return Error(kind, "cannot open '" + image.location + "' as " + image.format + " with " + kProgram +
+                           ": " + (text.empty() ? "it gave no reason" : text) + hint);
+}
+
+}  // namespace
+
+bool qsd_knows_format(std::string_view format) { return has(kFormats, format); }
+
+std::vector<std::string> qsd_arguments(const QsdImage& image) {
+    if (!qsd_knows_format(image.format)) {
+        throw Error(ErrorKind::kUsage, "'" + image.format + "' is no image format");
+    }
+    if (!image.read_only && (qsd_is_read_only(image.location) || has(kReadOnlyFormats, image.format))) {
+        throw Error(ErrorKind::kDenied, "'" + image.location + "' can only be read");
+    }
+    // Everything as JSON: in the key=value form a comma in a file's name would end it.
+    std::vector<std::string> arguments = {kProgram};
+    if (!image.key_file.empty()) {
+        arguments.insert(
+            arguments.end(),
+            {"--object", json{{"qom-type", "secret"}, {"id", "key"}, {"file", image.key_file}}.dump()});
+    }
+    json exported = {{"type", "nbd"},
+                     {"id", "export"},
+                     {"node-name", "disk"},
+                     {"name", ""},
+                     {"writable", !image.read_only}};
+    if (image.cache == QsdCache::kWritethrough || image.cache == QsdCache::kDirectsync)
+        exported["writethrough"] = true;
+    try {
+        arguments.insert(arguments.end(),
+                         {"--blockdev", block_node(image).dump(), "--export", exported.dump()});
+    } catch (const json::exception&) {
+        throw Error(ErrorKind::kUnsupported,
+                    "'" + image.location + "' is no valid UTF-8, which QEMU demands of names");
+    }
+    return arguments;
+}
+
+std::unique_ptr<NbdBridge> open_with_qsd(const QsdImage& image) {
+    std::vector<std::string> arguments = qsd_arguments(image);
+    Fd connection;
+    std::unique_ptr<Subprocess> daemon;
+    {
+        // We connect before the daemon is there; it inherits the socket with our connection waiting in it.
+        // When it is ready it answers, when it ends the connection does: nothing is polled for, nothing has a
+        // name.
+        const SocketDirectory directory;
+        const Fd listening = listen_on_unix_socket(directory.socket());
+        NbdUri uri;
+        uri.text = uri.socket_path = directory.socket();
+        connection = connect_to_nbd_server(uri, std::chrono::seconds(1));
+        const json address = {{"addr", {{"type", "fd"}, {"str", std::to_string(listening.get())}}},
+                              {"max-connections", 1}};
+        // Servers come before exports.
+        arguments.insert(arguments.end() - 2, {"--nbd-server", address.dump()});
+        try {
+            daemon = std::make_unique<Subprocess>(SubprocessOptions{
+                .arguments = arguments, .inherited = {listening.get()}, .death_signal = SIGTERM});
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::kNotFound) throw;
+            throw Error(ErrorKind::kNotFound, "cannot open '" + image.location + "' as " + image.format +
+                                                  ": that needs the program " + kProgram +
+                                                  ", which is in Debian's package qemu-system-common");
+        }
+    }
+    try {
+        auto device = std::make_unique<NbdDevice>(
+            std::move(connection), "",
+            NbdDeviceOptions{
+                .name = image.location, .read_only = image.read_only, .handshake_timeout = kStartTimeout});
+        return std::make_unique<NbdBridge>(std::move(device), std::move(daemon));
+    } catch (const Error&) {
+        // It hung up because it ended, and has said why.
+        if (daemon->wait(std::chrono::seconds(2))) throw complaint(image, daemon->errors());
+        throw;
+    }
+}
+
+}  // namespace inspect

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "block/qsd.h"
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "block/nbd_for_test.h"
+#include "block/qsd_location.h"
+#include "block/raw.h"
+
+namespace inspect {
+namespace {
+
+using nlohmann::json;
+
+#define SKIP_WITHOUT_QSD()    \
+    SKIP_WITHOUT("qemu-img"); \
+    SKIP_WITHOUT("qemu-storage-daemon")
+
+TEST(Qsd, ReadsAndWritesQemusFormats) {
+    SKIP_WITHOUT_QSD();
+    std::mt19937_64 random(21);
+    for (const char* format : {"raw", "qcow2", "qcow", "qed", "vmdk", "vdi", "vhdx", "vpc", "parallels"}) {
+        SCOPED_TRACE(format);
+        TempDir dir;
+        // A name that would be several options, or a protocol, where it is not quoted.
+        const std::string path = dir.file("a,b=c:d \"e\" %.img");
+        Bytes model(8 << 20);
+        const Bytes some = random_bytes(random, 1'000'001);
+        std::ranges::copy(some, model.begin() + 70'001);
+        // qemu-img takes key=value itself: a plain name for it.
+        run({"qemu-img", "create", "-q", "-f", format, dir.file("plain"), "8M"});
+        std::filesystem::rename(dir.file("plain"), path);
+        uint64_t size;
+        {
+            const auto device = open_with_qsd({.format = format, .location = path, .read_only = false});
+            size = device->size();  // vpc rounds it up to a cylinder
+            ASSERT_GE(size, model.size());
+            model.resize(size);
+            device->write(0, Bytes(size));
+            device->write(70'001, some);
+            device->write_zeroes(100'000, 50'000, true);
+            std::fill_n(model.begin() + 100'000, 50'000, std::byte{0});
+            device->flush();
+        }
+        const auto device = open_with_qsd({.format = format, .location = path, .read_only = true});
+        EXPECT_TRUE(device->read_only());
+        Bytes out(size);
+        device->read(0, out);
+        EXPECT_TRUE(out == model);
+        dir.write("model", model);
+        std::filesystem::create_symlink(path, dir.file("plain"));
+        run({"qemu-img", "compare", "-U", "-f", "raw", "-F", format, dir.file("model"), dir.file("plain")});
+    }
+}
+
+TEST(Qsd, LuksInQcow2) {
+    SKIP_WITHOUT_QSD();
+    TempDir dir;
+    std::ofstream(dir.file("key")) << "sesame";
+    run({"qemu-img", "create", "-q", "-f", "qcow2", "--object", "secret,id=k,data=sesame", "-o",
+         "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=200", dir.file("image"), "1M"});
+    const QsdImage image = {
+        .format = "qcow2", .location = dir.file("image"), .read_only = false, .key_file = dir.file("key")};
+    open_with_qsd(image)->write(5000, Bytes(512, std::byte{9}));
+    Bytes out(512);
+    open_with_qsd(image)->read(5000, out);
+    EXPECT_EQ(out, Bytes(512, std::byte{9}));
+    expect_error(ErrorKind::kDenied, "is encrypted",
+                 [&] { open_with_qsd({.format = "qcow2", .location = dir.file("image")}); });
+    std::ofstream(dir.file("key")) << "wrong";
+    expect_error(ErrorKind::kDenied, "Invalid password", [&] { open_with_qsd(image); });
+}
+
+TEST(Qsd, ItsComplaintsAreOurs) {
+    SKIP_WITHOUT_QSD();
+    TempDir dir;
+    const std::string raw = dir.sparse("raw", 1 << 20);
+    expect_error(ErrorKind::kNotFound, "cannot open",
+                 [&] { open_with_qsd({.format = "vmdk", .location = dir.file("no")}); });
+    expect_error(ErrorKind::kUnsupported, "neither a regular",
+                 [&] { open_with_qsd({.format = "vmdk", .location = dir.path()}); });
+    expect_error(ErrorKind::kUsage, "no image format",
+                 [&] { open_with_qsd({.format = "odd", .location = raw}); });
+    // The format is what it was told: never another one that the contents look like.
+    expect_error(ErrorKind::kCorrupt, "cannot open",
+                 [&] { open_with_qsd({.format = "qcow2", .location = raw}); });
+    run({"qemu-img", "create", "-q", "-f", "qcow2", dir.file("q"), "1G"});
+    EXPECT_LT(open_with_qsd({.format = "raw", .location = dir.file("q")})->size(), uint64_t{1} << 20);
+    run({"qemu-img", "create", "-q", "-f", "vmdk", dir.file("v"), "1M"});
+    const QsdImage writing = {.format = "vmdk", .location = dir.file("v"), .read_only = false};
+    const auto holder = open_with_qsd(writing);
+    expect_error(ErrorKind::kBusy, "virtual machine", [&] { open_with_qsd(writing); });
+    EXPECT_EQ(open_with_qsd({.format = "vmdk", .location = dir.file("v"), .force_share = true})->size(),
+              1u << 20);
+    expect_error(ErrorKind::kDenied, "only be read", [&] {
+        open_with_qsd({.format = "raw", .location = "https://localhost/x", .read_only = false});
+    });
+}
+
+TEST(Qsd, AMissingDaemonIsAnErrorThatNamesThePackage) {
+    TempDir dir;
+    const std::string raw = dir.sparse("raw", 1 << 20);
+    const std::string path = std::getenv("PATH");
+    ::setenv("PATH", dir.path().c_str(), 1);
+    expect_error(ErrorKind::kNotFound, "qemu-system-common",
+                 [&] { open_with_qsd({.format = "raw", .location = raw}); });
+    ::setenv("PATH", path.c_str(), 1);
+}
+
+TEST(Qsd, LeavesNothingBehind) {
+    SKIP_WITHOUT_QSD();
+    TempDir dir;
+    const std::string raw = dir.sparse("raw", 1 << 20);
+    TempDir temporary;
+    const char* before = std::getenv("TMPDIR");
+    ::setenv("TMPDIR", temporary.path().c_str(), 1);
+    {
+        const auto device = open_with_qsd({.format = "raw", .location = raw});
+        EXPECT_TRUE(std::filesystem::is_empty(temporary.path()));  // not even while it runs
+    }
+    EXPECT_TRUE(std::filesystem::is_empty(temporary.path()));
+    before != nullptr ? ::setenv("TMPDIR", before, 1) : ::unsetenv("TMPDIR");
+}
+
+// An image over NBD in another format than raw: served by our own server.
+TEST(Qsd, AFormatOverNbd) {
+    SKIP_WITHOUT_QSD();
+    TempDir dir;
+    run({"qemu-img", "create", "-q", "-f", "vmdk", dir.file("v"), "5M"});
+    RawDevice raw(open_file(dir.file("v"), O_RDONLY), true, "v");
+    ServedDevice served(raw);
+    EXPECT_EQ(open_with_qsd({.format = "vmdk", .location = served.uri()})->size(), 5u << 20);
+}
+
+TEST(Qsd, LocationsInQemusWords) {
+    const auto is = [](const std::string& location, const std::string& expected) {
+        EXPECT_EQ(qsd_location(location), json::parse(expected)) << qsd_location(location);
+        EXPECT_TRUE(qsd_is_remote(location));
+    };
+    is("ssh://u@h:2222/p%20q",
+       R"({"driver":"ssh","path":"/p q","server":{"host":"h","port":"2222"},"user":"u"})");
+    is("ssh://[::1]/p", R"({"driver":"ssh","path":"/p","server":{"host":"::1","port":"22"}})");
+    is("https://h/a?b=c,d", R"({"driver":"https","url":"https://h/a?b=c,d"})");
+    is("iscsi://h/iqn.2001-04.com.example:s/3",
+       R"({"driver":"iscsi","transport":"tcp","portal":"h:3260","target":"iqn.2001-04.com.example:s","lun":3})");
+    is("nfs://h/e/x.img", R"({"driver":"nfs","path":"/e/x.img","server":{"type":"inet","host":"h"}})");
+    is("nbd+unix:///e?socket=/s", R"({"driver":"nbd","export":"e","server":{"type":"unix","path":"/s"}})");
+    is("nbd://h/e", R"({"driver":"nbd","export":"e","server":{"type":"inet","host":"h","port":"10809"}})");
+    is(R"(rbd:p/i@s:id=u:conf=/etc/c\:d:mon_host=a\:1;b)",
+       R"({"driver":"rbd","pool":"p","image":"i","snapshot":"s","user":"u","conf":"/etc/c:d",
+           "server":[{"host":"a","port":"1"},{"host":"b","port":"6789"}]})");
+    is("rbd:p/n/i", R"({"driver":"rbd","pool":"p","namespace":"n","image":"i"})");
+    for (const char* bad :
+         {"ssh://h", "ssh:///p", "ssh://h:x/p", "ssh://h/p?q=r", "iscsi://h/t", "iscsi://h/t/x", "rbd:x",
+          "rbd:/i", "rbd:p/", "nfs://u@h/p", "ssh://h/%0", "nbd://h:x/"}) {
+        expect_error(ErrorKind::kUsage, "not understood", [&] { qsd_location(bad); });
+    }
+    for (const char* unsupported :
+         {"gluster://h/v/i", "json:{}", "fat:/etc", "rbd:p/i:key=x", "iscsi://u%25p@h/t/1", "nbds://h/"}) {
+        expect_error(ErrorKind::kUnsupported, "", [&] { qsd_location(unsupported); });
+    }
+    EXPECT_FALSE(qsd_is_remote("./rbd:x"));
+    EXPECT_FALSE(qsd_is_remote("/a/ssh://h/p"));
+    EXPECT_FALSE(qsd_is_remote("vm:1.img"));
+}
+
+}  // namespace
+}  // namespace inspect
