@@ -15,10 +15,12 @@ void Fd::reset(int fd) noexcept {
     fd_ = fd;
 }
 
-Fd Fd::dup() const {
-    int fd = ::fcntl(fd_, F_DUPFD_CLOEXEC, 3);
-    if (fd < 0) throw Error::from_errno("duplicate a file descriptor", errno);
-    return Fd(fd);
+Fd Fd::dup() const { return dup_fd(fd_); }
+
+Fd dup_fd(int fd) {
+    int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (copy < 0) throw Error::from_errno("duplicate a file descriptor", errno);
+    return Fd(copy);
 }
 
 Fd open_file(const std::string& path, int flags, mode_t mode) {

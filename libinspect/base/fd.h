@@ -37,6 +37,9 @@ class Fd {
     int fd_ = -1;
 };
 
+// A second descriptor of the open file of `fd`, which stays the caller's; close-on-exec. Throws Error.
+Fd dup_fd(int fd);
+
 // open(2) with O_CLOEXEC. Throws Error that names the path and what it was opened for ("open X for reading").
 Fd open_file(const std::string& path, int flags, mode_t mode = 0600);
 

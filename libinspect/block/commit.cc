@@ -126,19 +126,14 @@ class Collector {
 };
 
 void check_first_sector(const OverlayStore& store) {
-    std::array<std::byte, 512> sector = {};
+    std::array<std::byte, kFormatSector> sector = {};
     const auto bytes = std::span(sector).first(std::min<uint64_t>(sector.size(), store.size()));
     if (bytes.empty()) return;
     const Run run = store.run_at(0, bytes.size());
     if (run.state != State::kMemory && run.state != State::kSpill) return;
     const iovec piece = to_iovec(bytes);
     store.read(run.state, 0, {&piece, 1});
-    if (auto format = foreign_format(bytes)) {
-        throw Error(ErrorKind::kDenied,
-                    "the change would make the image look like a " + std::string(*format) +
-                        " image, whose header could name any file of this host; nothing was "
-                        "changed; give --format=raw if this is meant");
-    }
+    refuse_foreign_format(bytes);
 }
 
 void discard(JournalFile& journal) {

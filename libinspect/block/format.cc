@@ -2,6 +2,9 @@
 #include "block/format.h"
 
 #include <cstring>
+#include <string>
+
+#include <inspect/error.h>
 
 namespace inspect {
 
@@ -56,6 +59,15 @@ std::optional<std::string_view> foreign_format(std::span<const std::byte> start)
     }
     if (is_vmdk_descriptor(text)) return "vmdk";
     return std::nullopt;
+}
+
+void refuse_foreign_format(std::span<const std::byte> start) {
+    if (auto format = foreign_format(start)) {
+        throw Error(ErrorKind::kDenied, "the change would make the image look like a " +
+                                            std::string(*format) +
+                                            " image, whose header could name any file of this host; nothing "
+                                            "was changed; give --format=raw if this is meant");
+    }
 }
 
 }  // namespace inspect

@@ -15,4 +15,12 @@ namespace inspect {
 // or all of a shorter file. LUKS is not among them: to a guest it is a disk's contents like any other.
 std::optional<std::string_view> foreign_format(std::span<const std::byte> start);
 
+// Where foreign_format() looks, in bytes from the image's start.
+inline constexpr size_t kFormatSector = 512;
+
+// Throws Error(kDenied) when the first sector of an image that was taken for a raw one is going to look like
+// another format's: the next program that guesses formats would follow what a guest wrote there to any file
+// of the host.
+void refuse_foreign_format(std::span<const std::byte> start);
+
 }  // namespace inspect

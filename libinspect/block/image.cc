@@ -1,240 +1,364 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "block/image.h"
 
-#include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstdlib>
-#include <filesystem>
+#include <cstring>
 
 #include <inspect/error.h>
 
+#include "base/checked.h"
 #include "base/log.h"
+#include "block/commit.h"
 #include "block/format.h"
+#include "block/iovec.h"
+#include "block/nbd_open.h"
+#include "block/nbd_uri.h"
 #include "block/overlay.h"
+#include "block/qcow2/qcow2.h"
+#include "block/qcow2_commit.h"
+#include "block/qsd.h"
+#include "block/qsd_location.h"
 #include "block/raw.h"
 
 namespace inspect {
 
 namespace {
 
-constexpr uint64_t kSectorSize = 512;
+// Of the formats that qemu-storage-daemon reads, those whose images can't name another file, so that an image
+// that only looks like one may be opened.
+constexpr std::string_view kSelfContained[] = {"vdi", "vpc", "vhdx", "parallels"};
 
-// Throws for everything that is neither a regular file nor a block device. Before it is opened: opening may
-// block, or do something.
-void require_image_file(const struct stat& st, const std::string& path) {
-    if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) return;
-    const char* what = S_ISDIR(st.st_mode)    ? "a directory"
-                       : S_ISFIFO(st.st_mode) ? "a named pipe"
-                       : S_ISSOCK(st.st_mode) ? "a socket"
-                                              : "a character device";
-    throw Error(ErrorKind::kUnsupported, "'" + path + "' is " + what + ", not a disk image");
-}
+std::string quote(const std::string& text) { return "'" + text + "'"; }
 
-struct stat examine(int fd, const std::string& path) {
-    struct stat st;
-    if (::fstat(fd, &st) < 0) throw Error::from_errno("cannot examine '" + path + "'", errno);
-    return st;
-}
+bool is_remote(std::string_view location) { return NbdUri::looks_like(location) || qsd_is_remote(location); }
 
-bool same_file(const struct stat& a, const struct stat& b) {
-    return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
-std::string directory_of(const std::string& path) {
-    return std::filesystem::path(path).parent_path().string();
-}
-
-bool directory_is_writable(const std::string& directory) {
-    return ::faccessat(AT_FDCWD, directory.c_str(), W_OK | X_OK, AT_EACCESS) == 0;
-}
-
-// A second, read-only open file description of the same file, so that what is given away can't write or
-// unlock.
-Fd reopen_read_only(const Fd& fd, const std::string& path) {
-    int again = ::open(("/proc/self/fd/" + std::to_string(fd.get())).c_str(), O_RDONLY | O_CLOEXEC);
-    if (again >= 0) return Fd(again);
-    Fd by_path = open_file(path, O_RDONLY);  // a system without /proc
-    if (!same_file(examine(fd.get(), path), examine(by_path.get(), path))) {
-        throw Error(ErrorKind::kBusy, "'" + path + "' was replaced while it was being opened; try again");
+QsdCache qsd_cache(CacheMode mode) {
+    switch (mode) {
+        case CacheMode::kWriteback:
+            return QsdCache::kWriteback;
+        case CacheMode::kNone:
+            return QsdCache::kNone;
+        case CacheMode::kWritethrough:
+            return QsdCache::kWritethrough;
+        case CacheMode::kDirectsync:
+            return QsdCache::kDirectsync;
+        case CacheMode::kUnsafe:
+            return QsdCache::kUnsafe;
     }
-    return by_path;
+    throw Error(ErrorKind::kInternal, "an unknown cache mode");
 }
+
+bool past_page_cache(CacheMode mode) { return mode == CacheMode::kNone || mode == CacheMode::kDirectsync; }
 
 }  // namespace
 
-ImageFormat parse_image_format(std::string_view name) {
-    if (name == "raw") return ImageFormat::kRaw;
-    constexpr std::string_view kKnown[] = {"qcow2", "qcow", "vmdk",      "vhdx", "vdi",
-                                           "vpc",   "qed",  "parallels", "luks"};
-    if (std::find(std::begin(kKnown), std::end(kKnown), name) != std::end(kKnown)) {
-        throw Error(ErrorKind::kUnsupported, "images of the format " + std::string(name) +
-                                                 " can't be opened by this version, only raw ones");
+CacheMode parse_cache_mode(std::string_view name) {
+    for (CacheMode mode : {CacheMode::kWriteback, CacheMode::kNone, CacheMode::kWritethrough,
+                           CacheMode::kDirectsync, CacheMode::kUnsafe}) {
+        if (cache_mode_name(mode) == name) return mode;
     }
-    throw Error(ErrorKind::kUsage, "there is no image format '" + std::string(name) + "'; use raw");
+    throw Error(ErrorKind::kUsage, "there is no cache mode '" + std::string(name) +
+                                       "'; there are writeback, none, writethrough, directsync and unsafe");
 }
 
-std::unique_ptr<Image> Image::open(const std::string& path, const ImageOptions& options) {
-    std::unique_ptr<Image> image(new Image);
-    image->path_ = path;
-    image->writable_ = options.writable;
-    image->open_file_at_path();
-    image->lock_.emplace(image->image_fd_.get(), options.writable ? LockMode::kWrite : LockMode::kRead, path);
-    bool show_journal = false;
-    image->settle_journal(show_journal);
-    image->size_ = file_or_device_size(image->image_fd_.get(), path);
-    image->at_open_ = examine(image->image_fd_.get(), path);
-    image->settle_format(options);
+std::string_view cache_mode_name(CacheMode mode) noexcept {
+    switch (mode) {
+        case CacheMode::kWriteback:
+            return "writeback";
+        case CacheMode::kNone:
+            return "none";
+        case CacheMode::kWritethrough:
+            return "writethrough";
+        case CacheMode::kDirectsync:
+            return "directsync";
+        case CacheMode::kUnsafe:
+            return "unsafe";
+    }
+    return "";
+}
+
+ImageFormat parse_image_format(std::string_view name) {
+    if (name == "raw") return ImageFormat::kRaw;
+    if (name == "qcow2") return ImageFormat::kQcow2;
+    if (qsd_knows_format(name)) return ImageFormat::kOther;
+    throw Error(ErrorKind::kUsage,
+                "there is no image format '" + std::string(name) +
+                    "'; there are raw and qcow2, and by qemu-storage-daemon vmdk, vdi, vhdx, "
+                    "vpc, qcow, qed, parallels, dmg and luks");
+}
+
+// Builds the node of an image and of everything that it stands on.
+class Image::Opener {
+  public:
+    explicit Opener(Image& image) : image_(image), spec_(image.spec_) {}
+
+    void open() {
+        std::string format = spec_.format;
+        if (!format.empty()) parse_image_format(format);
+        const bool write_directly =
+            image_.options_.writable && image_.options_.write_mode == WriteMode::kDirect;
+        if (image_.options_.writable && !spec_.snapshot.empty())
+            throw Error(ErrorKind::kUsage,
+                        "a snapshot in " + quote(spec_.path) + " can be read, but not be changed");
+        if (is_remote(spec_.path)) {
+            if (format.empty()) format = "raw";
+            image_.node_ = remote(spec_.path, format, write_directly);
+        } else {
+            DiskNode file = local(spec_.path, image_.options_.writable);
+            image_.detected_ = format.empty();
+            if (image_.detected_) format = detect(file);
+            image_.node_ = top(std::move(file), format, write_directly);
+        }
+        image_.format_ = format;
+        if (format != "qcow2" && !spec_.snapshot.empty())
+            throw Error(ErrorKind::kUsage, quote(spec_.path) + " is a " + format +
+                                               " image: only qcow2 images have internal snapshots");
+        image_.node_.sync_writes = write_directly && (spec_.cache == CacheMode::kWritethrough ||
+                                                      spec_.cache == CacheMode::kDirectsync);
+        image_.node_.ignore_flush = write_directly && spec_.cache == CacheMode::kUnsafe;
+        image_.node_.guard_first_sector = write_directly && image_.detected_ && format == "raw";
+        image_.size_ = image_.node_.open()->size();
+        if (image_.size_ == 0)
+            throw Error(ErrorKind::kCorrupt, quote(spec_.path) + " is empty, not a disk image");
+    }
+
+  private:
+    DiskNode top(DiskNode file, const std::string& format, bool write_directly) {
+        switch (parse_image_format(format)) {
+            case ImageFormat::kRaw:
+                require_a_sector(file);
+                file.writable = write_directly;
+                if (write_directly) file.fd = image_.files_[0]->write_fd();
+                return file;
+            case ImageFormat::kQcow2: {
+                if (write_directly) {
+                    file.writable = true;
+                    file.fd = image_.files_[0]->write_fd();
+                }
+                const bool may_open_others = !image_.detected_ || spec_.allow_backing;
+                return qcow2(std::move(file), spec_.path, may_open_others, write_directly, 0);
+            }
+            case ImageFormat::kOther:
+                break;
+        }
+        if (image_.detected_ && !spec_.allow_backing &&
+            std::find(std::begin(kSelfContained), std::end(kSelfContained), format) ==
+                std::end(kSelfContained)) {
+            throw Error(ErrorKind::kDenied,
+                        quote(spec_.path) + " looks like a " + format +
+                            " image, which may name other files of this host; give --format=" + format +
+                            " if that is what it is, or --format=raw if it isn't");
+        }
+        // The daemon takes the locks itself.
+        image_.files_.clear();
+        return daemon(spec_.path, format, image_.options_.writable);
+    }
+
+    DiskNode local(const std::string& path, bool writable) {
+        ImageFileOptions options;
+        options.writable = writable;
+        options.journalled = image_.options_.write_mode == WriteMode::kAtomic;
+        options.force_share = spec_.force_share;
+        options.direct_io = past_page_cache(spec_.cache);
+        auto file = std::make_unique<ImageFile>(path, options);
+        for (const auto& other : image_.files_) {
+            if (other->status().st_dev == file->status().st_dev &&
+                other->status().st_ino == file->status().st_ino)
+                throw Error(ErrorKind::kCorrupt, "the chain of backing files of " + quote(spec_.path) +
+                                                     " comes back to " + quote(path));
+        }
+        if (file->size() == 0) throw Error(ErrorKind::kCorrupt, quote(path) + " is empty, not a disk image");
+        DiskNode node;
+        node.name = path;
+        node.fd = file->read_fd();
+        const OverlayStore* pending = file->pending();
+        image_.files_.push_back(std::move(file));
+        if (!pending) return node;
+        DiskNode shown;
+        shown.kind = DiskNode::Kind::kOverlay;
+        shown.name = path;
+        shown.memory = pending->memory_fd();
+        shown.spill = pending->spill_fd();
+        shown.file = std::make_unique<DiskNode>(std::move(node));
+        return shown;
+    }
+
+    void require_a_sector(const DiskNode& file) {
+        const uint64_t size = file.open()->size();
+        if (size < kFormatSector)
+            throw Error(ErrorKind::kCorrupt, quote(file.name) + " has only " + std::to_string(size) +
+                                                 " bytes, too few for a disk image");
+    }
+
+    // The format that the first sector shows; "raw" when it shows none.
+    std::string detect(const DiskNode& file) {
+        std::array<std::byte, kFormatSector> sector{};
+        auto device = file.open();
+        const auto start = std::span(sector).first(std::min<uint64_t>(sector.size(), device->size()));
+        device->read(0, start);
+        const auto format = foreign_format(start);
+        return format ? std::string(*format) : "raw";
+    }
+
+    DiskNode qcow2(DiskNode file, const std::string& path, bool may_open_others, bool writable,
+                   unsigned depth) {
+        const Qcow2Header header = [&] {
+            try {
+                return Qcow2Header::parse(*file.open());
+            } catch (const Error& error) {
+                throw error.with_context(quote(path));
+            }
+        }();
+        DiskNode node;
+        node.kind = DiskNode::Kind::kQcow2;
+        node.name = path;
+        node.writable = writable;
+        if (depth == 0 && !spec_.snapshot.empty()) node.snapshot = spec_.snapshot;
+        node.file = std::make_unique<DiskNode>(std::move(file));
+        if (!may_open_others && (header.backing_name || header.external_data())) {
+            throw Error(ErrorKind::kDenied,
+                        quote(path) + " looks like a qcow2 image that stands on another file (" +
+                            quote(header.backing_name.value_or(header.data_file_name.value_or(""))) +
+                            "); as its format was only detected, that file is not opened: give "
+                            "--format=qcow2 or --allow-backing if this is meant, or --format=raw");
+        }
+        if (header.external_data()) node.data_file = std::make_unique<DiskNode>(data_file(header, path));
+        if (header.backing_name) node.backing = std::make_unique<DiskNode>(backing(header, path, depth + 1));
+        return node;
+    }
+
+    DiskNode data_file(const Qcow2Header& header, const std::string& path) {
+        if (!header.data_file_name)
+            throw Error(ErrorKind::kCorrupt, quote(path) + " doesn't say where its data file is");
+        const ResolvedImageName name = resolve_image_name(path, *header.data_file_name);
+        if (!name.is_path)
+            throw Error(ErrorKind::kUnsupported,
+                        "the data file of " + quote(path) + " is no local file: " + quote(name.name));
+        const bool writable = image_.options_.writable && image_.options_.write_mode == WriteMode::kDirect;
+        DiskNode node = local(name.name, writable);
+        node.writable = writable;
+        if (writable) node.fd = image_.files_.back()->write_fd();
+        return node;
+    }
+
+    DiskNode backing(const Qcow2Header& header, const std::string& path, unsigned depth) {
+        if (depth >= DiskNode::kMaxDepth)
+            throw Error(ErrorKind::kUnsupported, quote(spec_.path) + " stands on a chain of more than " +
+                                                     std::to_string(DiskNode::kMaxDepth) + " images");
+        try {
+            const ResolvedImageName name = resolve_image_name(path, *header.backing_name);
+            std::string format = header.backing_format.value_or("");
+            if (!name.is_path) return remote(name.name, format.empty() ? "raw" : format, false);
+            DiskNode file = local(name.name, false);
+            const bool detected = format.empty();
+            if (detected) format = detect(file);
+            switch (parse_image_format(format)) {
+                case ImageFormat::kRaw:
+                    return file;
+                case ImageFormat::kQcow2:
+                    return qcow2(std::move(file), name.name, !detected || spec_.allow_backing, false, depth);
+                case ImageFormat::kOther:
+                    break;
+            }
+            image_.files_.pop_back();
+            return daemon(name.name, format, false);
+        } catch (const Error& error) {
+            throw error.with_context("the backing file of " + quote(path));
+        }
+    }
+
+    DiskNode remote(const std::string& location, const std::string& format, bool write_directly) {
+        const bool writable = image_.options_.writable && &location == &spec_.path;
+        if (!NbdUri::looks_like(location)) return daemon(location, format, writable);
+        DiskNode node = connection(open_nbd(location, !writable), location, writable);
+        if (format == "raw") return node;
+        if (format != "qcow2")
+            throw Error(ErrorKind::kUnsupported, "an NBD export that holds a " + format + " image");
+        if (write_directly || writable)
+            throw Error(ErrorKind::kUnsupported,
+                        "a qcow2 image in the NBD export " + quote(location) +
+                            " can only be read; let the server serve what is in it (qemu-nbd -f qcow2)");
+        return qcow2(std::move(node), location, true, false, 0);
+    }
+
+    DiskNode daemon(const std::string& location, const std::string& format, bool writable) {
+        QsdImage image;
+        image.format = format;
+        image.location = location;
+        image.read_only = !writable;
+        image.cache = qsd_cache(spec_.cache);
+        image.force_share = spec_.force_share;
+        return connection(open_with_qsd(image), location, writable);
+    }
+
+    DiskNode connection(std::unique_ptr<NbdBridge> bridge, const std::string& name, bool writable) {
+        DiskNode node;
+        node.kind = DiskNode::Kind::kNbd;
+        node.name = name;
+        node.writable = writable;
+        node.terms = bridge->connection().terms();
+        image_.sockets_.push_back(bridge->connection().release());
+        node.fd = image_.sockets_.back().get();
+        image_.bridges_.push_back(std::move(bridge));
+        return node;
+    }
+
+    Image& image_;
+    const DiskSpec& spec_;
+};
+
+std::unique_ptr<Image> Image::open(const DiskSpec& spec, const ImageOptions& options) {
+    std::unique_ptr<Image> image(new Image(spec, options));
+    Opener(*image).open();
+    if (options.writable && options.write_mode == WriteMode::kDirect) return image;
     OverlayStore::Options store{options.memory_limit, {}};
-    if (options.writable) store.spill_directories.push_back(directory_of(image->resolved_path_));
+    if (options.writable && !image->files_.empty()) {
+        const std::string& path = image->files_[0]->resolved_path();
+        store.spill_directories.push_back(path.substr(0, path.rfind('/')));
+    }
     image->overlay_ = std::make_shared<OverlayStore>(OverlayStore::create(image->size_, store));
-    if (show_journal) image->show_unfinished_change();
-    if (options.writable) image->read_fd_ = reopen_read_only(image->image_fd_, image->resolved_path_);
     return image;
 }
 
-void Image::open_file_at_path() {
-    char* resolved = ::realpath(path_.c_str(), nullptr);
-    if (resolved == nullptr) throw Error::from_errno("cannot open '" + path_ + "'", errno, ErrorKind::kUsage);
-    resolved_path_ = resolved;
-    ::free(resolved);
-    struct stat st;
-    if (::stat(resolved_path_.c_str(), &st) < 0)
-        throw Error::from_errno("cannot open '" + path_ + "'", errno);
-    require_image_file(st, path_);
-    int flags = (writable_ ? O_RDWR : O_RDONLY) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC;
-    // A block device that the host has mounted says EBUSY to this.
-    if (writable_ && S_ISBLK(st.st_mode)) flags |= O_EXCL;
-    image_fd_.reset(::open(resolved_path_.c_str(), flags));
-    if (!image_fd_) {
-        const int saved = errno;
-        if (saved == EBUSY) {
-            throw Error(ErrorKind::kBusy,
-                        "the block device '" + path_ +
-                            "' is in use by this host, perhaps mounted; release it to change it");
-        }
-        throw Error::from_errno("cannot open '" + path_ + "' for " + (writable_ ? "writing" : "reading"),
-                                saved, ErrorKind::kCorrupt);
-    }
-    st = examine(image_fd_.get(), path_);
-    require_image_file(st, path_);
-    if (S_ISBLK(st.st_mode)) {
-        int bytes = 0;
-        if (::ioctl(image_fd_.get(), BLKSSZGET, &bytes) == 0 && bytes >= 512) {
-            logical_block_size_ = static_cast<uint32_t>(bytes);
-        }
-    } else if (writable_ && !directory_is_writable(directory_of(resolved_path_))) {
-        throw Error(ErrorKind::kDenied,
-                    "cannot change '" + path_ + "' safely, because its directory '" +
-                        directory_of(resolved_path_) +
-                        "' may not be written, where the journal of a change has its place");
-    }
+Image::~Image() {
+    sockets_.clear();  // hangs up, so that the programs at the other ends end
+    bridges_.clear();
 }
 
-PosixJournalFile Image::journal_file(bool create_directory) const {
-    const struct stat st = examine(image_fd_.get(), path_);
-    std::optional<dev_t> device;
-    if (S_ISBLK(st.st_mode)) device = st.st_rdev;
-    return PosixJournalFile(journal_path(resolved_path_, device, create_directory), st.st_uid, st.st_gid);
-}
-
-// Sets show_journal when there is a committed journal that can't be finished here and now. The lock says that
-// nobody else is about to write, so whatever journal there is was left by somebody who is gone.
-void Image::settle_journal(bool& show_journal) {
-    PosixJournalFile journal = journal_file(false);
-    const JournalState state = JournalReader(journal).state();
-    if (state == JournalState::kNone) return;
-    const bool name_can_go = directory_is_writable(directory_of(journal.name()));
-    if (state == JournalState::kUncommitted && !writable_) {
-        // Other readers may be about to do the same; what counts is that it is gone, or means nothing.
-        if (!name_can_go) return;
-        journal.remove();
-        recovery_ = Recovery::kDiscarded;
-        return;
-    }
-    Fd writer = writable_ ? image_fd_.dup() : Fd(::open(resolved_path_.c_str(), O_RDWR | O_CLOEXEC));
-    const bool right_file =
-        writer && same_file(examine(writer.get(), path_), examine(image_fd_.get(), path_));
-    if (!right_file || !name_can_go || !lock_->try_change(LockMode::kWrite)) {
-        if (writable_) {
-            throw Error(ErrorKind::kDenied, "a change to '" + path_ +
-                                                "' that was cut short can't be finished, as the "
-                                                "journal '" +
-                                                journal.name() + "' may not be removed");
-        }
-        show_journal = true;
-        return;
-    }
-    RawDevice device(std::move(writer), false, path_);
-    recovery_ = recover(device, journal);
-    log(LogLevel::kVerbose, "a change to '" + path_ + "' that was cut short was " +
-                                (recovery_ == Recovery::kFinished ? "finished" : "discarded"));
-    if (!writable_) lock_->try_change(LockMode::kRead);
-}
-
-// The image as it will be when somebody who may finishes the change.
-void Image::show_unfinished_change() {
-    PosixJournalFile journal = journal_file(false);
-    JournalReader reader(journal);
-    if (reader.state() != JournalState::kCommitted) return;
-    auto below = std::make_unique<RawDevice>(image_fd_.dup(), true, path_);
-    reader.verify(*below);
-    Overlay overlay(std::move(below), overlay_);
-    reader.apply(overlay);
-    log(LogLevel::kVerbose, "a change to '" + path_ + "' that was cut short is shown, but not finished");
-}
-
-void Image::settle_format(const ImageOptions& options) {
-    detected_ = !options.format;
-    if (size_ == 0) throw Error(ErrorKind::kCorrupt, "'" + path_ + "' is empty, not a disk image");
-    if (detected_) {
-        std::array<std::byte, kSectorSize> sector;
-        const size_t n = pread_full(image_fd_.get(), sector, 0, ("cannot read '" + path_ + "'").c_str());
-        if (auto format = foreign_format(std::span(sector).first(n))) {
-            throw Error(
-                ErrorKind::kUnsupported,
-                "'" + path_ + "' is a " + std::string(*format) +
-                    " image; this version opens raw images only; convert it with 'qemu-img convert -O raw', "
-                    "or give --format=raw to treat its bytes as a disk's");
-        }
-    }
-    if (size_ < kSectorSize) {
-        throw Error(ErrorKind::kCorrupt,
-                    "'" + path_ + "' has only " + std::to_string(size_) + " bytes, too few for a disk image");
-    }
-}
-
-void Image::check_not_changed() const {
-    const struct stat now = examine(image_fd_.get(), path_);
-    struct stat named;
-    if (::stat(resolved_path_.c_str(), &named) < 0 || !same_file(named, now)) {
-        throw Error(ErrorKind::kBusy, "'" + path_ +
-                                          "' was replaced by another file or removed while it was open; "
-                                          "nothing was changed");
-    }
-    if (!S_ISREG(now.st_mode)) return;
-    if (now.st_size != at_open_.st_size || now.st_mtim.tv_sec != at_open_.st_mtim.tv_sec ||
-        now.st_mtim.tv_nsec != at_open_.st_mtim.tv_nsec) {
-        throw Error(ErrorKind::kBusy, "'" + path_ +
-                                          "' was written by another program while it was open; nothing "
-                                          "was changed");
-    }
+uint32_t Image::logical_block_size() const noexcept {
+    return files_.empty() ? 512 : files_[0]->logical_block_size();
 }
 
 bool Image::commit() {
-    if (!writable_) throw Error(ErrorKind::kDenied, "'" + path_ + "' was not opened for writing");
-    if (committed_) throw Error(ErrorKind::kUsage, "the changes to '" + path_ + "' were committed already");
-    if (overlay_->empty()) return false;
-    check_not_changed();
-    RawDevice device(image_fd_.dup(), false, path_);
-    PosixJournalFile journal = journal_file(true);
+    if (!writable()) throw Error(ErrorKind::kDenied, quote(path()) + " was not opened for writing");
+    if (committed_)
+        throw Error(ErrorKind::kUsage, "the changes to " + quote(path()) + " were committed already");
+    if (!overlay_ || overlay_->empty()) return false;
     committed_ = true;
-    return inspect::commit(*overlay_, device, journal, {.protect_first_sector = detected_});
+    if (files_.empty()) return commit_remote();
+    files_[0]->check_not_changed();
+    return node_.kind == DiskNode::Kind::kQcow2 ? commit_qcow2() : commit_raw();
+}
+
+bool Image::commit_raw() {
+    RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
+    PosixJournalFile journal = files_[0]->journal_file(true);
+    return inspect::commit(*overlay_, device, journal, {.protect_first_sector = detected_, .new_size = 0});
+}
+
+bool Image::commit_qcow2() {
+    RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
+    PosixJournalFile journal = files_[0]->journal_file(true);
+    return commit_to_qcow2(*overlay_, node_, device, journal);
+}
+
+bool Image::commit_remote() {
+    auto device = node_.open();
+    PosixJournalFile journal(remote_journal_path(path(), true), ::geteuid(), ::getegid());
+    return inspect::commit(*overlay_, *device, journal, {});
 }
 
 }  // namespace inspect

@@ -1,93 +1,94 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Image: a disk image that the library has opened for a session: found, recovered, locked, its format
-// settled, and with an overlay for what the session changes.
+// Image: a disk image that the library has opened for a session: found, recovered, locked, its format and
+// what it stands on settled, and with an overlay for what the session changes.
 //
-// The library keeps the Image; the VMM's process gets fd() and the overlay's two descriptors and serves an
-// Overlay over them. When that process has ended the library calls commit(), or just destroys the Image, and
-// then the session has changed nothing.
+// The library keeps the Image; the VMM's process gets the descriptors that node() names, and the overlay's,
+// and serves the device that they make. When that process has ended the library calls commit(), or just
+// destroys the Image, and then the session has changed nothing. (In the direct write mode there is no
+// overlay, and what the process wrote is in the image.)
 #pragma once
-
-#include <sys/stat.h>
 
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
+#include <vector>
 
-#include "base/fd.h"
-#include "block/commit.h"
-#include "block/lock.h"
+#include <inspect/disk.h>
+
+#include "block/disk_node.h"
+#include "block/image_file.h"
+#include "block/nbd_bridge.h"
 #include "block/overlay_store.h"
 
 namespace inspect {
 
-enum class ImageFormat { kRaw };
-
-// "raw". Throws Error(kUnsupported) for the names of other known formats, Error(kUsage) for anything else.
+// What a format's name means to us. Throws Error(kUsage) for names that nobody knows.
+enum class ImageFormat { kRaw, kQcow2, kOther };
 ImageFormat parse_image_format(std::string_view name);
 
 struct ImageOptions {
-    // As the user gave it; if he didn't, it is detected, and then never believed to be another on the guest's
-    // word alone.
-    std::optional<ImageFormat> format;
     bool writable = false;
+    WriteMode write_mode = WriteMode::kAtomic;
     uint64_t memory_limit = OverlayStore::kDefaultMemoryLimit;  // bytes of changes that are kept in memory
 };
 
 // Not thread-safe.
 class Image {
   public:
-    // Opens the file or block device at `path`; symbolic links are followed. What a commit that was cut short
-    // left is finished or discarded first; where that must not be (a reader who may not write, or isn't
-    // alone), a finished change is shown through the overlay. Throws Error:
-    //   kNotFound     there is no such file
-    //   kDenied       it may not be read, or not be written when `writable` (the directory of a regular file
-    //                 too: the journal of a change has its place there)
+    // Opens what `spec` names. Throws Error:
+    //   kNotFound     there is no such file, host, export or snapshot; a program that is needed isn't
+    //   installed kDenied       it may not be read, or not be written when `writable`; it names files that it
+    //   may not
+    //                 open (DiskSpec::allow_backing)
     //   kBusy         another program has it in use
-    //   kUnsupported  it is a directory, a pipe...; or of a format that this version can't open
-    //   kCorrupt      it is empty or shorter than a sector; or its journal is damaged or not its own
-    static std::unique_ptr<Image> open(const std::string& path, const ImageOptions& options);
+    //   kUnsupported  it is a directory, a pipe...; or of a format or with features that can't be opened
+    //   kCorrupt      it is empty or shorter than a sector; it contradicts itself; its journal is damaged or
+    //                 not its own; its chain of backing files goes in a circle
+    static std::unique_ptr<Image> open(const DiskSpec& spec, const ImageOptions& options);
+    ~Image();
 
     // As it was given.
-    const std::string& path() const noexcept { return path_; }
+    const std::string& path() const noexcept { return spec_.path; }
+    // Of the disk, bytes.
     uint64_t size() const noexcept { return size_; }
-    bool writable() const noexcept { return writable_; }
+    bool writable() const noexcept { return options_.writable; }
+    // The format's name ("raw", "qcow2"...), and whether that was found out by looking.
+    const std::string& format() const noexcept { return format_; }
     bool format_was_detected() const noexcept { return detected_; }
-    // The logical sector size of a block device in bytes; 512 for a file.
-    uint32_t logical_block_size() const noexcept { return logical_block_size_; }
-    // Open read-only, for the VMM's process. Owned by this.
-    int fd() const noexcept { return read_fd_ ? read_fd_.get() : image_fd_.get(); }
-    const OverlayStore& overlay() const noexcept { return *overlay_; }
-    // What was done about a journal when this was opened.
-    Recovery recovery() const noexcept { return recovery_; }
+    // The smallest sector size that the storage can do, bytes.
+    uint32_t logical_block_size() const noexcept;
+    // The device, with descriptors that this owns: read-only, unless the write mode is direct.
+    const DiskNode& node() const noexcept { return node_; }
+    // For what the session changes. Null in the direct mode.
+    const OverlayStore* overlay() const noexcept { return overlay_.get(); }
+    // The local files, the image itself first (if it is one), then what it stands on.
+    const std::vector<std::unique_ptr<ImageFile>>& files() const noexcept { return files_; }
 
     // Makes the overlay's changes the image's, atomically and durably (block/commit.h). False when there was
-    // nothing to change. The process that wrote the overlay must have ended. Once only. Throws Error; kBusy
-    // when the image was changed or replaced by another program meanwhile, kDenied when it isn't writable.
+    // nothing to change, and in the direct mode. The process that wrote the overlay must have ended. Once
+    // only. Throws Error; kBusy when the image was changed or replaced by another program meanwhile, kDenied
+    // when it isn't writable.
     bool commit();
 
   private:
-    Image() = default;
-    void open_file_at_path();
-    void settle_journal(bool& show_journal);
-    void settle_format(const ImageOptions& options);
-    void show_unfinished_change();
-    PosixJournalFile journal_file(bool create_directory) const;
-    void check_not_changed() const;
+    class Opener;
+    Image(DiskSpec spec, const ImageOptions& options) : spec_(std::move(spec)), options_(options) {}
+    bool commit_raw();
+    bool commit_qcow2();
+    bool commit_remote();
 
-    std::string path_;
-    std::string resolved_path_;
-    bool writable_ = false;
+    const DiskSpec spec_;
+    const ImageOptions options_;
+    std::string format_;
     bool detected_ = false;
     bool committed_ = false;
     uint64_t size_ = 0;
-    uint32_t logical_block_size_ = 512;
-    struct stat at_open_ = {};
-    Recovery recovery_ = Recovery::kNothing;
-    Fd image_fd_;                    // read-write if writable_; the lock is its
-    Fd read_fd_;                     // if writable_
-    std::optional<ImageLock> lock_;  // goes before image_fd_ does
+    DiskNode node_;
+    std::vector<std::unique_ptr<ImageFile>> files_;
+    // Connections that node_ names, and the programs at their other ends.
+    std::vector<std::unique_ptr<NbdBridge>> bridges_;
+    std::vector<Fd> sockets_;
     std::shared_ptr<OverlayStore> overlay_;
 };
 

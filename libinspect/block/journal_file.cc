@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 
 #include <inspect/error.h>
@@ -39,6 +40,12 @@ void make_directories(const std::string& path) {
         }
         if (slash == std::string::npos) return;
     }
+}
+
+std::string journal_directory(bool create) {
+    const std::string directory = state_directory() + "/libinspect";
+    if (create) make_directories(directory);
+    return directory;
 }
 
 }  // namespace
@@ -123,10 +130,16 @@ void PosixJournalFile::sync_name() {
 std::string journal_path(const std::string& image_path, std::optional<dev_t> block_device,
                          bool create_directory) {
     if (!block_device) return image_path + ".insp-journal";
-    const std::string directory = state_directory() + "/libinspect";
-    if (create_directory) make_directories(directory);
-    return directory + "/journal-" + std::to_string(major(*block_device)) + "-" +
+    return journal_directory(create_directory) + "/journal-" + std::to_string(major(*block_device)) + "-" +
            std::to_string(minor(*block_device));
+}
+
+std::string remote_journal_path(std::string_view location, bool create_directory) {
+    uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+    for (unsigned char c : location) hash = (hash ^ c) * 0x100000001b3;
+    char name[32];
+    std::snprintf(name, sizeof name, "/journal-%016llx", static_cast<unsigned long long>(hash));
+    return journal_directory(create_directory) + name;
 }
 
 }  // namespace inspect

@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/fd.h"
 
@@ -74,5 +75,9 @@ class PosixJournalFile final : public JournalFile {
 // is made, mode 0700, when `create_directory`.
 std::string journal_path(const std::string& image_path, std::optional<dev_t> block_device,
                          bool create_directory);
+
+// Of an image that is no local file: "$XDG_STATE_HOME/libinspect/journal-<64 bits of a hash of `location`>".
+// So only this user on this host can finish a change that was cut short.
+std::string remote_journal_path(std::string_view location, bool create_directory);
 
 }  // namespace inspect

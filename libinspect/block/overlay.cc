@@ -34,8 +34,9 @@ bool in_store(OverlayStore::State state) {
 }  // namespace
 
 Overlay::Overlay(std::unique_ptr<BlockDevice> lower, std::shared_ptr<OverlayStore> store)
-    : lower_(std::move(lower)), store_(std::move(store)), size_(lower_->size()) {
-    if (store_->size() != size_) {
+    : lower_(std::move(lower)), store_(std::move(store)), lower_size_(lower_->size()), size_(lower_size_) {
+    const bool can_grow = store_->size() > size_ && store_->size() % kBlockSize == 0;
+    if (store_->size() != size_ && !can_grow) {
         throw Error(ErrorKind::kUsage, "the overlay is for a device of " + std::to_string(store_->size()) +
                                            " bytes, not " + std::to_string(size_));
     }
@@ -51,10 +52,24 @@ void Overlay::write(uint64_t offset, std::span<const std::byte> in) {
     writev(offset, {&piece, 1});
 }
 
+// What is beyond the lower device's end, because this has grown, reads as zeros.
+void Overlay::read_lower(uint64_t offset, std::span<const iovec> out) {
+    const uint64_t total = iovec_bytes(out);
+    if (offset + total <= lower_size_) {
+        lower_->readv(offset, out);
+        return;
+    }
+    uint64_t taken = 0;
+    IovecCursor cursor(out);
+    for (uint64_t at = offset; at < lower_size_; at += taken)
+        lower_->readv(at, cursor.take(lower_size_ - at, taken));
+    for (auto rest = cursor.take(total, taken); taken > 0; rest = cursor.take(total, taken)) fill_zero(rest);
+}
+
 void Overlay::read_run(const Run& run, std::span<const iovec> out) {
     switch (run.state) {
         case State::kLower:
-            lower_->readv(run.offset, out);
+            read_lower(run.offset, out);
             break;
         case State::kMemory:
         case State::kSpill:
@@ -89,11 +104,12 @@ void Overlay::readv(uint64_t offset, std::span<const iovec> out) {
 // Writes a part of one block whose contents are still below (or zeros).
 void Overlay::write_in_block(const Run& run, std::span<const iovec> in) {
     const uint64_t begin = align_down(run.offset, kBlockSize);
-    const uint64_t end = std::min(begin + kBlockSize, size_);
+    const uint64_t end = std::min(begin + kBlockSize, store_->size());
     Block block;
     const std::span<std::byte> bytes(block.data(), end - begin);
     if (run.state == State::kLower) {
-        lower_->read(begin, bytes);
+        const iovec piece = to_iovec(bytes);
+        read_lower(begin, {&piece, 1});
     } else {
         std::memset(bytes.data(), 0, bytes.size());
     }
@@ -123,7 +139,8 @@ void Overlay::writev(uint64_t offset, std::span<const iovec> in) {
             continue;
         }
         // The device's last block is whole when it is written to its end.
-        const uint64_t whole_end = run.end() == size_ ? size_ : align_down(run.end(), kBlockSize);
+        const uint64_t whole_end =
+            run.end() == store_->size() ? run.end() : align_down(run.end(), kBlockSize);
         if (offset % kBlockSize != 0 || whole_end <= offset) {
             const uint64_t block_end = std::min(align_down(offset, kBlockSize) + kBlockSize, run.end());
             auto slice = cursor.take(block_end - offset, taken);
@@ -137,6 +154,14 @@ void Overlay::writev(uint64_t offset, std::span<const iovec> in) {
     }
 }
 
+void Overlay::resize(uint64_t size) {
+    if (size > store_->size())
+        throw Error(ErrorKind::kNoSpace, "an image can't grow to " + std::to_string(size) + " bytes at once");
+    // What is cut off must not come back when it grows again.
+    if (size < size_) write_zeroes(size, size_ - size, true);
+    size_ = size;
+}
+
 void Overlay::write_zero_bytes(uint64_t offset, uint64_t length) {
     static constexpr Block kZeros = {};
     if (store_->run_at(offset, offset + length).state == State::kZero) return;
@@ -148,7 +173,7 @@ void Overlay::write_zeroes(uint64_t offset, uint64_t length, bool) {
     if (length == 0) return;
     const uint64_t end = offset + length;
     const uint64_t whole_begin = align_up(offset, kBlockSize);
-    const uint64_t whole_end = end == size_ ? end : align_down(end, kBlockSize);
+    const uint64_t whole_end = end == store_->size() ? end : align_down(end, kBlockSize);
     if (whole_begin >= whole_end) {  // within one block, or over the seam of two
         const uint64_t seam = std::min(whole_begin, end);
         if (seam > offset) write_zero_bytes(offset, seam - offset);
@@ -164,7 +189,7 @@ void Overlay::discard(uint64_t offset, uint64_t length) {
     require_range(offset, length);
     const uint64_t end = offset + length;
     const uint64_t whole_begin = align_up(offset, kBlockSize);
-    const uint64_t whole_end = end == size_ ? end : align_down(end, kBlockSize);
+    const uint64_t whole_end = end == store_->size() ? end : align_down(end, kBlockSize);
     if (whole_begin < whole_end) store_->set_zero(whole_begin, whole_end - whole_begin);
 }
 
@@ -182,7 +207,10 @@ std::vector<Extent> Overlay::extents(uint64_t offset, uint64_t length) {
     while (offset < end) {
         const Run run = store_->run_at(offset, end);
         if (run.state == State::kLower) {
-            for (const Extent& extent : lower_->extents(run.offset, run.length)) add(extent);
+            const uint64_t below = run.offset < lower_size_ ? std::min(run.end(), lower_size_) : run.offset;
+            if (below > run.offset)
+                for (const Extent& extent : lower_->extents(run.offset, below - run.offset)) add(extent);
+            if (run.end() > below) add({below, run.end() - below, ExtentKind::kHole});
         } else {
             add({run.offset, run.length, in_store(run.state) ? ExtentKind::kData : ExtentKind::kZero});
         }

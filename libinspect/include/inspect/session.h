@@ -37,16 +37,10 @@
 #include <string>
 #include <vector>
 
+#include <inspect/disk.h>
 #include <inspect/error.h>
 
 namespace inspect {
-
-struct DiskSpec {
-    std::string path;            // an image file or a block device
-    std::string format = {};     // "raw", or empty: detected, with the safety rules that this implies
-    uint32_t sector_size = 512;  // logical, 512 or 4096 bytes
-    bool read_only = false;      // true: opened read-only even in a writable session
-};
 
 struct MountSpec {
     std::string device;
@@ -61,6 +55,7 @@ struct MountSpec {
 struct SessionOptions {
     std::vector<DiskSpec> disks;  // at least one, at most 64
     bool writable = false;
+    WriteMode write_mode = WriteMode::kAtomic;
     uint64_t memory_bytes = 0;  // of the appliance; 0: the default, enough for the common case
     bool use_snapshot = true;   // false: a cold boot, and no snapshot is made
     bool verbose = false;  // what happens, and the appliance's kernel log, go to stderr (from any session of
@@ -204,7 +199,7 @@ struct SessionStats {
     uint64_t pages_touched = 0;      // of guest memory
     // Of the guest's kernel, where KVM is software; what makes up nearly all of the time there. Elsewhere 0.
     uint64_t emulated_instructions = 0;
-    uint64_t peak_rss_bytes = 0;     // of the VMM's process
+    uint64_t peak_rss_bytes = 0;  // of the VMM's process
 };
 
 class Session {

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "block/qcow2_commit.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <inspect/error.h>
+
+#include "base/checked.h"
+#include "block/commit.h"
+#include "block/iovec.h"
+#include "block/overlay.h"
+#include "block/qcow2/qcow2.h"
+
+namespace inspect {
+
+namespace {
+
+using Run = OverlayStore::Run;
+using State = OverlayStore::State;
+constexpr uint64_t kBlockSize = OverlayStore::kBlockSize;
+constexpr uint64_t kChunk = 1 << 20;
+
+// Writes what `changes` has, where it differs, to `disk`.
+class Writer {
+  public:
+    Writer(const OverlayStore& changes, BlockDevice& disk) : changes_(changes), disk_(disk) {}
+
+    void write() {
+        for (auto run = changes_.next_changed(0); run; run = changes_.next_changed(run->end())) {
+            if (run->state == State::kZero) {
+                write_zeros(*run);
+                continue;
+            }
+            for (uint64_t at = run->offset; at < run->end(); at += kChunk)
+                write_data({at, std::min(kChunk, run->end() - at), run->state});
+        }
+    }
+
+  private:
+    void write_zeros(const Run& run) {
+        for (const Extent& extent : disk_.extents(run.offset, run.length))
+            if (extent.kind == ExtentKind::kData) disk_.write_zeroes(extent.offset, extent.length, true);
+    }
+
+    void write_data(const Run& run) {
+        new_.resize(run.length);
+        old_.resize(run.length);
+        const iovec piece = to_iovec(std::span(new_));
+        changes_.read(run.state, run.offset, {&piece, 1});
+        disk_.read(run.offset, old_);
+        auto same = [&](uint64_t at) {
+            return std::memcmp(new_.data() + at, old_.data() + at,
+                               std::min<uint64_t>(kBlockSize, run.length - at)) == 0;
+        };
+        for (uint64_t at = 0; at < run.length;) {
+            uint64_t end = at + kBlockSize;
+            if (!same(at)) {
+                while (end < run.length && !same(end)) end += kBlockSize;
+                end = std::min(end, run.length);
+                disk_.write(run.offset + at, std::span(new_).subspan(at, end - at));
+            }
+            at = end;
+        }
+    }
+
+    const OverlayStore& changes_;
+    BlockDevice& disk_;
+    std::vector<std::byte> new_, old_;
+};
+
+// More than the file can need: each changed block a cluster of its own, and what maps and counts them.
+uint64_t room_to_grow(const OverlayStore& changes, const Qcow2Header& header) {
+    uint64_t clusters = 0;
+    for (auto run = changes.next_changed(0); run; run = changes.next_changed(run->end())) {
+        clusters += (run->end() - 1) / header.cluster_size() - run->offset / header.cluster_size() + 1;
+    }
+    // For a data cluster at most an L2 table, a refcount block and their share of the tables above.
+    return (4 * clusters + 64) * header.cluster_size() + (uint64_t{64} << 20);
+}
+
+}  // namespace
+
+bool commit_to_qcow2(const OverlayStore& changes, const DiskNode& node, BlockDevice& file,
+                     JournalFile& journal) {
+    auto lower = node.file->open();
+    const Qcow2Header header = Qcow2Header::parse(*lower);
+    if (header.external_data()) {
+        throw Error(ErrorKind::kUnsupported,
+                    "'" + node.name +
+                        "' keeps its data in another file: two files can't be changed as one; nothing was "
+                        "changed; use --write-mode=direct");
+    }
+    const uint64_t room = align_up(lower->size() + room_to_grow(changes, header), kBlockSize);
+    auto stage = std::make_shared<OverlayStore>(OverlayStore::create(room, {}));
+    auto staged = std::make_unique<Overlay>(std::move(lower), stage);
+    Overlay& image = *staged;
+    {
+        Qcow2Files files;
+        files.file = std::move(staged);
+        if (node.backing) files.backing = node.backing->open();
+        Qcow2Device disk(header, std::move(files), {.read_only = false, .snapshot = {}});
+        Writer(changes, disk).write();
+        disk.flush();
+        if (stage->empty()) return false;
+        return commit(*stage, file, journal, {.protect_first_sector = false, .new_size = image.size()});
+    }
+}
+
+}  // namespace inspect

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Making an overlay's changes a qcow2 image's, all of them or none.
+//
+// The driver makes the changes to the image as it will be: in a second overlay, over the image's file, that
+// can grow. What that overlay then holds, clusters and metadata alike, is committed to the file as to any raw
+// one (block/commit.h): new clusters at the file's end are written where nothing refers to them, what refers
+// to them goes through the journal. So there is one journal, and one recovery, for all formats.
+#pragma once
+
+#include "block/disk_node.h"
+#include "block/journal_file.h"
+#include "block/overlay_store.h"
+
+namespace inspect {
+
+// `changes` is for the disk that `node`, a qcow2 image, shows; `file` is its file, writable. False when there
+// is nothing that differs. Throws Error as commit() does; kUnsupported for an image with an external data
+// file, which one journal can't cover, and for what the driver can't write.
+bool commit_to_qcow2(const OverlayStore& changes, const DiskNode& node, BlockDevice& file,
+                     JournalFile& journal);
+
+}  // namespace inspect

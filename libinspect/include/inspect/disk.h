@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// DiskSpec: a disk image to be opened, and how.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <inspect/error.h>
+
+namespace inspect {
+
+// What writing means, as QEMU defines it for its cache modes. Changes that are made atomically are durable
+// when the commit returns in all of them but kUnsafe.
+enum class CacheMode {
+    kWriteback,     // the host's page cache; a flush of the guest reaches the storage
+    kNone,          // past the page cache (O_DIRECT); a flush of the guest reaches the storage
+    kWritethrough,  // the host's page cache; every write reaches the storage
+    kDirectsync,    // past the page cache; every write reaches the storage
+    kUnsafe,        // the host's page cache; flushes are ignored: a crash of the host may cost the image
+};
+
+// "writeback", "none", "writethrough", "directsync", "unsafe". Throws Error(kUsage) for another word.
+CacheMode parse_cache_mode(std::string_view name);
+std::string_view cache_mode_name(CacheMode mode) noexcept;
+
+enum class WriteMode {
+    kAtomic,  // changes are collected aside and reach the images at commit(), completely or not at all
+    kDirect,  // the appliance writes to the images; what was written stays, whatever happens
+};
+
+struct DiskSpec {
+    // An image file, a block device, or nbd://, nbd+unix://, nbds://; rbd:, iscsi://, ssh://, https:// and so
+    // on as qemu-storage-daemon knows them. A path that begins like one of these is written as ./nbd://x.
+    std::string path;
+    // "raw", "qcow2", or a format that qemu-storage-daemon knows. Empty: detected, for local files; what is
+    // remote is raw then. Detected images open no other file (but see allow_backing), and can't be made to
+    // look like another format by their guest.
+    std::string format = {};
+    uint32_t sector_size = 512;  // logical, 512 or 4096 bytes
+    bool read_only = false;      // true: opened read-only even in a writable session
+    // qcow2: the disk as it was in this internal snapshot (its id or name), read-only.
+    std::string snapshot = {};
+    // An image whose format was detected may open the backing and data files that it names.
+    bool allow_backing = false;
+    // Read an image that another program is writing: what is read may make no sense.
+    bool force_share = false;
+    CacheMode cache = CacheMode::kWriteback;
+};
+
+}  // namespace inspect
