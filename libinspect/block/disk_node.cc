@@ -235,7 +235,7 @@ std::unique_ptr<BlockDevice> DiskNode::open() const {
             break;
         case Kind::kNbd:
             device = std::make_unique<NbdDevice>(dup_fd(fd), terms,
-                                                 NbdDeviceOptions{.name = name, .read_only = !writable});
+                                                 NbdDeviceOptions{.name = name, .read_only = !writable, .hang_up = false});
             break;
         case Kind::kOverlay: {
             auto lower = open_child(file);

@@ -59,7 +59,7 @@ void NbdDevice::prepare_socket() {
 }
 
 NbdDevice::~NbdDevice() {
-    if (!socket_ || exchange_->broken()) return;
+    if (!socket_ || exchange_->broken() || !options_.hang_up) return;
     const Request goodbye{kRequestMagic, uint16_t{0}, uint16_t{kCmdDisconnect}, uint64_t{0}, uint64_t{0}, 0u};
     ::send(socket_.get(), &goodbye, sizeof goodbye, MSG_NOSIGNAL | MSG_DONTWAIT);
 }

@@ -23,6 +23,7 @@ namespace inspect {
 struct NbdDeviceOptions {
     std::string name = {};  // of the server, in messages: its URI
     bool read_only = false;
+    bool hang_up = true;  // say goodbye to the server at the end; false: another will go on with the connection
     std::chrono::milliseconds handshake_timeout{30'000};
     std::chrono::milliseconds stall_timeout{120'000};  // without a byte from the server, when one is due
 };
@@ -34,7 +35,7 @@ class NbdDevice final : public BlockDevice {
     NbdDevice(Fd socket, const std::string& export_name, NbdDeviceOptions options);
     // Goes on where another process has negotiated.
     NbdDevice(Fd socket, const NbdTerms& terms, NbdDeviceOptions options);
-    // Says goodbye to the server; does not flush.
+    // Says goodbye to the server (but see hang_up); does not flush.
     ~NbdDevice() override;
 
     const NbdTerms& terms() const noexcept { return terms_; }

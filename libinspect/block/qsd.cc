@@ -6,13 +6,16 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include <inspect/error.h>
 
 #include "block/nbd_listen.h"
+#include "block/nbd_stream.h"
 #include "block/nbd_uri.h"
 #include "block/qsd_location.h"
 
@@ -30,6 +33,9 @@ constexpr std::array kFormats = {"raw", "qcow2",     "qcow", "qed",   "vmdk",  "
                                  "vpc", "parallels", "dmg",  "bochs", "cloop", "luks"};
 // Formats that QEMU can't write.
 constexpr std::array kReadOnlyFormats = {"dmg", "bochs", "cloop"};
+
+// Formats that may have a backing file.
+constexpr std::array kBackedFormats = {"qcow2", "qcow", "qed", "vmdk"};
 
 template <size_t kCount>
 bool has(const std::array<const char*, kCount>& all, std::string_view name) {
@@ -71,6 +77,7 @@ json block_node(const QsdImage& image) {
         if (image.force_share) (*each)["force-share"] = true;
     }
     node["file"] = std::move(file);
+    if (!image.allow_other_files && has(kBackedFormats, image.format)) node["backing"] = nullptr;
     if (!image.key_file.empty()) {
         if (image.format == "luks") {
             node["key-secret"] = "key";
@@ -82,6 +89,73 @@ json block_node(const QsdImage& image) {
     }
     return node;
 }
+
+// The daemon's monitor (QMP), for one question: what it has opened.
+class Monitor {
+  public:
+    Monitor() {
+        int ends[2];
+        if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
+            throw Error::from_errno(std::string("cannot make a pair of sockets for ") + kProgram, errno);
+        }
+        ours_.reset(ends[0]);
+        theirs_.reset(ends[1]);
+        stream_ = std::make_unique<NbdStream>(ours_.get(), kProgram, kStartTimeout);
+        // It reads this when it is ready.
+        constexpr std::string_view kQuestion =
+            R"({"execute":"qmp_capabilities"}{"execute":"query-named-block-nodes","arguments":{"flat":true}})";
+        stream_->write(std::as_bytes(std::span(kQuestion)));
+    }
+    std::vector<std::string> arguments() const {
+        return {"--chardev", "socket,id=monitor,fd=" + std::to_string(theirs_.get()), "--monitor",
+                json{{"chardev", "monitor"}}.dump()};
+    }
+    int their_end() const { return theirs_.get(); }
+    void close_their_end() { theirs_.reset(); }
+
+    // Throws Error(kUnsupported) when the image has made the daemon open, or would have, more than itself.
+    void refuse_other_files(const QsdImage& image) {
+        std::string other;
+        try {
+            answer();  // to qmp_capabilities
+            const json nodes = answer();
+            if (nodes.size() > 2) other = "other files";  // the format's node and the file's
+            for (const json& node : nodes) {
+                const std::string backing = node.at("image").value("backing-filename", "");
+                if (!backing.empty()) other = "the backing file '" + backing + "'";
+            }
+        } catch (const json::exception&) {
+            throw Error(ErrorKind::kInternal, std::string(kProgram) + " does not say what it has opened");
+        }
+        if (other.empty()) return;
+        throw Error(ErrorKind::kUnsupported, "'" + image.location + "' refers to " + other +
+                                                 ", which may only be opened when that is allowed: give the "
+                                                 "image's format (--format=" +
+                                                 image.format + ") or --allow-backing");
+    }
+
+  private:
+    // To the next command. The greeting, and events, are passed over.
+    json answer() {
+        while (true) {
+            const json message = json::parse(line());
+            if (message.contains("return") || message.contains("error")) return message.at("return");
+        }
+    }
+    std::string line() {
+        constexpr size_t kMaxLine = 1u << 20;
+        std::string result;
+        while (true) {
+            const char c = static_cast<char>(stream_->take(1)[0]);
+            if (c == '\n') return result;
+            if (result.size() == kMaxLine)
+                throw Error(ErrorKind::kInternal, std::string(kProgram) + " says too much");
+            result += c;
+        }
+    }
+    Fd ours_, theirs_;
+    std::unique_ptr<NbdStream> stream_;
+};
 
 // The daemon's complaint, without the command line that it quotes.
 Error complaint(const QsdImage& image, std::string text) {
@@ -152,6 +226,14 @@ std::unique_ptr<NbdBridge> open_with_qsd(const QsdImage& image) {
     std::vector<std::string> arguments = qsd_arguments(image);
     Fd connection;
     std::unique_ptr<Subprocess> daemon;
+    std::optional<Monitor> monitor;
+    std::vector<int> inherited;
+    if (!image.allow_other_files) {
+        monitor.emplace();
+        const auto monitoring = monitor->arguments();
+        arguments.insert(arguments.end() - 2, monitoring.begin(), monitoring.end());
+        inherited.push_back(monitor->their_end());
+    }
     {
         // We connect before the daemon is there; it inherits the socket with our connection waiting in it.
         // When it is ready it answers, when it ends the connection does: nothing is polled for, nothing has a
@@ -163,11 +245,12 @@ std::unique_ptr<NbdBridge> open_with_qsd(const QsdImage& image) {
         connection = connect_to_nbd_server(uri, std::chrono::seconds(1));
         const json address = {{"addr", {{"type", "fd"}, {"str", std::to_string(listening.get())}}},
                               {"max-connections", 1}};
+        inherited.push_back(listening.get());
         // Servers come before exports.
         arguments.insert(arguments.end() - 2, {"--nbd-server", address.dump()});
         try {
-            daemon = std::make_unique<Subprocess>(SubprocessOptions{
-                .arguments = arguments, .inherited = {listening.get()}, .death_signal = SIGTERM});
+            daemon = std::make_unique<Subprocess>(
+                SubprocessOptions{.arguments = arguments, .inherited = inherited, .death_signal = SIGTERM});
         } catch (const Error& error) {
             if (error.kind() != ErrorKind::kNotFound) throw;
             throw Error(ErrorKind::kNotFound, "cannot open '" + image.location + "' as " + image.format +
@@ -175,17 +258,21 @@ std::unique_ptr<NbdBridge> open_with_qsd(const QsdImage& image) {
                                                   ", which is in Debian's package qemu-system-common");
         }
     }
+    if (monitor) monitor->close_their_end();
+    std::unique_ptr<NbdDevice> device;
     try {
-        auto device = std::make_unique<NbdDevice>(
+        device = std::make_unique<NbdDevice>(
             std::move(connection), "",
             NbdDeviceOptions{
                 .name = image.location, .read_only = image.read_only, .handshake_timeout = kStartTimeout});
-        return std::make_unique<NbdBridge>(std::move(device), std::move(daemon));
     } catch (const Error&) {
         // It hung up because it ended, and has said why.
         if (daemon->wait(std::chrono::seconds(2))) throw complaint(image, daemon->errors());
         throw;
     }
+    auto bridge = std::make_unique<NbdBridge>(std::move(device), std::move(daemon));
+    if (monitor) monitor->refuse_other_files(image);
+    return bridge;
 }
 
 }  // namespace inspect

@@ -30,6 +30,10 @@ struct QsdImage {
     std::string location = {};
     bool read_only = true;
     QsdCache cache = QsdCache::kWriteback;
+    // Let the image name other files, which are opened then: a backing file, extents, a data file. Not to be
+    // allowed to an image whose format was detected: its guest could have made it one that names any file of
+    // the host.
+    bool allow_other_files = false;
     // Read an image although another program writes it.
     bool force_share = false;
     // The file with the passphrase of an encrypted image (LUKS, or LUKS in qcow2); empty: none.

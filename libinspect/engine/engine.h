@@ -16,8 +16,9 @@ namespace inspect {
 
 // One disk for the guest, by descriptors that stay the caller's and must live as long as the Machine.
 struct EngineDisk {
-    int image_fd = -1;           // read only, where there is an overlay
-    int overlay_memory_fd = -1;  // of an OverlayStore (block/overlay.h); -1: writes go to image_fd
+    std::string node;            // a DiskNode's text (block/disk_node.h)
+    std::vector<int> node_fds;   // the descriptors that it names; read-only ones, where there is an overlay
+    int overlay_memory_fd = -1;  // of an OverlayStore (block/overlay.h); -1: writes go to the node
     int overlay_spill_fd = -1;
     uint32_t sector_size = 512;
     bool read_only = false;  // what the guest is told; with an overlay it may be false for a read-only image

@@ -276,17 +276,17 @@ class Starter {
         if (software_) arguments.add("--software-kvm");
         if (!with_disks) return arguments;
         for (const EngineDisk& disk : options_.disks) {
-            std::string text = "--disk=fd=" + std::to_string(disk.image_fd);
-            arguments.inherit(disk.image_fd);
+            std::string text =
+                "--disk=block-size=" + std::to_string(disk.sector_size) + ",serial=" + disk.serial;
+            for (int fd : disk.node_fds) arguments.inherit(fd);
             if (disk.overlay_memory_fd >= 0) {
                 text += ",overlay=" + std::to_string(disk.overlay_memory_fd) + ":" +
                         std::to_string(disk.overlay_spill_fd);
                 arguments.inherit(disk.overlay_memory_fd);
                 arguments.inherit(disk.overlay_spill_fd);
             }
-            text += ",block-size=" + std::to_string(disk.sector_size) + ",serial=" + disk.serial;
             if (disk.read_only) text += ",read-only";
-            arguments.add(text);
+            arguments.add(text + ",node=" + disk.node);
         }
         return arguments;
     }

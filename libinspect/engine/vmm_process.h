@@ -8,7 +8,7 @@
 //
 //   insp-vmm --kvm=FD --channel=FD --control=FD --status=FD --memory=BYTES --slots=N --root=FD
 //            ( --kernel=FD --initrd=FD --cmdline=TEXT  |  --restore-state=FD --restore-memory=FD )
-//            [ --disk=fd=FD,overlay=FD:FD,block-size=512|4096,serial=TEXT[,read-only] ]...
+//            [ --disk=block-size=512|4096,serial=TEXT[,overlay=FD:FD][,read-only],node=NODE ]...
 //            [ --software-kvm ] [ --no-sandbox ]
 //
 //   --kvm        an open /dev/kvm
@@ -22,8 +22,9 @@
 //   --root       the appliance's root image; mapped MAP_PRIVATE and offered as virtio-pmem
 //   --disk       the disks, in the order of the slots. Until they are attached, a slot answers DeviceID 0.
 //                After a restore they are attached from the start; after a boot, by the request "attach".
-//                overlay=MEM:SPILL are the descriptors of an OverlayStore (block/overlay.h); where it is
-//                given, fd is only read. Without it, writes go straight to fd.
+//                NODE is a DiskNode's text (block/disk_node.h). overlay=MEM:SPILL are the descriptors of an
+//                OverlayStore (block/overlay.h); where it is given, the node is only read. Without it,
+//                writes go straight to the node.
 //   --software-kvm  the host's KVM emulates kernel mode: complete what its emulator lacks
 //   --no-sandbox    for debugging and sanitizers only
 //

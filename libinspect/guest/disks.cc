@@ -29,9 +29,9 @@ Disks::Disks(const SessionOptions& options) {
     require_sane(options);
     for (const DiskSpec& spec : options.disks) {
         ImageOptions image_options;
-        if (!spec.format.empty()) image_options.format = parse_image_format(spec.format);
-        image_options.writable = options.writable && !spec.read_only;
-        std::unique_ptr<Image> image = Image::open(spec.path, image_options);
+        image_options.writable = options.writable && !spec.read_only && spec.snapshot.empty();
+        image_options.write_mode = options.write_mode;
+        std::unique_ptr<Image> image = Image::open(spec, image_options);
         // What a block device can't do smaller, the guest's kernel must not try.
         uint32_t sector_size = std::max(spec.sector_size, image->logical_block_size());
         disks_.push_back({std::move(image), sector_size});
@@ -42,9 +42,12 @@ std::vector<EngineDisk> Disks::engine_disks() const {
     std::vector<EngineDisk> result;
     for (const Disk& disk : disks_) {
         EngineDisk engine;
-        engine.image_fd = disk.image->fd();
-        engine.overlay_memory_fd = disk.image->overlay().memory_fd();
-        engine.overlay_spill_fd = disk.image->overlay().spill_fd();
+        engine.node = disk.image->node().encode();
+        engine.node_fds = disk.image->node().descriptors();
+        if (const OverlayStore* overlay = disk.image->overlay()) {
+            engine.overlay_memory_fd = overlay->memory_fd();
+            engine.overlay_spill_fd = overlay->spill_fd();
+        }
         engine.sector_size = disk.sector_size;
         engine.read_only = false;
         engine.serial = "insp-disk" + std::to_string(result.size());

@@ -18,7 +18,6 @@
 
 #include "block/overlay.h"
 #include "block/overlay_store.h"
-#include "block/raw.h"
 #include "vmm/io_thread.h"
 #include "vmm/sandbox.h"
 #include "vmm/vm.h"
@@ -53,13 +52,12 @@ class Gate {
     bool open_ = false;
 };
 
-std::unique_ptr<BlockDevice> open_disk(const VmmArguments::Disk& disk, const std::string& name) {
-    const bool overlaid = disk.overlay_memory >= 0;
-    auto raw = std::make_unique<RawDevice>(Fd(disk.fd), overlaid || disk.read_only, name);
-    if (!overlaid) return raw;
-    const uint64_t size = raw->size();
+std::unique_ptr<BlockDevice> open_disk(const VmmArguments::Disk& disk) {
+    auto device = disk.node.open();
+    if (disk.overlay_memory < 0) return device;
+    const uint64_t size = device->size();
     auto store = std::make_shared<OverlayStore>(Fd(disk.overlay_memory), Fd(disk.overlay_spill), size);
-    return std::make_unique<Overlay>(std::move(raw), std::move(store));
+    return std::make_unique<Overlay>(std::move(device), std::move(store));
 }
 
 Vm::Options vm_options(const VmmArguments& arguments) {
@@ -76,8 +74,7 @@ Vm::Options vm_options(const VmmArguments& arguments) {
     options.restore_state = arguments.restore_state;
     options.restore_memory = arguments.restore_memory;
     for (const VmmArguments::Disk& disk : arguments.disks) {
-        const std::string name = "disk " + std::to_string(options.disks.size() + 1);
-        options.disks.push_back({open_disk(disk, name), {disk.block_size, disk.read_only, disk.serial}});
+        options.disks.push_back({open_disk(disk), {disk.block_size, disk.read_only, disk.serial}});
     }
     return options;
 }
@@ -92,7 +89,9 @@ Mapping map_status(int fd) {
 void enter_sandbox(const VmmArguments& arguments) {
     const auto keep = arguments.descriptors();
     close_all_but(keep);
-    leave_namespaces(static_cast<unsigned>(std::max(2, *std::ranges::max_element(keep))) + kDescriptorRoom);
+    // Disks duplicate theirs.
+    const auto highest = static_cast<size_t>(std::max(2, *std::ranges::max_element(keep)));
+    leave_namespaces(static_cast<unsigned>(highest + keep.size()) + kDescriptorRoom);
 }
 
 // How a failure before the guest runs is told: as a packet, in the status page and by the exit status.

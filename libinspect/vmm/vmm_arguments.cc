@@ -35,13 +35,16 @@ std::pair<std::string_view, std::string_view> split(std::string_view text, char 
 
 VmmArguments::Disk parse_disk(std::string_view text, std::string_view argument) {
     VmmArguments::Disk disk;
+    // The node is the last, because it has commas of its own.
+    const size_t node = text.find("node=");
+    if (node == std::string_view::npos) reject(argument);
+    disk.node = DiskNode::parse(text.substr(node + std::string_view("node=").size()));
+    text = text.substr(0, node);
     while (!text.empty()) {
         auto [part, rest] = split(text, ',');
         text = rest;
         auto [key, value] = split(part, '=');
-        if (key == "fd") {
-            disk.fd = descriptor(value, argument);
-        } else if (key == "overlay") {
+        if (key == "overlay") {
             auto [memory, spill] = split(value, ':');
             disk.overlay_memory = descriptor(memory, argument);
             disk.overlay_spill = descriptor(spill, argument);
@@ -55,7 +58,6 @@ VmmArguments::Disk parse_disk(std::string_view text, std::string_view argument) 
             reject(argument);
         }
     }
-    if (disk.fd < 0) reject(argument);
     return disk;
 }
 
@@ -64,7 +66,11 @@ VmmArguments::Disk parse_disk(std::string_view text, std::string_view argument) 
 std::vector<int> VmmArguments::descriptors() const {
     std::vector<int> all = {kvm,    channel, control,       status,        root,
                             kernel, initrd,  restore_state, restore_memory};
-    for (const Disk& disk : disks) all.insert(all.end(), {disk.fd, disk.overlay_memory, disk.overlay_spill});
+    for (const Disk& disk : disks) {
+        const std::vector<int> below = disk.node.descriptors();
+        all.insert(all.end(), below.begin(), below.end());
+        all.insert(all.end(), {disk.overlay_memory, disk.overlay_spill});
+    }
     std::erase_if(all, [](int fd) { return fd < 0; });
     return all;
 }

@@ -7,11 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "block/disk_node.h"
+
 namespace inspect {
 
 struct VmmArguments {
     struct Disk {
-        int fd = -1;
+        DiskNode node;
         int overlay_memory = -1, overlay_spill = -1;  // both or none
         uint32_t block_size = 512;
         std::string serial;
