@@ -83,6 +83,8 @@ class FaultyDevice final : public BlockDevice {
     const std::vector<std::byte>& contents() const noexcept { return bytes_.now(); }
     // The power is back; what happens from now on is counted by `plan`.
     void crash(std::mt19937_64& random, FaultPlan& plan);
+    // The same without a crash.
+    void use(FaultPlan& plan) { plan_ = &plan; }
 
   private:
     FaultyBytes bytes_;
