@@ -352,7 +352,8 @@ bool Image::commit_raw() {
 bool Image::commit_qcow2() {
     RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
     PosixJournalFile journal = files_[0]->journal_file(true);
-    return commit_to_qcow2(*overlay_, node_, device, journal);
+    return commit_to_qcow2(*overlay_, node_.file->open(), node_.backing ? node_.backing->open() : nullptr,
+                           device, journal);
 }
 
 bool Image::commit_remote() {

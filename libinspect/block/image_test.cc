@@ -5,22 +5,34 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include <functional>
+#include <tuple>
+
 #include "block/format.h"
+#include "block/memory_device.h"
 #include "block/overlay.h"
+#include "block/qcow2/create.h"
+#include "block/qcow2/qcow2.h"
 #include "block/raw.h"
 #include "block/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {
 
-constexpr ImageOptions kWriter{.format = {}, .writable = true};
+constexpr ImageOptions kReader{};
+constexpr ImageOptions kWriter{.writable = true};
+
+std::unique_ptr<Image> open_image(const std::string& path, const ImageOptions& options = kReader,
+                                  const std::string& format = {}) {
+    return Image::open({.path = path, .format = format}, options);
+}
 
 // What the VMM's process does: an Overlay over the descriptors.
 std::unique_ptr<Overlay> serve(const Image& image) {
-    auto below = std::make_unique<RawDevice>(Fd(::dup(image.fd())), true, image.path());
-    auto store = std::make_shared<OverlayStore>(Fd(::dup(image.overlay().memory_fd())),
-                                                Fd(::dup(image.overlay().spill_fd())), image.size());
-    return std::make_unique<Overlay>(std::move(below), store);
+    const DiskNode node = DiskNode::parse(image.node().encode());
+    auto store = std::make_shared<OverlayStore>(dup_fd(image.overlay()->memory_fd()),
+                                                dup_fd(image.overlay()->spill_fd()), image.size());
+    return std::make_unique<Overlay>(node.open(), store);
 }
 
 Bytes read_all(const Image& image) {
@@ -38,16 +50,16 @@ TEST(Image, ChangesAreCommittedOrVanish) {
     const Bytes before(100'000, std::byte{1});
     const std::string path = dir.write("image", before);
     {
-        auto image = Image::open(path, kWriter);
+        auto image = open_image(path, kWriter);
         serve(*image)->write(5000, Bytes(10'000, std::byte{2}));
         EXPECT_EQ(read_file(path), before);
         EXPECT_EQ(files_in(dir), 1u);
     }
     EXPECT_EQ(read_file(path), before);
-    auto image = Image::open(path, kWriter);
+    auto image = open_image(path, kWriter);
     EXPECT_EQ(image->size(), 100'000u);
     EXPECT_TRUE(image->format_was_detected());
-    EXPECT_EQ(::fcntl(image->fd(), F_GETFL) & O_ACCMODE, O_RDONLY);
+    EXPECT_EQ(::fcntl(image->node().fd, F_GETFL) & O_ACCMODE, O_RDONLY);
     serve(*image)->write(5000, Bytes(10'000, std::byte{2}));
     EXPECT_TRUE(image->commit());
     Bytes after = before;
@@ -60,70 +72,173 @@ TEST(Image, ChangesAreCommittedOrVanish) {
 TEST(Image, AReaderMayWriteItsOverlayButNotTheImage) {
     TempDir dir;
     const std::string path = dir.write("image", Bytes(8192, std::byte{1}));
-    auto image = Image::open(path, {});
+    auto image = open_image(path);
     serve(*image)->write(0,
                          Bytes(8192, std::byte{2}));  // the guest's kernel replays its file system's journal
     expect_error(ErrorKind::kDenied, "not opened for writing", [&] { image->commit(); });
     EXPECT_EQ(read_file(path), Bytes(8192, std::byte{1}));
-    auto another = Image::open(path, {});
-    expect_error(ErrorKind::kBusy, "in use", [&] { Image::open(path, kWriter); });
+    auto another = open_image(path);
+    expect_error(ErrorKind::kBusy, "in use", [&] { open_image(path, kWriter); });
 }
 
 TEST(Image, WhatIsNoImageIsRefusedWithTheReason) {
     TempDir dir;
-    expect_error(ErrorKind::kNotFound, "none", [&] { Image::open(dir.file("none"), {}); });
-    expect_error(ErrorKind::kUnsupported, "is a directory", [&] { Image::open(dir.path(), {}); });
+    expect_error(ErrorKind::kNotFound, "none", [&] { open_image(dir.file("none")); });
+    expect_error(ErrorKind::kUnsupported, "is a directory", [&] { open_image(dir.path()); });
     ASSERT_EQ(::mkfifo(dir.file("fifo").c_str(), 0600), 0);
-    expect_error(ErrorKind::kUnsupported, "named pipe", [&] { Image::open(dir.file("fifo"), {}); });
-    expect_error(ErrorKind::kUnsupported, "character device", [&] { Image::open("/dev/null", {}); });
+    expect_error(ErrorKind::kUnsupported, "named pipe", [&] { open_image(dir.file("fifo")); });
+    expect_error(ErrorKind::kUnsupported, "character device", [&] { open_image("/dev/null"); });
     dir.write("empty", {});
-    expect_error(ErrorKind::kCorrupt, "is empty", [&] { Image::open(dir.file("empty"), {}); });
+    expect_error(ErrorKind::kCorrupt, "is empty", [&] { open_image(dir.file("empty")); });
     dir.write("small", Bytes(511));
-    expect_error(ErrorKind::kCorrupt, "only 511 bytes", [&] { Image::open(dir.file("small"), {}); });
+    expect_error(ErrorKind::kCorrupt, "only 511 bytes", [&] { open_image(dir.file("small")); });
     std::filesystem::create_symlink(dir.file("loop"), dir.file("loop"));
-    expect_error(ErrorKind::kUsage, "loop", [&] { Image::open(dir.file("loop"), {}); });
+    expect_error(ErrorKind::kUsage, "loop", [&] { open_image(dir.file("loop")); });
     std::filesystem::create_symlink(dir.file("none"), dir.file("dangling"));
-    expect_error(ErrorKind::kNotFound, "dangling", [&] { Image::open(dir.file("dangling"), {}); });
+    expect_error(ErrorKind::kNotFound, "dangling", [&] { open_image(dir.file("dangling")); });
 }
 
 TEST(Image, OtherFormatsAreToldFromRaw) {
     TempDir dir;
-    const std::pair<std::string, std::string> samples[] = {
-        {"QFI\xfb", "qcow2"},
-        {"KDMV", "vmdk"},
-        {"# Disk DescriptorFile\nversion=1\n", "vmdk"},
-        {"#\n\n #\n", ""},
-        {"#x\n \nversion=3\n", "vmdk"},
-        {"vhdxfile", "vhdx"},
-        {"conectix", "vpc"},
-        {std::string(64, 'x') + "\x7f\x10\xda\xbe", "vdi"},
+    const std::tuple<std::string, ErrorKind, std::string> samples[] = {
+        {"QFI\xfb", ErrorKind::kUnsupported, "version"},
+        {"KDMV", ErrorKind::kDenied, "--format=vmdk"},
+        {"# Disk DescriptorFile\nversion=1\n", ErrorKind::kDenied, "--format=vmdk"},
+        {"#\n\n #\n", {}, ""},
+        {"#x\n \nversion=3\n", ErrorKind::kDenied, "--format=vmdk"},
     };
-    for (const auto& [start, format] : samples) {
+    for (const auto& [start, kind, text] : samples) {
         Bytes bytes(4096);
         std::memcpy(bytes.data(), start.data(), start.size());
         const std::string path = dir.write("image", bytes);
-        if (format.empty()) {
-            Image::open(path, {});
+        if (text.empty()) {
+            EXPECT_EQ(open_image(path)->format(), "raw");
             continue;
         }
-        expect_error(ErrorKind::kUnsupported, "is a " + format + " image", [&] { Image::open(path, {}); });
-        EXPECT_FALSE(Image::open(path, {.format = ImageFormat::kRaw})->format_was_detected());
+        expect_error(kind, text, [&] { open_image(path); });
+        EXPECT_FALSE(open_image(path, kReader, "raw")->format_was_detected());
     }
     EXPECT_EQ(parse_image_format("raw"), ImageFormat::kRaw);
-    expect_error(ErrorKind::kUnsupported, "qcow2", [] { parse_image_format("qcow2"); });
+    EXPECT_EQ(parse_image_format("vmdk"), ImageFormat::kOther);
     expect_error(ErrorKind::kUsage, "'row'", [] { parse_image_format("row"); });
+}
+
+// ---- qcow2
+
+// A qcow2 image; what `fill` writes to its disk is in it.
+void make_qcow2(const std::string& path, Qcow2CreateOptions options,
+                const std::function<void(BlockDevice&)>& fill,
+                std::unique_ptr<BlockDevice> backing = nullptr) {
+    auto file = std::make_unique<RawDevice>(open_file(path, O_RDWR | O_CREAT | O_TRUNC), false, path);
+    create_qcow2(*file, options);
+    const Qcow2Header header = Qcow2Header::parse(*file);
+    Qcow2Device disk(header, {std::move(file), std::move(backing), nullptr},
+                     {.read_only = false, .snapshot = {}});
+    fill(disk);
+    disk.flush();
+}
+
+std::unique_ptr<BlockDevice> raw_reader(const std::string& path) {
+    return std::make_unique<RawDevice>(open_file(path, O_RDONLY), true, path);
+}
+
+TEST(Image, AQcow2ImageOnABackingFileIsChangedAtomically) {
+    TempDir dir;
+    constexpr uint64_t kSize = 3 << 20;
+    const std::string base = dir.write("base.raw", Bytes(kSize, std::byte{7}));
+    const std::string path = dir.file("top.qcow2");
+    make_qcow2(
+        path, {.size = kSize, .backing_name = "base.raw", .backing_format = "raw"},
+        [](BlockDevice& disk) { disk.write(100'000, Bytes(50'000, std::byte{1})); }, raw_reader(base));
+    const Bytes before = read_file(path);
+    Bytes expected(kSize, std::byte{7});
+    std::fill_n(expected.begin() + 100'000, 50'000, std::byte{1});
+
+    // Its format is only detected: what it names is not opened, unless that is wanted.
+    expect_error(ErrorKind::kDenied, "--allow-backing", [&] { open_image(path); });
+    EXPECT_EQ(read_all(*Image::open({.path = path, .allow_backing = true}, kReader)), expected);
+    EXPECT_EQ(read_all(*open_image(path, kReader, "qcow2")), expected);
+    {
+        auto image = open_image(path, kWriter, "qcow2");
+        EXPECT_EQ(image->size(), kSize);
+        EXPECT_EQ(image->files().size(), 2u);
+        serve(*image)->write(2'000'000, Bytes(10, std::byte{9}));
+    }
+    EXPECT_EQ(read_file(path), before) << "without a commit nothing changes";
+    auto image = open_image(path, kWriter, "qcow2");
+    serve(*image)->write(2'000'000, Bytes(300'000, std::byte{2}));
+    serve(*image)->write(120'000, Bytes(10, std::byte{3}));
+    serve(*image)->write_zeroes(1'000'000, 200'000, true);
+    EXPECT_TRUE(image->commit());
+    image.reset();
+    std::fill_n(expected.begin() + 2'000'000, 300'000, std::byte{2});
+    std::fill_n(expected.begin() + 120'000, 10, std::byte{3});
+    std::fill_n(expected.begin() + 1'000'000, 200'000, std::byte{0});
+    EXPECT_EQ(read_all(*open_image(path, kReader, "qcow2")), expected);
+    EXPECT_EQ(read_file(base), Bytes(kSize, std::byte{7}));
+    EXPECT_EQ(files_in(dir), 2u);
+    if (::system("command -v qemu-img >/dev/null") == 0) {
+        EXPECT_EQ(::system(("qemu-img check -q " + path).c_str()), 0);
+        dir.write("expected", expected);
+        EXPECT_EQ(
+            ::system(("qemu-img compare -q -f qcow2 -F raw " + path + " " + dir.file("expected")).c_str()),
+            0);
+    }
+    // What is there already is no change.
+    image = open_image(path, kWriter, "qcow2");
+    serve(*image)->write(120'000, Bytes(10, std::byte{3}));
+    EXPECT_FALSE(image->commit());
+}
+
+TEST(Image, AChainThatComesBackToItselfIsRefused) {
+    TempDir dir;
+    const Qcow2CreateOptions on_b{.size = 1 << 20, .backing_name = "b", .backing_format = "qcow2"};
+    const Qcow2CreateOptions on_a{.size = 1 << 20, .backing_name = "a", .backing_format = "qcow2"};
+    make_qcow2(
+        dir.file("a"), on_b, [](BlockDevice&) {}, std::make_unique<MemoryDevice>(1 << 20));
+    make_qcow2(
+        dir.file("b"), on_a, [](BlockDevice&) {}, std::make_unique<MemoryDevice>(1 << 20));
+    expect_error(ErrorKind::kCorrupt, "comes back", [&] { open_image(dir.file("a"), kReader, "qcow2"); });
+    std::filesystem::remove(dir.file("b"));
+    expect_error(ErrorKind::kNotFound, "backing file of",
+                 [&] { open_image(dir.file("a"), kReader, "qcow2"); });
+    std::filesystem::create_directory(dir.file("b"));
+    expect_error(ErrorKind::kUnsupported, "is a directory",
+                 [&] { open_image(dir.file("a"), kReader, "qcow2"); });
+}
+
+TEST(Image, WrittenDirectlyItKeepsWhatWasWritten) {
+    TempDir dir;
+    const std::string raw = dir.write("raw", Bytes(1 << 20)), path = dir.file("qcow2");
+    make_qcow2(path, {.size = 1 << 20}, [](BlockDevice&) {});
+    const ImageOptions direct{.writable = true, .write_mode = WriteMode::kDirect};
+    for (const std::string& name : {raw, path}) {
+        {
+            auto image = open_image(name, direct);
+            EXPECT_EQ(image->overlay(), nullptr);
+            auto device = DiskNode::parse(image->node().encode()).open();
+            device->write(70'000, Bytes(100, std::byte{5}));
+            if (name == raw) {
+                const Bytes magic{std::byte{'Q'}, std::byte{'F'}, std::byte{'I'}, std::byte{0xfb}};
+                expect_error(ErrorKind::kDenied, "look like a qcow2", [&] { device->write(0, magic); });
+            }
+            device->flush();
+            EXPECT_FALSE(image->commit());
+        }
+        EXPECT_EQ(read_all(*open_image(name))[70'050], std::byte{5});
+    }
 }
 
 TEST(Image, ADetectedRawImageStaysRaw) {
     TempDir dir;
     const std::string path = dir.write("image", Bytes(8192));
     {
-        auto image = Image::open(path, kWriter);
+        auto image = open_image(path, kWriter);
         serve(*image)->write(0, Bytes{std::byte{'Q'}, std::byte{'F'}, std::byte{'I'}, std::byte{0xfb}});
         expect_error(ErrorKind::kDenied, "qcow2", [&] { image->commit(); });
     }
     EXPECT_EQ(read_file(path), Bytes(8192));
-    auto image = Image::open(path, {.format = ImageFormat::kRaw, .writable = true});
+    auto image = open_image(path, kWriter, "raw");
     serve(*image)->write(0, Bytes{std::byte{'Q'}, std::byte{'F'}, std::byte{'I'}, std::byte{0xfb}});
     EXPECT_TRUE(image->commit());
 }
@@ -132,13 +247,13 @@ TEST(Image, AnotherProgramsWritesAreNotOverwritten) {
     TempDir dir;
     const std::string path = dir.write("image", Bytes(8192));
     {
-        auto image = Image::open(path, kWriter);
+        auto image = open_image(path, kWriter);
         serve(*image)->write(0, Bytes(1, std::byte{1}));
         ::usleep(20'000);  // past the resolution of file times
         dir.write("image", Bytes(8192, std::byte{9}));
         expect_error(ErrorKind::kBusy, "written by another", [&] { image->commit(); });
     }
-    auto image = Image::open(path, kWriter);
+    auto image = open_image(path, kWriter);
     serve(*image)->write(0, Bytes(1, std::byte{1}));
     std::filesystem::rename(dir.write("new", Bytes(8192, std::byte{8})), path);
     expect_error(ErrorKind::kBusy, "replaced", [&] { image->commit(); });
@@ -163,16 +278,16 @@ TEST(Image, AnyOpenFinishesOrDiscardsWhatWasCutShort) {
         const std::string path = dir.write("image", Bytes(8192, std::byte{1}));
         leave_journal(path, false);
         std::filesystem::create_symlink(path, dir.file("link"));  // the journal is beside what it points to
-        EXPECT_EQ(Image::open(dir.file("link"), {.format = {}, .writable = writable})->recovery(),
+        EXPECT_EQ(open_image(dir.file("link"), {.writable = writable})->files()[0]->recovery(),
                   Recovery::kDiscarded);
         EXPECT_EQ(read_file(path), Bytes(8192, std::byte{1}));
         leave_journal(path, true);
-        auto image = Image::open(dir.file("link"), {.format = {}, .writable = writable});
-        EXPECT_EQ(image->recovery(), Recovery::kFinished);
+        auto image = open_image(dir.file("link"), {.writable = writable});
+        EXPECT_EQ(image->files()[0]->recovery(), Recovery::kFinished);
         EXPECT_EQ(read_file(path), after);
         EXPECT_EQ(read_all(*image), after);
         EXPECT_EQ(files_in(dir), 2u);
-        if (!writable) Image::open(path, {});  // it is a reader again
+        if (!writable) open_image(path);  // it is a reader again
     }
 }
 
@@ -187,14 +302,14 @@ TEST(Image, AReaderThatIsNotAloneSeesTheChangeWithoutFinishingIt) {
     reader.emplace(other.get(), LockMode::kRead, path);
     const std::string journal = leave_journal(path, true);
     {
-        auto image = Image::open(path, {});
-        EXPECT_EQ(image->recovery(), Recovery::kNothing);
+        auto image = open_image(path);
+        EXPECT_EQ(image->files()[0]->recovery(), Recovery::kNothing);
         EXPECT_EQ(read_all(*image), after);
         EXPECT_EQ(read_file(path), before);
         EXPECT_TRUE(std::filesystem::exists(journal));
     }
     reader.reset();
-    Image::open(path, {});
+    open_image(path);
     EXPECT_EQ(read_file(path), after);
     EXPECT_FALSE(std::filesystem::exists(journal));
 }
@@ -205,8 +320,8 @@ TEST(Image, AJournalThatDoesNotFitIsAnErrorForEveryone) {
     const std::string journal = leave_journal(path, true);
     const Bytes changed(8192, std::byte{3});
     dir.write("image", changed);
-    expect_error(ErrorKind::kCorrupt, "changed by another", [&] { Image::open(path, {}); });
-    expect_error(ErrorKind::kCorrupt, "changed by another", [&] { Image::open(path, kWriter); });
+    expect_error(ErrorKind::kCorrupt, "changed by another", [&] { open_image(path); });
+    expect_error(ErrorKind::kCorrupt, "changed by another", [&] { open_image(path, kWriter); });
     EXPECT_EQ(read_file(path), changed);
     EXPECT_TRUE(std::filesystem::exists(journal));
 }
@@ -236,16 +351,16 @@ TEST(Image, RightsDecide) {
     ASSERT_EQ(::chmod(dir.path().c_str(), 0755), 0);
     const std::string path = dir.write("image", Bytes(8192, std::byte{1}));
     ASSERT_EQ(::chmod(path.c_str(), 0600), 0);
-    as_nobody([&] { expect_error(ErrorKind::kDenied, "for reading", [&] { Image::open(path, {}); }); });
+    as_nobody([&] { expect_error(ErrorKind::kDenied, "for reading", [&] { open_image(path); }); });
     ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
-    as_nobody([&] { expect_error(ErrorKind::kDenied, "for writing", [&] { Image::open(path, kWriter); }); });
+    as_nobody([&] { expect_error(ErrorKind::kDenied, "for writing", [&] { open_image(path, kWriter); }); });
     ASSERT_EQ(::chmod(path.c_str(), 0666), 0);
-    as_nobody([&] { expect_error(ErrorKind::kDenied, "directory", [&] { Image::open(path, kWriter); }); });
+    as_nobody([&] { expect_error(ErrorKind::kDenied, "directory", [&] { open_image(path, kWriter); }); });
     // A change that was cut short, read by somebody who may not finish it.
     const std::string journal = leave_journal(path, true);
-    as_nobody([&] { expect_error(ErrorKind::kDenied, "journal", [&] { Image::open(path, {}); }); });
+    as_nobody([&] { expect_error(ErrorKind::kDenied, "journal", [&] { open_image(path); }); });
     ASSERT_EQ(::chmod(journal.c_str(), 0644), 0);
-    as_nobody([&] { EXPECT_EQ(read_all(*Image::open(path, {}))[5000], std::byte{2}); });
+    as_nobody([&] { EXPECT_EQ(read_all(*open_image(path))[5000], std::byte{2}); });
     EXPECT_EQ(read_file(path), Bytes(8192, std::byte{1}));
 }
 
@@ -261,14 +376,14 @@ TEST(Image, AFullDiskLeavesTheImageAsItWas) {
     std::ofstream(path).close();
     std::filesystem::resize_file(path, 4 << 20);  // sparse
     {
-        auto image = Image::open(path, kWriter);
+        auto image = open_image(path, kWriter);
         serve(*image)->write(0, Bytes(700'000, std::byte{1}));  // fits once, but not with its journal
         expect_error(ErrorKind::kNoSpace, "", [&] { image->commit(); });
         EXPECT_EQ(read_file(path), Bytes(4 << 20));
         EXPECT_FALSE(std::filesystem::exists(path + ".insp-journal"));
     }
     {
-        auto image = Image::open(path, kWriter);
+        auto image = open_image(path, kWriter);
         serve(*image)->write(0, Bytes(200'000, std::byte{1}));
         EXPECT_TRUE(image->commit());
     }

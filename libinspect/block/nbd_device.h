@@ -23,7 +23,8 @@ namespace inspect {
 struct NbdDeviceOptions {
     std::string name = {};  // of the server, in messages: its URI
     bool read_only = false;
-    bool hang_up = true;  // say goodbye to the server at the end; false: another will go on with the connection
+    bool hang_up =
+        true;  // say goodbye to the server at the end; false: another will go on with the connection
     std::chrono::milliseconds handshake_timeout{30'000};
     std::chrono::milliseconds stall_timeout{120'000};  // without a byte from the server, when one is due
 };

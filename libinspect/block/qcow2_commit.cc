@@ -81,30 +81,24 @@ uint64_t room_to_grow(const OverlayStore& changes, const Qcow2Header& header) {
 
 }  // namespace
 
-bool commit_to_qcow2(const OverlayStore& changes, const DiskNode& node, BlockDevice& file,
-                     JournalFile& journal) {
-    auto lower = node.file->open();
-    const Qcow2Header header = Qcow2Header::parse(*lower);
+bool commit_to_qcow2(const OverlayStore& changes, std::unique_ptr<BlockDevice> before,
+                     std::unique_ptr<BlockDevice> backing, BlockDevice& file, JournalFile& journal) {
+    const Qcow2Header header = Qcow2Header::parse(*before);
     if (header.external_data()) {
         throw Error(ErrorKind::kUnsupported,
-                    "'" + node.name +
-                        "' keeps its data in another file: two files can't be changed as one; nothing was "
-                        "changed; use --write-mode=direct");
+                    "the image keeps its data in another file, and two files can't be changed as one; nothing "
+                    "was changed; use --write-mode=direct");
     }
-    const uint64_t room = align_up(lower->size() + room_to_grow(changes, header), kBlockSize);
+    const uint64_t room = align_up(before->size() + room_to_grow(changes, header), kBlockSize);
     auto stage = std::make_shared<OverlayStore>(OverlayStore::create(room, {}));
-    auto staged = std::make_unique<Overlay>(std::move(lower), stage);
-    Overlay& image = *staged;
-    {
-        Qcow2Files files;
-        files.file = std::move(staged);
-        if (node.backing) files.backing = node.backing->open();
-        Qcow2Device disk(header, std::move(files), {.read_only = false, .snapshot = {}});
-        Writer(changes, disk).write();
-        disk.flush();
-        if (stage->empty()) return false;
-        return commit(*stage, file, journal, {.protect_first_sector = false, .new_size = image.size()});
-    }
+    auto staged = std::make_unique<Overlay>(std::move(before), stage);
+    const Overlay& image = *staged;
+    Qcow2Device disk(header, {std::move(staged), std::move(backing), nullptr},
+                     {.read_only = false, .snapshot = {}});
+    Writer(changes, disk).write();
+    disk.flush();
+    if (stage->empty()) return false;
+    return commit(*stage, file, journal, {.protect_first_sector = false, .new_size = image.size()});
 }
 
 }  // namespace inspect

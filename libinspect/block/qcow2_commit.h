@@ -8,16 +8,19 @@
 // to them goes through the journal. So there is one journal, and one recovery, for all formats.
 #pragma once
 
-#include "block/disk_node.h"
+#include <memory>
+
+#include "block/block_device.h"
 #include "block/journal_file.h"
 #include "block/overlay_store.h"
 
 namespace inspect {
 
-// `changes` is for the disk that `node`, a qcow2 image, shows; `file` is its file, writable. False when there
-// is nothing that differs. Throws Error as commit() does; kUnsupported for an image with an external data
-// file, which one journal can't cover, and for what the driver can't write.
-bool commit_to_qcow2(const OverlayStore& changes, const DiskNode& node, BlockDevice& file,
-                     JournalFile& journal);
+// `changes` is for the disk that is in the image `before`, which stands on `backing` (null: on none); `file` is
+// the same image again, writable. False when there is nothing that differs. Throws Error as commit() does;
+// kUnsupported for an image with an external data file, which one journal can't cover, and for what the driver
+// can't write.
+bool commit_to_qcow2(const OverlayStore& changes, std::unique_ptr<BlockDevice> before,
+                     std::unique_ptr<BlockDevice> backing, BlockDevice& file, JournalFile& journal);
 
 }  // namespace inspect

@@ -145,7 +145,7 @@ int main_checked(int argc, char** argv) {
     const auto start = std::chrono::steady_clock::now();
     ::signal(SIGPIPE, SIG_IGN);
     ::signal(SIGXFSZ, SIG_IGN);  // an overlay that may not grow is an I/O error to the guest
-    ::mallopt(M_ARENA_MAX, 1);  // a second thread that allocates next to nothing needs no arena of its own
+    ::mallopt(M_ARENA_MAX, 1);   // a second thread that allocates next to nothing needs no arena of its own
     const VmmArguments arguments = parse_vmm_arguments(argc, argv);
     Mapping page = map_status(arguments.status);
     auto& status = *reinterpret_cast<VmmStatus*>(page.data());

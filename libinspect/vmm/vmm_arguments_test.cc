@@ -26,7 +26,8 @@ std::vector<std::string> with(std::vector<std::string> more) {
 TEST(VmmArguments, ParsesABoot) {
     auto a = parse(with({"--kernel=7", "--initrd=8", "--cmdline=quiet a=b,c", "--memory=67108864",
                          "--slots=4", "--root=9", "--software-kvm",
-                         "--disk=fd=10,overlay=11:12,block-size=4096,serial=abc,read-only", "--disk=fd=13"}));
+                         "--disk=overlay=11:12,block-size=4096,serial=abc,read-only,node=raw(fd=10)",
+                         "--disk=node=qcow2(file=raw(fd=13),backing=raw(fd=14))"}));
     EXPECT_EQ(a.kvm, 3);
     EXPECT_EQ(a.command_line, "quiet a=b,c");
     EXPECT_EQ(a.memory_bytes, 67108864u);
@@ -39,7 +40,7 @@ TEST(VmmArguments, ParsesABoot) {
     EXPECT_EQ(a.disks[0].serial, "abc");
     EXPECT_TRUE(a.disks[0].read_only);
     EXPECT_FALSE(a.disks[1].read_only);
-    EXPECT_EQ(a.descriptors(), (std::vector<int>{3, 4, 5, 6, 9, 7, 8, 10, 11, 12, 13}));
+    EXPECT_EQ(a.descriptors(), (std::vector<int>{3, 4, 5, 6, 9, 7, 8, 10, 11, 12, 13, 14}));
 }
 
 TEST(VmmArguments, RefusesWhatMakesNoSense) {
@@ -55,8 +56,10 @@ TEST(VmmArguments, RefusesWhatMakesNoSense) {
              with({"--kernel=99999999999"}),
              with({"--kernel=7", "--bogus"}),
              with({"--kernel=7", "--disk=serial=a"}),
-             with({"--kernel=7", "--disk=fd=1,bogus"}),
-             with({"--kernel=7", "--disk=fd=1,overlay=2"}),
+             with({"--kernel=7", "--disk=bogus,node=raw(fd=1)"}),
+             with({"--kernel=7", "--disk=node=raw(fd=1"}),
+             with({"--kernel=7", "--disk=node=floppy(fd=1)"}),
+             with({"--kernel=7", "--disk=overlay=2,node=raw(fd=1)"}),
              {"--kernel=7"},
          })
         EXPECT_THROW(parse(bad), Error);
