@@ -145,7 +145,8 @@ void check_operands(const Arguments& arguments) {
     bool needs_disk = (command.shared_options & kDiskOptions) != 0;
     std::string usage = std::string("insp ") + command.name + (needs_disk ? " -a IMAGE" : "") +
                         (*command.operands != 0 ? " " : "") + command.operands;
-    if (needs_disk && !arguments.has("add")) throw UsageError("no disk image was given; write: " + usage);
+    if (needs_disk && !arguments.has("add") && !arguments.has("domain") && !arguments.has("domain-xml"))
+        throw UsageError("no disk image was given; write: " + usage);
     auto count = static_cast<int>(arguments.operands().size());
     if (count < command.min_operands) throw UsageError("operands are missing; write: " + usage);
     if (command.max_operands >= 0 && count > command.max_operands) {

@@ -37,27 +37,64 @@ uint64_t memory_of(const Arguments& arguments) {
 
 }  // namespace
 
-SessionOptions session_options(const Arguments& arguments, Access access) {
-    SessionOptions options;
-    std::string format;
-    uint32_t sector_size = 512;
-    bool unused_format = false;
+std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
+    std::vector<DiskSpec> disks;
+    DiskSpec next;  // what holds for the images to come
+    std::optional<CacheMode> cache;
+    next.allow_backing = arguments.has("allow-backing");
+    next.force_share = arguments.has("force-share");
+    const std::string uri = arguments.value("connect").value_or("");
+    const char* unused = nullptr;  // an option that no image came after
+    auto add_domain = [&](const std::vector<DiskSpec>& found) {
+        for (DiskSpec disk : found) {
+            disk.force_share = next.force_share;
+            disk.sector_size = next.sector_size;
+            if (cache) disk.cache = *cache;
+            disks.push_back(std::move(disk));
+        }
+        unused = nullptr;
+    };
     for (const auto& [option, value] : arguments.given()) {
-        std::string_view key = option_key(*option);
+        const std::string_view key = option_key(*option);
         if (key == "format") {
-            format = value.value_or("");
-            unused_format = true;
+            next.format = value.value_or("");
+            unused = "--format";
         } else if (key == "blocksize") {
-            sector_size = sector_size_of(value);
-            unused_format = true;
+            next.sector_size = sector_size_of(value);
+            unused = "--blocksize";
+        } else if (key == "disk-snapshot") {
+            next.snapshot = *value;
+            unused = "--disk-snapshot";
+        } else if (key == "cache") {
+            cache = next.cache = parse_cache_mode(*value);
+            unused = "--cache";
         } else if (key == "add") {
-            options.disks.push_back({.path = *value, .format = format, .sector_size = sector_size});
-            unused_format = false;
+            next.path = *value;
+            disks.push_back(next);
+            unused = nullptr;
+        } else if (key == "domain") {
+            add_domain(domain_disks(*value, uri));
+        } else if (key == "domain-xml") {
+            add_domain(domain_xml_disks(*value, uri));
         }
     }
-    // In the wrong order they would be ignored, and an image's format would be guessed after all.
-    if (unused_format)
-        throw UsageError("--format and --blocksize act on the images after them: write them before -a");
+    // In the wrong order it would be ignored, and an image's format would be guessed after all.
+    if (unused != nullptr)
+        throw UsageError(std::string(unused) + " acts on the images after it: write it before -a");
+    return disks;
+}
+
+WriteMode write_mode_of(const Arguments& arguments) {
+    const std::string mode = arguments.value("write-mode").value_or("atomic");
+    if (mode == "atomic") return WriteMode::kAtomic;
+    if (mode == "direct") return WriteMode::kDirect;
+    throw UsageError("--write-mode is 'atomic' or 'direct', not '" + mode + "'");
+}
+
+SessionOptions session_options(const Arguments& arguments, Access access) {
+    SessionOptions options;
+    options.disks = disk_specs(arguments);
+    options.write_mode = write_mode_of(arguments);
     options.memory_bytes = memory_of(arguments);
     if (access == Access::kChange && arguments.has("ro"))
         throw UsageError("this command changes the guest: it can't be used with --ro");
@@ -84,8 +121,8 @@ StatsFormat stats_format(const Arguments& arguments) {
 }
 
 Guest::Guest(Context& context, Access access) : context_(context), stats_(stats_format(context.args)) {
-    SessionOptions options = session_options(context.args, access);
     try {
+        SessionOptions options = session_options(context.args, access);
         if (context.args.command().shared_options & kMountOptions) {
             for (const std::string& text : context.args.values("mount"))
                 mounts_.push_back(MountSpec::parse(text));

@@ -18,8 +18,10 @@ namespace inspect::cli {
 
 enum class Access { kRead, kChange };
 
-// SessionOptions from the command line; --format and --blocksize act on the images after them. Throws
-// UsageError.
+// The disks that the command line names; --format and the like act on the images after them. Throws UsageError,
+// or Error where libvirt was asked.
+std::vector<DiskSpec> disk_specs(const Arguments& arguments);
+// All that it says of a session.
 SessionOptions session_options(const Arguments& arguments, Access access);
 
 // For commands on the appliance itself: one disk, --memory and --verbose count. Throws UsageError.
