@@ -195,5 +195,29 @@ TEST(Qsd, LocationsInQemusWords) {
     EXPECT_FALSE(qsd_is_remote("vm:1.img"));
 }
 
+// QEMU understands our words: it fails at the connection, which nobody answers, and not at an option.
+TEST(Qsd, QemuUnderstandsTheLocations) {
+    SKIP_WITHOUT_QSD();
+    for (const auto& [location, complaint] : std::vector<std::pair<std::string, std::string>>{
+             {"ssh://u@127.0.0.1:1/x", "ailed to connect"},
+             {"https://127.0.0.1:1/x", "onnect"},
+             {"ftp://127.0.0.1:1/x", "onnect"},
+             {"iscsi://127.0.0.1:1/iqn.2001-04.com.example:s/3", "ailed to connect"},
+             {"nfs://127.0.0.1/none/x", "ailed to mount"},
+             {"nbd://127.0.0.1:1/x", "ailed to connect"},
+             {"rbd:p/i:id=u:conf=/nonexistent/ceph.conf", "conf"}}) {
+        SCOPED_TRACE(location);
+        try {
+            open_with_qsd({.format = "raw", .location = location});
+            ADD_FAILURE() << "nobody listens there";
+        } catch (const Error& error) {
+            if (error.message().find("qemu-block-extra") != std::string::npos) {
+                GTEST_SKIP() << "qemu-block-extra is not installed: " << error.message();
+            }
+            EXPECT_NE(error.message().find(complaint), std::string::npos) << error.message();
+        }
+    }
+}
+
 }  // namespace
 }  // namespace inspect
