@@ -195,5 +195,83 @@ TEST(Qsd, LocationsInQemusWords) {
     EXPECT_FALSE(qsd_is_remote("vm:1.img"));
 }
 
+// QEMU understands our words: it fails at the connection, which nobody answers, and not at an option.
+TEST(Qsd, QemuUnderstandsTheLocations) {
+    SKIP_WITHOUT_QSD();
+    for (const auto& [location, complaint] : std::vector<std::pair<std::string, std::string>>{
+             {"ssh://u@127.0.0.1:1/x", "ailed to connect"},
+             {"https://127.0.0.1:1/x", "onnect"},
+             {"ftp://127.0.0.1:1/x", "onnect"},
+             {"iscsi://127.0.0.1:1/iqn.2001-04.com.example:s/3", "ailed to connect"},
+             {"nfs://127.0.0.1/none/x", "ailed to mount"},
+             {"nbd://127.0.0.1:1/x", "ailed to connect"},
+             {"rbd:p/i:id=u:conf=/nonexistent/ceph.conf", "conf"}}) {
+        SCOPED_TRACE(location);
+        try {
+            open_with_qsd({.format = "raw", .location = location});
+            ADD_FAILURE() << "nobody listens there";
+        } catch (const Error& error) {
+            if (error.message().find("qemu-block-extra") != std::string::npos) {
+                GTEST_SKIP() << "qemu-block-extra is not installed: " << error.message();
+            }
+            EXPECT_NE(error.message().find(complaint), std::string::npos) << error.message();
+        }
+    }
+}
+
+// A web server that knows byte ranges, which Python's own doesn't.
+constexpr char kWebServer[] = R"(
+import http.server, re, sys
+data = open(sys.argv[1], 'rb').read()
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def answer(self, body):
+        wanted = re.fullmatch(r'bytes=(\d+)-(\d+)', self.headers.get('Range', ''))
+        first, last = (int(wanted[1]), min(int(wanted[2]), len(data) - 1)) if wanted else (0, len(data) - 1)
+        self.send_response(206 if wanted else 200)
+        self.send_header('Accept-Ranges', 'bytes')
+        self.send_header('Content-Length', str(last + 1 - first))
+        if wanted: self.send_header('Content-Range', 'bytes %d-%d/%d' % (first, last, len(data)))
+        self.end_headers()
+        if body: self.wfile.write(data[first:last + 1])
+    def do_GET(self): self.answer(True)
+    def do_HEAD(self): self.answer(False)
+    def log_message(self, *args): pass
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+)";
+
+TEST(Qsd, ReadsOverHttp) {
+    SKIP_WITHOUT_QSD();
+    SKIP_WITHOUT("/usr/bin/python3");
+    TempDir dir;
+    run({"qemu-img", "create", "-q", "-f", "vdi", dir.file("image"), "8M"});
+    run({"qemu-io", "-f", "vdi", "-c", "write -P 9 3M 2M", dir.file("image")});
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const Fd output(ends[0]);
+    Fd theirs(ends[1]);
+    const Subprocess server({.arguments = {"/usr/bin/python3", "-c", kWebServer, dir.file("image")},
+                             .standard_output = theirs.get()});
+    theirs.reset();
+    char port[16] = {};
+    ASSERT_GT(::read(output.get(), port, sizeof port - 1), 0);
+    const QsdImage image = {.format = "vdi",
+                            .location = "http://127.0.0.1:" + std::to_string(std::atoi(port)) + "/image"};
+    std::unique_ptr<NbdBridge> device;
+    try {
+        device = open_with_qsd(image);
+    } catch (const Error& error) {
+        if (error.message().find("qemu-block-extra") == std::string::npos) throw;
+        GTEST_SKIP() << "qemu-block-extra is not installed";
+    }
+    Bytes out(2 << 20);
+    device->read(3 << 20, out);
+    EXPECT_TRUE(out == Bytes(2 << 20, std::byte{9}));
+    device->read(0, out);
+    EXPECT_TRUE(out == Bytes(2 << 20));
+}
+
 }  // namespace
 }  // namespace inspect
