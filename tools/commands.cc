@@ -5,10 +5,10 @@ namespace inspect::cli {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kFilesystemsCommand, &kInspectCommand, &kLsCommand,     &kCatCommand,   &kEditCommand,
+    &kFilesystemsCommand, &kInspectCommand, &kInfoCommand, &kLsCommand,     &kCatCommand,   &kEditCommand,
     &kWriteCommand,       &kCopyOutCommand, &kCopyInCommand, &kMkdirCommand, &kRmCommand,
     &kMvCommand,          &kChmodCommand,   &kChownCommand,  &kLnCommand,    &kTouchCommand,
-    &kApplianceCommand,   &kDoctorCommand,  &kHelpCommand,
+    &kServeCommand, &kRecoverCommand, &kApplianceCommand,   &kDoctorCommand,  &kHelpCommand,
 };
 
 }  // namespace

@@ -9,6 +9,7 @@ namespace inspect::cli {
 
 extern const Command kFilesystemsCommand;
 extern const Command kInspectCommand;
+extern const Command kInfoCommand;
 extern const Command kLsCommand;
 extern const Command kCatCommand;
 extern const Command kEditCommand;
@@ -22,6 +23,8 @@ extern const Command kChmodCommand;
 extern const Command kChownCommand;
 extern const Command kLnCommand;
 extern const Command kTouchCommand;
+extern const Command kServeCommand;
+extern const Command kRecoverCommand;
 extern const Command kApplianceCommand;
 extern const Command kDoctorCommand;
 extern const Command kHelpCommand;

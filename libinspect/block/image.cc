@@ -154,7 +154,7 @@ class Image::Opener {
         }
         // The daemon takes the locks itself.
         image_.files_.clear();
-        return daemon(spec_.path, format, image_.options_.writable);
+        return daemon(spec_.path, format, image_.options_.writable, !image_.detected_ || spec_.allow_backing);
     }
 
     DiskNode local(const std::string& path, bool writable) {
@@ -264,7 +264,7 @@ class Image::Opener {
                     break;
             }
             image_.files_.pop_back();
-            return daemon(name.name, format, false);
+            return daemon(name.name, format, false, true);
         } catch (const Error& error) {
             throw error.with_context("the backing file of " + quote(path));
         }
@@ -272,7 +272,7 @@ class Image::Opener {
 
     DiskNode remote(const std::string& location, const std::string& format, bool write_directly) {
         const bool writable = image_.options_.writable && &location == &spec_.path;
-        if (!NbdUri::looks_like(location)) return daemon(location, format, writable);
+        if (!NbdUri::looks_like(location)) return daemon(location, format, writable, true);
         DiskNode node = connection(open_nbd(location, !writable), location, writable);
         if (format == "raw") return node;
         if (format != "qcow2")
@@ -284,8 +284,10 @@ class Image::Opener {
         return qcow2(std::move(node), location, true, false, 0);
     }
 
-    DiskNode daemon(const std::string& location, const std::string& format, bool writable) {
+    DiskNode daemon(const std::string& location, const std::string& format, bool writable,
+                    bool may_open_others) {
         QsdImage image;
+        image.allow_other_files = may_open_others;
         image.format = format;
         image.location = location;
         image.read_only = !writable;

@@ -45,7 +45,7 @@ inline constexpr unsigned kJsonOption = 4;
 inline constexpr unsigned kMemoryOption = 8;  // --memory alone, without disks
 
 // Which operands are host files, for completion.
-enum class HostOperands : uint8_t { kNone, kLast, kAllButLast };
+enum class HostOperands : uint8_t { kNone, kLast, kAllButLast, kAll };
 
 struct Context;
 

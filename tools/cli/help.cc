@@ -98,6 +98,7 @@ std::string machine_help(std::span<const Command* const> commands) {
         std::string name = command->name;
         const char* host = command->host_operands == HostOperands::kNone   ? "none"
                            : command->host_operands == HostOperands::kLast ? "last"
+                           : command->host_operands == HostOperands::kAll  ? "all"
                                                                            : "all-but-last";
         out += "command\t" + name + "\t" + command->summary + "\t" + host + "\t" +
                field(command->operand_words) + "\n";

@@ -80,6 +80,8 @@ void SignalScope::attach(Session* session) {
     if (session != nullptr) check_interrupted();
 }
 
+int SignalScope::fd() const { return wake_read_fd; }
+
 int pending_signal() { return pending; }
 
 void check_interrupted() {

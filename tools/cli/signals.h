@@ -28,6 +28,8 @@ class SignalScope {
     // The session that is interrupted; null for none. Throws Error(kCancelled) when a signal has come
     // already.
     void attach(Session* session);
+    // Readable once a signal has come.
+    int fd() const;
 };
 
 // The signal that came while a SignalScope lived; 0 for none.

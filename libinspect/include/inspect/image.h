@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What can be done with a disk image without looking at what its guest has in it: no appliance is started.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <inspect/disk.h>
+
+namespace inspect {
+
+// A file of an image's chain.
+struct ImageFileInfo {
+    std::string path;  // a path or URI, as the image above names it, resolved
+    std::string format;
+    uint64_t file_size = 0;       // bytes; 0 for what is no local file
+    uint64_t allocated_size = 0;  // bytes of storage that the file takes
+    uint64_t virtual_size = 0;    // of the disk, bytes
+};
+
+struct ImageSnapshot {
+    std::string id;            // bytes
+    std::string name;          // bytes
+    int64_t time_ns = 0;       // when it was taken, since the epoch
+    uint64_t vm_clock_ns = 0;  // how long the guest had run
+    uint64_t vm_state_size = 0;
+    uint64_t disk_size = 0;
+};
+
+struct ImageBitmap {
+    std::string name;  // bytes
+    uint64_t granularity = 0;
+    bool enabled = false;  // it follows changes
+    bool usable = false;   // what it says holds
+};
+
+struct ImageInfo {
+    std::string path;
+    std::string format;
+    bool format_was_detected = false;
+    uint64_t virtual_size = 0;
+    uint64_t file_size = 0;
+    uint64_t allocated_size = 0;
+    // What of the disk is in this image or those below it, bytes: allocated and not known to be zeros.
+    uint64_t data_size = 0;
+    // What it stands on, the nearest first: backing files, and a data file.
+    std::vector<ImageFileInfo> chain;
+    // What a commit that was cut short had left, and what was done about it: "", "discarded", "finished",
+    // "pending" (shown, but not finished: the image may not be written now).
+    std::string recovery;
+
+    // qcow2 alone; 0, empty or false for the others.
+    uint32_t version = 0;
+    uint64_t cluster_size = 0;
+    uint32_t refcount_bits = 0;
+    std::string compression;
+    bool extended_l2 = false;
+    bool lazy_refcounts = false;
+    bool dirty = false;  // refcounts need a repair before it can be written
+    std::vector<ImageSnapshot> snapshots;
+    std::vector<ImageBitmap> bitmaps;
+};
+
+// Opens the image and what it stands on, for reading. Throws Error as Session's constructor does.
+ImageInfo image_info(const DiskSpec& disk);
+
+enum class RecoveryResult {
+    kNothing,    // no change had been cut short
+    kDiscarded,  // one had not been committed: the image is as before it
+    kFinished,   // one had been committed, and is in the image now
+};
+
+// Finishes or discards a change to a local image file or block device that was cut short, as the next command
+// that opens it would. Throws Error; kBusy while another program has the image, kCorrupt when the image was
+// changed since (nothing is touched then).
+RecoveryResult recover_image(const std::string& path);
+
+struct ServeOptions {
+    std::string socket_path;  // a Unix socket; or
+    uint16_t port = 0;        // a port on the loopback interface; 0 lets the system choose
+    std::string export_name;
+    bool writable = false;
+    WriteMode write_mode = WriteMode::kAtomic;
+    bool once = false;  // end when there was a client and the last one has gone
+    int stop_fd = -1;   // end when this becomes readable
+    // Called once clients can connect, with the URI for them.
+    std::function<void(const std::string& uri)> on_ready;
+};
+
+// Serves the disk as an NBD export until it is to end. What clients wrote is then in the image: all of it, in
+// one commit, or, in the direct mode, as it came. True when the image was changed by a commit. Throws Error.
+bool serve_image(const DiskSpec& disk, const ServeOptions& options);
+
+}  // namespace inspect
