@@ -102,6 +102,7 @@ class Qcow2Device final : public BlockDevice {
     void write_header();
     void give_back(ClusterRun run);
     void free_entry(const L2Entry& entry);
+    void free_data(ClusterRun run);
     void ensure_l2(uint64_t cluster);
     void require_exclusive(uint64_t host, uint64_t clusters);
     BlockDevice& data() noexcept { return data_file_ ? *data_file_ : *file_; }

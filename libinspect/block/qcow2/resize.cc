@@ -117,7 +117,7 @@ void Qcow2Device::drop_l2(uint64_t l1_index) {
     map_->set_l1(l1_index, 0);
     map_->forget(table, header_.cluster_size());
     refcounts_->free_later(table >> header_.cluster_bits, 1);
-    for (const ClusterRun& run : runs) refcounts_->free_later(run.first, run.count);
+    for (const ClusterRun& run : runs) free_data(run);
 }
 
 void Qcow2Device::grow_l1(uint64_t entries) {

@@ -156,7 +156,18 @@ void Qcow2Device::free_entry(const L2Entry& entry) {
     if (!entry.has_host || data_file_) return;
     uint64_t first, count;
     map_->host_clusters(entry, first, count);
-    refcounts_->free_later(first, count);
+    free_data({first, count});
+}
+
+// An entry that says that its data is where a table is must not get the table freed.
+void Qcow2Device::free_data(ClusterRun run) {
+    for (uint64_t cluster = run.first; cluster < run.first + run.count; ++cluster) {
+        if (metadata_.contains(cluster)) {
+            corrupt("an L2 entry takes the table at " + std::to_string(cluster << header_.cluster_bits) +
+                    " for data");
+        }
+    }
+    refcounts_->free_later(run.first, run.count);
 }
 
 // Makes the L2 table that maps the cluster exist and be of the active L1 table only.
