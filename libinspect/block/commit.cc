@@ -162,7 +162,7 @@ bool commit(const OverlayStore& store, BlockDevice& image, JournalFile& journal,
             const CommitOptions& options) {
     const uint64_t new_size = options.new_size ? options.new_size : image.size();
     const uint64_t old_size = image.size();
-    if (new_size < old_size || (new_size > old_size ? store.size() < new_size : store.size() != new_size)) {
+    if (new_size < old_size || (options.new_size ? store.size() < new_size : store.size() != new_size)) {
         throw Error(ErrorKind::kUsage, "the overlay and the image have different sizes");
     }
     if (options.protect_first_sector) check_first_sector(store);

@@ -85,9 +85,10 @@ bool commit_to_qcow2(const OverlayStore& changes, std::unique_ptr<BlockDevice> b
                      std::unique_ptr<BlockDevice> backing, BlockDevice& file, JournalFile& journal) {
     const Qcow2Header header = Qcow2Header::parse(*before);
     if (header.external_data()) {
-        throw Error(ErrorKind::kUnsupported,
-                    "the image keeps its data in another file, and two files can't be changed as one; nothing "
-                    "was changed; use --write-mode=direct");
+        throw Error(
+            ErrorKind::kUnsupported,
+            "the image keeps its data in another file, and two files can't be changed as one; nothing "
+            "was changed; use --write-mode=direct");
     }
     const uint64_t room = align_up(before->size() + room_to_grow(changes, header), kBlockSize);
     auto stage = std::make_shared<OverlayStore>(OverlayStore::create(room, {}));
@@ -98,7 +99,9 @@ bool commit_to_qcow2(const OverlayStore& changes, std::unique_ptr<BlockDevice> b
     Writer(changes, disk).write();
     disk.flush();
     if (stage->empty()) return false;
-    return commit(*stage, file, journal, {.protect_first_sector = false, .new_size = image.size()});
+    // A file that could be shorter now stays as it is: what is beyond its last cluster is of no concern.
+    const uint64_t new_size = std::max(image.size(), file.size());
+    return commit(*stage, file, journal, {.protect_first_sector = false, .new_size = new_size});
 }
 
 }  // namespace inspect

@@ -10,6 +10,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <new>
 
 #include <inspect/error.h>
 
@@ -22,6 +25,26 @@ namespace {
 
 constexpr size_t kZeroBufferSize = 64 * 1024;
 alignas(4096) constexpr std::byte kZeroBuffer[kZeroBufferSize] = {};
+
+constexpr uint64_t kDirectChunk = 1 << 20;
+
+// Memory as O_DIRECT wants it.
+class AlignedBuffer {
+  public:
+    explicit AlignedBuffer(uint64_t size)
+        : size_(size), bytes_(std::aligned_alloc(4096, align_up(size, 4096))) {
+        if (bytes_ == nullptr) throw std::bad_alloc();
+    }
+    ~AlignedBuffer() { std::free(bytes_); }
+    AlignedBuffer(const AlignedBuffer&) = delete;
+    AlignedBuffer& operator=(const AlignedBuffer&) = delete;
+    uint64_t size() const { return size_; }
+    std::span<std::byte> bytes() const { return {static_cast<std::byte*>(bytes_), size_}; }
+
+  private:
+    uint64_t size_;
+    void* bytes_;
+};
 
 bool is_unsupported(int errnum) { return errnum == EOPNOTSUPP || errnum == ENOSYS || errnum == EPERM; }
 
@@ -47,6 +70,97 @@ RawDevice::RawDevice(Fd fd, bool read_only, std::string name)
     struct stat st;
     if (::fstat(fd_.get(), &st) < 0) throw Error::from_errno("cannot examine '" + name_ + "'", errno);
     block_device_ = S_ISBLK(st.st_mode);
+    if (::fcntl(fd_.get(), F_GETFL) & O_DIRECT) alignment_ = direct_alignment();
+}
+
+// What the file system asks for, else what satisfies them all.
+uint64_t RawDevice::direct_alignment() const {
+    constexpr uint64_t kSafe = 4096;
+#ifdef STATX_DIOALIGN
+    struct statx status;
+    if (::statx(fd_.get(), "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 &&
+        (status.stx_mask & STATX_DIOALIGN) != 0) {
+        const uint64_t wanted = std::max(status.stx_dio_offset_align, status.stx_dio_mem_align);
+        if (wanted > 0 && (wanted & (wanted - 1)) == 0 && wanted <= kDirectChunk) return wanted;
+    }
+#endif
+    return kSafe;
+}
+
+// `bytes` is aligned memory for an aligned range that begins at `begin`; `needed` bytes of it must come
+// through, the rest may lie beyond the file's end.
+void RawDevice::transfer_direct(bool write, uint64_t begin, std::span<std::byte> bytes,
+                                uint64_t needed) const {
+    uint64_t done = 0;
+    while (done < needed) {
+        const ssize_t n = write ? ::pwrite(fd_.get(), bytes.data() + done, bytes.size() - done,
+                                           static_cast<off_t>(begin + done))
+                                : ::pread(fd_.get(), bytes.data() + done, bytes.size() - done,
+                                          static_cast<off_t>(begin + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) fail(write ? "write" : "read", begin, bytes.size(), errno);
+        done += static_cast<uint64_t>(n);
+        // A short transfer ends at the file's end or in mid-block, from where it can't go on.
+        if (done < needed && (n == 0 || done % alignment_ != 0))
+            fail(write ? "write" : "read", begin, bytes.size(), write ? ENOSPC : EIO);
+    }
+}
+
+void RawDevice::read_direct(uint64_t offset, std::span<const iovec> out) {
+    IovecCursor cursor(out);
+    const uint64_t end = offset + iovec_bytes(out);
+    const AlignedBuffer buffer(
+        std::min(kDirectChunk, align_up(end, alignment_) - align_down(offset, alignment_)));
+    while (offset < end) {
+        const uint64_t begin = align_down(offset, alignment_);
+        const uint64_t length = std::min<uint64_t>(buffer.size(), align_up(end, alignment_) - begin);
+        const uint64_t upto = std::min(begin + length, end);
+        transfer_direct(false, begin, buffer.bytes().first(length), upto - begin);
+        while (offset < upto) {
+            uint64_t taken;
+            const std::byte* from = buffer.bytes().data() + (offset - begin);
+            for (const iovec& piece : cursor.take(upto - offset, taken)) {
+                std::memcpy(piece.iov_base, from, piece.iov_len);
+                from += piece.iov_len;
+            }
+            offset += taken;
+        }
+    }
+}
+
+void RawDevice::write_direct(uint64_t offset, std::span<const iovec> in) {
+    IovecCursor cursor(in);
+    const uint64_t end = offset + iovec_bytes(in);
+    const AlignedBuffer buffer(
+        std::min(kDirectChunk, align_up(end, alignment_) - align_down(offset, alignment_)));
+    while (offset < end) {
+        const uint64_t begin = align_down(offset, alignment_);
+        const uint64_t length = std::min<uint64_t>(buffer.size(), align_up(end, alignment_) - begin);
+        const uint64_t upto = std::min(begin + length, end);
+        const auto bytes = buffer.bytes().first(length);
+        // The blocks at the ends keep what is not written of them.
+        auto read_block = [&](uint64_t block) {
+            const auto part = bytes.subspan(block - begin, alignment_);
+            std::memset(part.data(), 0, part.size());
+            if (block < size_) transfer_direct(false, block, part, std::min(alignment_, size_ - block));
+        };
+        if (offset != begin) read_block(begin);
+        const uint64_t last = align_down(upto - 1, alignment_);
+        if (upto % alignment_ != 0 && (last != begin || offset == begin)) read_block(last);
+        while (offset < upto) {
+            uint64_t taken;
+            std::byte* to = bytes.data() + (offset - begin);
+            for (const iovec& piece : cursor.take(upto - offset, taken)) {
+                std::memcpy(to, piece.iov_base, piece.iov_len);
+                to += piece.iov_len;
+            }
+            offset += taken;
+        }
+        transfer_direct(true, begin, bytes, length);
+        // The tail of a file that ends within a block.
+        if (begin + length > size_ && !block_device_ && ::ftruncate(fd_.get(), static_cast<off_t>(size_)) < 0)
+            fail("write", begin, length, errno);
+    }
 }
 
 void RawDevice::fail(const char* operation, uint64_t offset, uint64_t length, int errnum) const {
@@ -68,6 +182,7 @@ void RawDevice::write(uint64_t offset, std::span<const std::byte> in) {
 void RawDevice::readv(uint64_t offset, std::span<const iovec> out) {
     uint64_t total = iovec_bytes(out);
     require_range(offset, total);
+    if (alignment_ != 0 && total > 0) return read_direct(offset, out);
     uint64_t done = 0;
     while (done < total) {
         ssize_t n;
@@ -98,6 +213,7 @@ void RawDevice::writev(uint64_t offset, std::span<const iovec> in) {
     uint64_t total = iovec_bytes(in);
     require_writable();
     require_range(offset, total);
+    if (alignment_ != 0 && total > 0) return write_direct(offset, in);
     uint64_t done = 0;
     while (done < total) {
         ssize_t n;
@@ -205,8 +321,8 @@ void RawDevice::resize(uint64_t size) {
     }
     while (::ftruncate(fd_.get(), static_cast<off_t>(size)) < 0) {
         if (errno != EINTR) {
-            throw Error::from_errno("cannot make '" + name_ + "' " + std::to_string(size) + " bytes long", errno,
-                                    ErrorKind::kUsage);
+            throw Error::from_errno("cannot make '" + name_ + "' " + std::to_string(size) + " bytes long",
+                                    errno, ErrorKind::kUsage);
         }
     }
     size_ = size;

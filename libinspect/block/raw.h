@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// RawDevice: a regular file or a block device, byte for byte.
+// RawDevice: a regular file or a block device, byte for byte. Through the page cache or, where the descriptor
+// was opened with O_DIRECT, past it: then what isn't aligned goes through a buffer of its own.
 #pragma once
 
 #include <string>
@@ -37,6 +38,10 @@ class RawDevice final : public BlockDevice {
     std::vector<Extent> extents(uint64_t offset, uint64_t length) override;
 
   private:
+    uint64_t direct_alignment() const;
+    void read_direct(uint64_t offset, std::span<const iovec> out);
+    void write_direct(uint64_t offset, std::span<const iovec> in);
+    void transfer_direct(bool write, uint64_t begin, std::span<std::byte> bytes, uint64_t needed) const;
     [[noreturn]] void fail(const char* operation, uint64_t offset, uint64_t length, int errnum) const;
     bool try_fallocate(int mode, uint64_t offset, uint64_t length, bool& supported);
     void write_zero_bytes(uint64_t offset, uint64_t length);
@@ -47,6 +52,7 @@ class RawDevice final : public BlockDevice {
     bool can_punch_ = true;
     bool can_zero_range_ = true;
     uint64_t size_ = 0;
+    uint64_t alignment_ = 0;  // of offsets, lengths and memory, if the descriptor has O_DIRECT; else 0
     std::string name_;
 };
 

@@ -73,6 +73,32 @@ TEST(RawDevice, AFileThatShrinksIsAnErrorAndNotZeros) {
     expect_error(ErrorKind::kCorrupt, "became shorter", [&] { device.read(4096, out); });
 }
 
+// Past the page cache: any offset and length, and the file's odd end.
+TEST(RawDevice, DirectTransfersNeedNoAlignment) {
+    std::mt19937_64 random(5);
+    TempDir dir;
+    Bytes model = random_bytes(random, 3 * 4096 + 700);
+    const std::string path = dir.write("image", model);
+    const int fd = ::open(path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
+    if (fd < 0) GTEST_SKIP() << "no O_DIRECT on this file system";
+    RawDevice device(Fd(fd), false, path);
+    for (int i = 0; i < 300; ++i) {
+        const uint64_t offset = random() % model.size();
+        const uint64_t length = 1 + random() % (model.size() - offset);
+        if (random() % 2 == 0) {
+            const Bytes data = random_bytes(random, length);
+            device.write(offset, data);
+            std::copy(data.begin(), data.end(), model.begin() + static_cast<std::ptrdiff_t>(offset));
+        } else {
+            Bytes out(length);
+            device.read(offset, out);
+            ASSERT_TRUE(
+                std::equal(out.begin(), out.end(), model.begin() + static_cast<std::ptrdiff_t>(offset)));
+        }
+    }
+    EXPECT_EQ(read_file(path), model);
+}
+
 TEST(RawDevice, IsResized) {
     TempDir dir;
     RawDevice device = open_raw(dir.write("image", Bytes(1000, std::byte{1})));

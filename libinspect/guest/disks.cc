@@ -29,7 +29,7 @@ Disks::Disks(const SessionOptions& options) {
     require_sane(options);
     for (const DiskSpec& spec : options.disks) {
         ImageOptions image_options;
-        image_options.writable = options.writable && !spec.read_only && spec.snapshot.empty();
+        image_options.writable = options.writable && !spec.read_only;
         image_options.write_mode = options.write_mode;
         std::unique_ptr<Image> image = Image::open(spec, image_options);
         // What a block device can't do smaller, the guest's kernel must not try.

@@ -59,11 +59,9 @@ TEST_F(Usage, ErrorsAsJson) {
     EXPECT_EQ(answer.at("error").at("kind"), "not-found");
 }
 
-TEST_F(Usage, FormatsThatAreNotSupported) {
-    write_host_file(scratch() / "disk.qcow2", std::string("QFI\xfb\0\0\0\3", 8) + std::string(65536, '\0'));
-    EXPECT_TRUE(refused(insp({"cat", "-a", scratch() / "disk.qcow2", "/x"}), kFailed, "qcow2"));
-    EXPECT_TRUE(refused(insp({"cat", "--format=nonsense", "-a", scratch() / "disk.qcow2", "/x"}), kUsage,
-                        "nonsense"));
+TEST_F(Usage, FormatsThatAreNotKnown) {
+    write_host_file(scratch() / "disk", std::string(65536, '\0'));
+    EXPECT_TRUE(refused(insp({"cat", "--format=nonsense", "-a", scratch() / "disk", "/x"}), kUsage, "nonsense"));
 }
 
 }  // namespace

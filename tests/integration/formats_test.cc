@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Images that are not lone raw files: qcow2 and its chains, formats that qemu-storage-daemon reads, NBD,
+// libvirt domains; and what info, serve and recover say and do. qemu-img is the judge.
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "support/insp.h"
+
+namespace inspect::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+class Formats : public KvmTest {
+  protected:
+    void SetUp() override {
+        KvmTest::SetUp();
+        if (!have_program("qemu-img")) GTEST_SKIP() << "qemu-img is not installed";
+    }
+    void qemu_img(Args args) const {
+        args.insert(args.begin(), "qemu-img");
+        Outcome outcome = run(args, {.directory = scratch()});
+        ASSERT_TRUE(outcome.ok()) << outcome.describe();
+    }
+    // The guest's disk in another format, in the scratch folder.
+    std::string convert(const std::string& name, const std::string& format, Args more = {}) const {
+        const std::string path = scratch() / (name + "." + format);
+        Args args = {"convert", "-f", "raw", "-O", format};
+        args.insert(args.end(), more.begin(), more.end());
+        args.insert(args.end(), {guest(name), path});
+        qemu_img(args);
+        return path;
+    }
+    // What `image` holds, as a raw file for the judges of file systems.
+    std::string as_raw(const std::string& image, const std::string& format) const {
+        const std::string path = scratch() / "judged.raw";
+        qemu_img({"convert", "-U", "-f", format, "-O", "raw", image, path});
+        return path;
+    }
+    void expect_sound(const std::string& image, const std::string& format) const {
+        qemu_img({"check", "-q", "-f", format, image});
+        EXPECT_TRUE(ext_is_clean(as_raw(image, format)));
+    }
+};
+
+TEST_F(Formats, Qcow2InManyShapes) {
+    const std::vector<Args> shapes = {
+        {},
+        {"-c"},
+        {"-o", "compat=0.10"},
+        {"-o", "cluster_size=512"},
+        {"-o", "cluster_size=2M,lazy_refcounts=on"},
+        {"-o", "extended_l2=on,cluster_size=128k"},
+        {"-c", "-o", "compression_type=zstd"},
+        {"-o", "refcount_bits=1"},
+        {"-o", "preallocation=metadata"},
+    };
+    for (const Args& shape : shapes) {
+        SCOPED_TRACE(shape.empty() ? "plain" : shape.back());
+        const std::string image = convert("ext4", "qcow2", shape);
+        EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), "hello, guest\n");
+        insp_ok({"write", "-a", image, "-m", "/dev/sda", "/new"}, {.input = std::string(20'000, 'n')});
+        expect_sound(image, "qcow2");
+        EXPECT_EQ(debugfs(as_raw(image, "qcow2"), "cat /new"), std::string(20'000, 'n'));
+        fs::remove(image);
+    }
+}
+
+TEST_F(Formats, AChainIsReadThroughAndWrittenAtItsTop) {
+    const std::string base = convert("ext4", "qcow2");
+    qemu_img({"create", "-q", "-f", "qcow2", "-b", "ext4.qcow2", "-F", "qcow2", "middle"});
+    qemu_img({"create", "-q", "-f", "qcow2", "-b", "middle", "-F", "qcow2", "top", "64M"});
+    const std::string before = sha256(base), top = scratch() / "top";
+    EXPECT_TRUE(
+        refused(insp({"cat", "-a", top, "-m", "/dev/sda", "/hello.txt"}), kFailed, "--allow-backing"));
+    insp_ok({"edit", "--format=qcow2", "-a", top, "-m", "/dev/sda", "-e", "s/hello/chained/", "/hello.txt"});
+    EXPECT_EQ(insp_ok({"cat", "--allow-backing", "-a", top, "-m", "/dev/sda", "/hello.txt"}),
+              "chained, guest\n");
+    EXPECT_EQ(sha256(base), before);
+    qemu_img({"check", "-q", "top"});
+    EXPECT_EQ(debugfs(as_raw(top, "qcow2"), "cat /hello.txt"), "chained, guest\n");
+
+    json info = insp_json({"info", "--json", "--format=qcow2", "-a", top}).at("images").at(0);
+    EXPECT_EQ(info.at("virtual_size"), 64 << 20);
+    ASSERT_EQ(info.at("chain").size(), 2U);
+    EXPECT_EQ(info.at("chain")[1].at("path"), base);
+    fs::remove(base);
+    EXPECT_TRUE(refused(insp({"cat", "--format=qcow2", "-a", top, "-m", "/dev/sda", "/hello.txt"}), kFailed,
+                        "ext4.qcow2"));
+}
+
+TEST_F(Formats, SnapshotsAndBitmaps) {
+    const std::string image = convert("ext4", "qcow2");
+    qemu_img({"snapshot", "-c", "before", image});
+    qemu_img({"bitmap", "--add", image, "changes"});
+    insp_ok({"edit", "-a", image, "-m", "/dev/sda", "-e", "s/hello/later/", "/hello.txt"});
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), "later, guest\n");
+    EXPECT_EQ(insp_ok({"cat", "--disk-snapshot=before", "-a", image, "-m", "/dev/sda", "/hello.txt"}),
+              "hello, guest\n");
+    EXPECT_TRUE(refused(insp({"cat", "--disk-snapshot=none", "-a", image, "-m", "/dev/sda", "/hello.txt"}),
+                        kFailed, "none"));
+    EXPECT_TRUE(refused(insp({"rm", "--disk-snapshot=before", "-a", image, "-m", "/dev/sda", "/hello.txt"}),
+                        kUsage, "snapshot"));
+    qemu_img({"check", "-q", image});
+    json info = insp_json({"info", "--json", "--no-filesystems", "-a", image}).at("images").at(0);
+    EXPECT_EQ(info.at("snapshots").at(0).at("name"), "before");
+    // The disk was changed without it: it must not claim to know what changed.
+    EXPECT_EQ(info.at("bitmaps").at(0).at("usable"), false);
+    qemu_img({"bitmap", "--remove", image, "changes"});
+    qemu_img({"snapshot", "-q", "-a", "before", image});
+    EXPECT_EQ(debugfs(as_raw(image, "qcow2"), "cat /hello.txt"), "hello, guest\n");
+}
+
+TEST_F(Formats, OthersThroughTheStorageDaemon) {
+    if (!have_program("qemu-storage-daemon")) GTEST_SKIP() << "qemu-storage-daemon is not installed";
+    for (const std::string format : {"vdi", "vmdk", "vhdx", "vpc", "qed"}) {
+        SCOPED_TRACE(format);
+        const std::string image = convert("ext4", format);
+        insp_ok({"edit", "--format=" + format, "-a", image, "-m", "/dev/sda", "-e", "s/hello/" + format + "/",
+                 "/hello.txt"});
+        EXPECT_EQ(insp_ok({"cat", "--format=" + format, "-a", image, "-m", "/dev/sda", "/hello.txt"}),
+                  format + ", guest\n");
+        EXPECT_EQ(debugfs(as_raw(image, format), "cat /hello.txt"), format + ", guest\n");
+    }
+    // Detected: only those that can't name another file.
+    EXPECT_EQ(insp_ok({"cat", "-a", scratch() / "ext4.vdi", "-m", "/dev/sda", "/hello.txt"}), "vdi, guest\n");
+    EXPECT_TRUE(refused(insp({"cat", "-a", scratch() / "ext4.vmdk", "-m", "/dev/sda", "/x"}), kFailed,
+                        "--format=vmdk"));
+    Options without{.env = {{"PATH", scratch()}}};
+    EXPECT_TRUE(refused(
+        insp({"cat", "--format=vmdk", "-a", scratch() / "ext4.vmdk", "-m", "/dev/sda", "/x"}, without),
+        kFailed, "qemu-system-common"));
+}
+
+TEST_F(Formats, CacheAndWriteModes) {
+    for (const std::string mode : {"writeback", "writethrough", "unsafe", "none", "directsync"}) {
+        for (const std::string write : {"atomic", "direct"}) {
+            SCOPED_TRACE(mode + ", " + write);
+            const std::string image = copy_of("ext4");
+            Outcome outcome = insp({"edit", "--cache=" + mode, "--write-mode=" + write, "-a", image, "-m",
+                                    "/dev/sda", "-e", "s/hello/" + mode + "/", "/hello.txt"});
+            if (!outcome.ok() && outcome.err.find("page cache") != std::string::npos)
+                continue;  // no O_DIRECT here
+            ASSERT_TRUE(outcome.ok()) << outcome.describe();
+            EXPECT_TRUE(ext_is_clean(image));
+            EXPECT_EQ(debugfs(image, "cat /hello.txt"), mode + ", guest\n");
+        }
+    }
+    const std::string image = convert("ext4", "qcow2");
+    insp_ok({"write", "--write-mode=direct", "-a", image, "-m", "/dev/sda", "/new"}, {.input = "directly"});
+    expect_sound(image, "qcow2");
+    EXPECT_EQ(debugfs(as_raw(image, "qcow2"), "cat /new"), "directly");
+    EXPECT_TRUE(refused(insp({"ls", "--cache=fast", "-a", image, "/"}), kUsage, "fast"));
+    EXPECT_TRUE(refused(insp({"ls", "--write-mode=careless", "-a", image, "/"}), kUsage, "careless"));
+}
+
+TEST_F(Formats, ServedAndReadBackByOthers) {
+    const std::string image = convert("ext4", "qcow2"), socket = scratch() / "socket";
+    Child server(command({"serve", "-a", image, "--socket", socket}), environment());
+    for (int i = 0; i < 200 && !fs::exists(socket); i++) usleep(10'000);
+    const std::string uri = "nbd+unix:///?socket=" + socket;
+    qemu_img({"compare", "-q", "-f", "raw", "-F", "raw", guest("ext4"), uri});
+    // Its own client, and one that writes.
+    EXPECT_EQ(insp_ok({"cat", "-a", uri, "-m", "/dev/sda", "/hello.txt"}), "hello, guest\n");
+    insp_ok({"edit", "-a", uri, "-m", "/dev/sda", "-e", "s/hello/served/", "/hello.txt"},
+            {.env = {{"XDG_STATE_HOME", scratch() / "state"}}});
+    EXPECT_EQ(debugfs(as_raw(image, "qcow2"), "cat /hello.txt"), "hello, guest\n") << "not before its end";
+    server.kill(SIGTERM);
+    Outcome outcome = server.wait();
+    EXPECT_TRUE(outcome.ok()) << outcome.describe();
+    EXPECT_EQ(outcome.out, uri + "\n");
+    EXPECT_FALSE(fs::exists(socket));
+    expect_sound(image, "qcow2");
+    EXPECT_EQ(debugfs(as_raw(image, "qcow2"), "cat /hello.txt"), "served, guest\n");
+    EXPECT_TRUE(refused(insp({"cat", "-a", uri, "/x"}), kFailed, socket));
+
+    // Killed, it has changed nothing.
+    const std::string before = sha256(image);
+    Child killed(command({"serve", "-a", image, "--socket", socket}), environment());
+    for (int i = 0; i < 200 && !fs::exists(socket); i++) usleep(10'000);
+    insp_ok({"rm", "-a", uri, "-m", "/dev/sda", "/hello.txt"},
+            {.env = {{"XDG_STATE_HOME", scratch() / "state"}}});
+    killed.kill(SIGKILL);
+    killed.wait();
+    EXPECT_EQ(sha256(image), before);
+    fs::remove(socket);
+}
+
+TEST_F(Formats, TheDisksOfALibvirtDomain) {
+    const std::string image = convert("fake-debian", "qcow2");
+    write_host_file(
+        scratch() / "domain.xml",
+        "<domain type='kvm'><name>web</name><devices>"
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='writeback'/>"
+        "<source file='" +
+            image +
+            "'/><target dev='vda' bus='virtio'/></disk>"
+            "<disk type='file' device='cdrom'><source file='/nonexistent.iso'/><target dev='sda'/></disk>"
+            "</devices></domain>");
+    EXPECT_EQ(insp_ok({"cat", "-q", "--domain-xml", scratch() / "domain.xml", "/etc/hostname"}),
+              "old-debian\n");
+    EXPECT_TRUE(
+        refused(insp({"ls", "-d", "web", "/"}, {.env = {{"PATH", scratch()}}}), kFailed, "libvirt-clients"));
+    // A virsh that knows the domain.
+    write_host_file(scratch() / "virsh",
+                    "#!/bin/sh\nexec /bin/cat " + (scratch() / "domain.xml").string() + "\n");
+    chmod((scratch() / "virsh").c_str(), 0755);
+    Options with{.env = {{"PATH", scratch().string() + ":/usr/bin:/bin"}}};
+    insp_ok({"edit", "-q", "-d", "web", "-c", "test:///default", "-e", "s/old/domain/", "/etc/hostname"},
+            with);
+    EXPECT_EQ(debugfs(cut_out(as_raw(image, "qcow2"), 1), "cat /etc/hostname"), "domain-debian\n");
+}
+
+TEST_F(Formats, BadImages) {
+    write_host_file(scratch() / "header", std::string("QFI\xfb\0\0\0\3", 8) + std::string(65536, '\0'));
+    EXPECT_TRUE(refused(insp({"cat", "-a", scratch() / "header", "/x"}), kFailed, "header"));
+    const std::string image = convert("ext4", "qcow2");
+    fs::resize_file(image, fs::file_size(image) / 2);
+    Outcome cut = insp({"cat", "-a", image, "-m", "/dev/sda", "/dir/sub/deep.txt", "/numbers"});
+    EXPECT_EQ(cut.code, kFailed) << cut.describe();
+    qemu_img({"create", "-q", "-f", "qcow2", "one", "1M"});
+    qemu_img({"create", "-q", "-f", "qcow2", "-b", "one", "-F", "qcow2", "two"});
+    qemu_img({"rebase", "-q", "-u", "-b", "two", "-F", "qcow2", "one"});
+    EXPECT_TRUE(refused(insp({"info", "--no-filesystems", "--format=qcow2", "-a", scratch() / "one"}),
+                        kFailed, "comes back"));
+}
+
+TEST_F(Formats, RecoverByHand) {
+    const std::string image = copy_of("ext4");
+    EXPECT_THAT(insp_ok({"recover", image}), HasSubstr("nothing to recover"));
+    write_host_file(image + ".insp-journal", std::string(4096, '\0'));
+    json answer = insp_json({"recover", "--json", image});
+    EXPECT_EQ(answer.at("images").at(0).at("result"), "discarded");
+    EXPECT_FALSE(fs::exists(image + ".insp-journal"));
+    EXPECT_TRUE(same_bytes(image, guest("ext4")));
+    EXPECT_TRUE(refused(insp({"recover", scratch() / "none"}), kFailed, "none"));
+}
+
+}  // namespace
+}  // namespace inspect::test
