@@ -31,9 +31,21 @@ class Kill : public KvmTest {
         return command({"edit", "-q", "-a", image, "-e", "s/old/new/", "/etc/hostname"});
     }
 
+    // The guest, or with `qcow2` the same in this format.
+    std::string make_image(bool qcow2, const std::string& name) const {
+        std::string image = copy_of("fake-debian", name);
+        if (!qcow2) return image;
+        Outcome converted = run({"qemu-img", "convert", "-f", "raw", "-O", "qcow2", image, image + ".qcow2"});
+        EXPECT_TRUE(converted.ok()) << converted.describe();
+        fs::remove(image);
+        fs::rename(image + ".qcow2", image);
+        return image;
+    }
+
     // How long an edit takes, in microseconds.
-    uint64_t duration() const {
-        std::string image = copy_of("fake-debian", "timed.img");
+    uint64_t duration(bool qcow2) const {
+        insp_ok({"appliance", "warm"});  // which would count as well
+        std::string image = make_image(qcow2, "timed.img");
         Outcome outcome = run(edit(image), environment());
         EXPECT_TRUE(outcome.ok()) << outcome.describe();
         fs::remove(image);
@@ -63,17 +75,25 @@ class Kill : public KvmTest {
         return found;
     }
 
-    void expect_old_or_new(const std::string& image) const {
+    void expect_old_or_new(std::string image, bool qcow2) const {
+        if (qcow2) {
+            Outcome checked = run({"qemu-img", "check", "-q", "-f", "qcow2", image});
+            EXPECT_TRUE(checked.ok()) << checked.describe();
+            const std::string raw = scratch() / "judged.raw";
+            Outcome converted = run({"qemu-img", "convert", "-f", "qcow2", "-O", "raw", image, raw});
+            EXPECT_TRUE(converted.ok()) << converted.describe();
+            image = raw;
+        }
         std::string root = cut_out(image, 1);
         EXPECT_TRUE(ext_is_clean(root));
         EXPECT_THAT(debugfs(root, "cat /etc/hostname"), AnyOf("old-debian\n", "new-debian\n"));
     }
 
-    void kill_and_look(int signal) {
-        uint64_t whole = duration();
+    void kill_and_look(int signal, bool qcow2 = false) {
+        uint64_t whole = duration(qcow2);
         std::mt19937_64 random(std::random_device{}());
         for (int i = 0; i < kills(); i++) {
-            std::string image = copy_of("fake-debian");
+            std::string image = make_image(qcow2, "fake-debian.img");
             std::vector<std::string> names = files();
             // Every second time near the end, where the image is written.
             uint64_t from = i % 2 ? whole * 8 / 10 : 0, to = whole * 105 / 100;
@@ -94,12 +114,17 @@ class Kill : public KvmTest {
             if (outcome.ok()) {
                 EXPECT_EQ(next.out, "new-debian\n");
             }
-            expect_old_or_new(image);
+            expect_old_or_new(image, qcow2);
         }
     }
 };
 
 TEST_F(Kill, BySigkill) { kill_and_look(SIGKILL); }
+
+TEST_F(Kill, BySigkillWithQcow2) {
+    if (!have_program("qemu-img")) GTEST_SKIP() << "qemu-img is not installed";
+    kill_and_look(SIGKILL, true);
+}
 
 TEST_F(Kill, BySigint) { kill_and_look(SIGINT); }
 

@@ -12,8 +12,8 @@
 
 namespace inspect {
 
-// What writing means, as QEMU defines it for its cache modes. Changes that are made atomically are durable
-// when the commit returns in all of them but kUnsafe.
+// What writing means, as QEMU defines it for its cache modes. Changes that are made atomically are durable when
+// the commit returns, in all of them.
 enum class CacheMode {
     kWriteback,     // the host's page cache; a flush of the guest reaches the storage
     kNone,          // past the page cache (O_DIRECT); a flush of the guest reaches the storage
