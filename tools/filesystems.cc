@@ -32,46 +32,6 @@ RowSelection selection_of(const Arguments& args) {
     return selection;
 }
 
-void print_json(JsonWriter& json, const FilesystemReport& report) {
-    json.begin_object();
-    json.begin_array("disks");
-    for (const DiskInfo& disk : report.disks) {
-        json.begin_object();
-        json.text("device", disk.device);
-        json.number("size_bytes", disk.size_bytes);
-        json.number("sector_size", disk.sector_size);
-        json.optional_text("partition_table", disk.partition_table);
-        json.end_object();
-    }
-    json.end_array();
-    json.begin_array("filesystems");
-    for (const FilesystemInfo& fs : report.filesystems) {
-        json.begin_object();
-        json.text("device", fs.device);
-        json.optional_text("type", fs.type);
-        json.optional_text("label", fs.label);
-        json.optional_text("uuid", fs.uuid);
-        json.number("size_bytes", fs.size_bytes);
-        json.boolean("mountable", fs.mountable);
-        json.boolean("whole_disk", fs.whole_disk);
-        if (fs.partition_number != 0) {
-            json.begin_object("partition");
-            json.text("parent", parent_device(report, fs.device));
-            json.number("number", fs.partition_number);
-            json.optional_text("uuid", fs.partition_uuid);
-            json.optional_text("label", fs.partition_label);
-            json.optional_text("type", fs.partition_type);
-            json.end_object();
-        }
-        json.end_object();
-    }
-    json.end_array();
-    json.begin_array("warnings");
-    for (const std::string& warning : report.warnings) json.text({}, warning);
-    json.end_array();
-    json.end_object();
-}
-
 int run_filesystems(Context& context) {
     const Arguments& args = context.args;
     RowFormat format = {.long_format = args.has("long"),
@@ -87,7 +47,9 @@ int run_filesystems(Context& context) {
     for (const std::string& warning : report.warnings) context.warning(warning);
     std::vector<FilesystemRow> rows = filesystem_rows(report, selection_of(args));
     if (context.wants_json()) {
-        print_json(context.json, report);
+        context.json.begin_object();
+        write_report(context.json, report);
+        context.json.end_object();
     } else if (!rows.empty()) {
         context.out.write(format_rows(rows, format));
     }

@@ -4,6 +4,7 @@
 // what is on the disks.
 #include <inspect/image.h>
 
+#include "cli/filesystem_rows.h"
 #include "cli/guest.h"
 #include "cli/text.h"
 #include "commands.h"
@@ -69,7 +70,7 @@ std::string as_text(const FilesystemReport& report) {
                (disk.partition_table.empty() ? "no partition table" : disk.partition_table) + "\n";
         Rows rows;
         for (const FilesystemInfo& fs : report.filesystems) {
-            if (!fs.device.starts_with(disk.device)) continue;
+            if (fs.device != disk.device && parent_device(report, fs.device) != disk.device) continue;
             auto cell = [](const std::string& text) { return text.empty() ? "-" : escape_message(text); };
             rows.push_back({"  " + fs.device, cell(fs.type), cell(fs.label), human_size(fs.size_bytes)});
         }
@@ -135,29 +136,6 @@ void print_json(JsonWriter& json, const ImageInfo& info) {
     json.end_object();
 }
 
-void print_json(JsonWriter& json, const FilesystemReport& report) {
-    json.begin_array("disks");
-    for (const DiskInfo& disk : report.disks) {
-        json.begin_object();
-        json.text("device", disk.device);
-        json.optional_text("partition_table", disk.partition_table);
-        json.begin_array("filesystems");
-        for (const FilesystemInfo& fs : report.filesystems) {
-            if (!fs.device.starts_with(disk.device)) continue;
-            json.begin_object();
-            json.text("device", fs.device);
-            json.optional_text("type", fs.type);
-            json.optional_text("label", fs.label);
-            json.optional_text("uuid", fs.uuid);
-            json.number("size_bytes", fs.size_bytes);
-            json.end_object();
-        }
-        json.end_array();
-        json.end_object();
-    }
-    json.end_array();
-}
-
 int run_info(Context& context) {
     const Arguments& args = context.args;
     std::vector<ImageInfo> images;
@@ -173,7 +151,7 @@ int run_info(Context& context) {
         context.json.begin_array("images");
         for (const ImageInfo& info : images) print_json(context.json, info);
         context.json.end_array();
-        if (!args.has("no-filesystems")) print_json(context.json, report);
+        if (!args.has("no-filesystems")) write_report(context.json, report);
         context.json.end_object();
     } else {
         for (const ImageInfo& info : images) context.out.write(as_text(info));

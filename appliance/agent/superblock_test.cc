@@ -2,7 +2,6 @@
 #include "superblock.h"
 
 #include <gtest/gtest.h>
-
 #include <sys/stat.h>
 
 #include <cstdlib>

@@ -234,8 +234,8 @@ std::unique_ptr<BlockDevice> DiskNode::open() const {
             device = open_qcow2(*this);
             break;
         case Kind::kNbd:
-            device = std::make_unique<NbdDevice>(dup_fd(fd), terms,
-                                                 NbdDeviceOptions{.name = name, .read_only = !writable, .hang_up = false});
+            device = std::make_unique<NbdDevice>(
+                dup_fd(fd), terms, NbdDeviceOptions{.name = name, .read_only = !writable, .hang_up = false});
             break;
         case Kind::kOverlay: {
             auto lower = open_child(file);

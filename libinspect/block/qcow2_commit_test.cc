@@ -5,8 +5,7 @@
 #include "block/faulty.h"
 #include "block/memory_device.h"
 #include "block/overlay.h"
-#include "block/qcow2/create.h"
-#include "block/qcow2/qcow2.h"
+#include "block/qcow2/qcow2_for_test.h"
 #include "block/temp_dir_for_test.h"
 
 namespace inspect {
@@ -14,36 +13,16 @@ namespace {
 
 constexpr uint64_t kSize = 96 * 1024;
 
-// A device whose bytes outlive what owns it.
-class Borrowed final : public BlockDevice {
-  public:
-    explicit Borrowed(BlockDevice& device) : device_(device) {}
-    uint64_t size() const noexcept override { return device_.size(); }
-    bool read_only() const noexcept override { return false; }
-    void read(uint64_t offset, std::span<std::byte> out) override { device_.read(offset, out); }
-    void write(uint64_t offset, std::span<const std::byte> in) override { device_.write(offset, in); }
-    void flush() override { device_.flush(); }
-    void discard(uint64_t offset, uint64_t length) override { device_.discard(offset, length); }
-    void write_zeroes(uint64_t offset, uint64_t length, bool unmap) override {
-        device_.write_zeroes(offset, length, unmap);
-    }
-    void resize(uint64_t size) override { device_.resize(size); }
-    std::vector<Extent> extents(uint64_t offset, uint64_t length) override {
-        return device_.extents(offset, length);
-    }
-
-  private:
-    BlockDevice& device_;
-};
-
 // A small image with small clusters, on a backing file, and a session's changes to it: new clusters, old ones
 // in part, zeros.
 struct Scene {
     Scene() {
         MemoryDevice bytes(0);
-        create_qcow2(bytes, {.size = kSize, .cluster_bits = 12, .backing_name = "b", .backing_format = "raw"});
+        create_qcow2(bytes,
+                     {.size = kSize, .cluster_bits = 12, .backing_name = "b", .backing_format = "raw"});
         {
-            Qcow2Device disk(Qcow2Header::parse(bytes), {std::make_unique<Borrowed>(bytes), backing(), nullptr},
+            Qcow2Device disk(Qcow2Header::parse(bytes),
+                             {std::make_unique<BorrowedDevice>(bytes), backing(), nullptr},
                              {.read_only = false, .snapshot = {}});
             disk.write(5000, random_bytes(random, 9000));
             disk.flush();
@@ -116,8 +95,8 @@ TEST(CommitToQcow2, LeavesTheImageWhereNothingDiffers) {
     const Bytes contents = Scene::disk_in(scene.before);
     Overlay overlay(std::make_unique<MemoryDevice>(contents), store);
     overlay.write(5000, std::span(contents).subspan(5000, 100));
-    EXPECT_FALSE(commit_to_qcow2(*store, std::make_unique<MemoryDevice>(scene.before), Scene::backing(), image,
-                                 journal));
+    EXPECT_FALSE(commit_to_qcow2(*store, std::make_unique<MemoryDevice>(scene.before), Scene::backing(),
+                                 image, journal));
     EXPECT_EQ(plan.operations(), 0u);
 }
 

@@ -16,8 +16,8 @@
 //   kHello   agent only  stream 0: a protobuf Hello, once, when it is ready
 //
 // A kCredit of 0 from the agent is a sign of life: it sends one every 15 s of a request that takes long. What
-// arrives for a request that is answered already (a credit, a cancel, the rest of an upload) is dropped. Empty
-// kItem and kData frames are not sent.
+// arrives for a request that is answered already (a credit, a cancel, the rest of an upload) is dropped.
+// Empty kItem and kData frames are not sent.
 //
 // Written ahead: the host may have kMaxPendingRequests requests unanswered, of kMaxRequest bytes in all, and
 // uploads of kInitialCredit bytes in all among them.

@@ -47,8 +47,8 @@ void close_all_but(std::span<const int> keep) {
 }
 
 // No network namespace: making one takes longer than all of the rest of a warm start, and waits, a second at
-// times, while the kernel takes earlier ones apart (docs/vmm.md). It would take away what the filter does not let
-// the process have: it can make no socket.
+// times, while the kernel takes earlier ones apart (docs/vmm.md). It would take away what the filter does not
+// let the process have: it can make no socket.
 void leave_namespaces(unsigned max_fds) {
     if (::unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC) == 0) {
         // A directory in which nothing can be created and that holds nothing but numbers. Nothing can be

@@ -61,7 +61,8 @@ TEST_F(Usage, ErrorsAsJson) {
 
 TEST_F(Usage, FormatsThatAreNotKnown) {
     write_host_file(scratch() / "disk", std::string(65536, '\0'));
-    EXPECT_TRUE(refused(insp({"cat", "--format=nonsense", "-a", scratch() / "disk", "/x"}), kUsage, "nonsense"));
+    EXPECT_TRUE(
+        refused(insp({"cat", "--format=nonsense", "-a", scratch() / "disk", "/x"}), kUsage, "nonsense"));
 }
 
 }  // namespace

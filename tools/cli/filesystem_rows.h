@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// 'insp filesystems': which of the disks' parts are shown, and as what. Pure functions.
+// What the disks hold, as rows and as JSON: which of their parts are shown, and as what. Pure functions.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include <inspect/session.h>
+
+#include "cli/json.h"
 
 namespace inspect::cli {
 
@@ -33,6 +35,9 @@ std::vector<FilesystemRow> filesystem_rows(const FilesystemReport& report, const
 
 // "/dev/sda12" gives "/dev/sda", "/dev/nvme0n1p2" gives "/dev/nvme0n1".
 std::string parent_device(const FilesystemReport& report, const std::string& partition);
+
+// The report as members "disks", "filesystems" and "warnings" of the object that is open.
+void write_report(JsonWriter& json, const FilesystemReport& report);
 
 struct RowFormat {
     bool long_format = false;

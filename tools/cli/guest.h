@@ -18,8 +18,8 @@ namespace inspect::cli {
 
 enum class Access { kRead, kChange };
 
-// The disks that the command line names; --format and the like act on the images after them. Throws UsageError,
-// or Error where libvirt was asked.
+// The disks that the command line names; --format and the like act on the images after them. Throws
+// UsageError, or Error where libvirt was asked.
 std::vector<DiskSpec> disk_specs(const Arguments& arguments);
 // All that it says of a session.
 SessionOptions session_options(const Arguments& arguments, Access access);

@@ -12,8 +12,8 @@
 
 namespace inspect {
 
-// What writing means, as QEMU defines it for its cache modes. Changes that are made atomically are durable when
-// the commit returns, in all of them.
+// What writing means, as QEMU defines it for its cache modes. Changes that are made atomically are durable
+// when the commit returns, in all of them.
 enum class CacheMode {
     kWriteback,     // the host's page cache; a flush of the guest reaches the storage
     kNone,          // past the page cache (O_DIRECT); a flush of the guest reaches the storage
@@ -50,10 +50,10 @@ struct DiskSpec {
     CacheMode cache = CacheMode::kWriteback;
 };
 
-// The hard disks of a libvirt domain, in the order of its XML, with their formats, cache modes and whether they
-// are read-only. `domain` is a name, a UUID or the number of a running one, `uri` libvirt's connection (empty:
-// its default). Asks virsh(1). Throws Error: kNotFound (no virsh, no such domain), kUnsupported (a disk that
-// can't be opened).
+// The hard disks of a libvirt domain, in the order of its XML, with their formats, cache modes and whether
+// they are read-only. `domain` is a name, a UUID or the number of a running one, `uri` libvirt's connection
+// (empty: its default). Asks virsh(1). Throws Error: kNotFound (no virsh, no such domain), kUnsupported (a
+// disk that can't be opened).
 std::vector<DiskSpec> domain_disks(const std::string& domain, const std::string& uri);
 // The same from a file with the domain's XML, without libvirt (unless a disk is a volume of a storage pool).
 std::vector<DiskSpec> domain_xml_disks(const std::string& path, const std::string& uri);
