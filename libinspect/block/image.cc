@@ -315,6 +315,7 @@ class Image::Opener {
 std::unique_ptr<Image> Image::open(const DiskSpec& spec, const ImageOptions& options) {
     std::unique_ptr<Image> image(new Image(spec, options));
     Opener(*image).open();
+    if (image->files_.empty()) image->settle_remote_journal();
     if (options.writable && options.write_mode == WriteMode::kDirect) return image;
     OverlayStore::Options store{options.memory_limit, {}};
     if (options.writable && !image->files_.empty()) {
@@ -323,6 +324,37 @@ std::unique_ptr<Image> Image::open(const DiskSpec& spec, const ImageOptions& opt
     }
     image->overlay_ = std::make_shared<OverlayStore>(OverlayStore::create(image->size_, store));
     return image;
+}
+
+// What a commit to storage that is not a local file of ours left, if it was this user's on this host.
+void Image::settle_remote_journal() {
+    const bool atomic_writer = writable() && options_.write_mode == WriteMode::kAtomic;
+    const std::string journal_path = remote_journal_path(path(), atomic_writer);
+    if (writable()) remote_lock_.emplace(remote_journal_path(path(), true) + ".lock", path());
+    PosixJournalFile journal(journal_path, ::geteuid(), ::getegid());
+    JournalReader reader(journal);
+    if (reader.state() == JournalState::kNone) return;
+    auto device = node_.open();
+    if (writable()) {
+        const Recovery recovery = recover(*device, journal);
+        log(LogLevel::kVerbose, "a change to " + quote(path()) + " that was cut short was " +
+                                    (recovery == Recovery::kFinished ? "finished" : "discarded"));
+        return;
+    }
+    if (reader.state() != JournalState::kCommitted) return;
+    reader.verify(*device);
+    pending_ = std::make_shared<OverlayStore>(OverlayStore::create(size_, {options_.memory_limit, {}}));
+    Overlay overlay(std::move(device), pending_);
+    reader.apply(overlay);
+    DiskNode shown;
+    shown.kind = DiskNode::Kind::kOverlay;
+    shown.name = path();
+    shown.memory = pending_->memory_fd();
+    shown.spill = pending_->spill_fd();
+    shown.file = std::make_unique<DiskNode>(std::move(node_));
+    node_ = std::move(shown);
+    log(LogLevel::kVerbose,
+        "a change to " + quote(path()) + " that was cut short is shown, but not finished");
 }
 
 Image::~Image() {

@@ -20,6 +20,7 @@
 #include "block/image_file.h"
 #include "block/nbd_bridge.h"
 #include "block/overlay_store.h"
+#include "block/remote_lock.h"
 
 namespace inspect {
 
@@ -74,6 +75,7 @@ class Image {
   private:
     class Opener;
     Image(DiskSpec spec, const ImageOptions& options) : spec_(std::move(spec)), options_(options) {}
+    void settle_remote_journal();
     bool commit_raw();
     bool commit_qcow2();
     bool commit_remote();
@@ -89,6 +91,9 @@ class Image {
     // Connections that node_ names, and the programs at their other ends.
     std::vector<std::unique_ptr<NbdBridge>> bridges_;
     std::vector<Fd> sockets_;
+    // Of an image that is no local file: a writer's lock, and a change that was committed and isn't finished.
+    std::optional<RemoteLock> remote_lock_;
+    std::shared_ptr<OverlayStore> pending_;
     std::shared_ptr<OverlayStore> overlay_;
 };
 

@@ -10,6 +10,7 @@
 
 #include "block/format.h"
 #include "block/memory_device.h"
+#include "block/nbd_for_test.h"
 #include "block/overlay.h"
 #include "block/qcow2/create.h"
 #include "block/qcow2/qcow2.h"
@@ -205,6 +206,39 @@ TEST(Image, AChainThatComesBackToItselfIsRefused) {
     std::filesystem::create_directory(dir.file("b"));
     expect_error(ErrorKind::kUnsupported, "is a directory",
                  [&] { open_image(dir.file("a"), kReader, "qcow2"); });
+}
+
+// The journal of an image that is on a server is on this host.
+TEST(Image, AChangeToARemoteImageThatWasCutShortIsFinished) {
+    TempDir dir;
+    ::setenv("XDG_STATE_HOME", dir.path().c_str(), 1);
+    MemoryDevice disk(Bytes(8192, std::byte{1}));
+    ServedDevice server(disk);
+    const std::string uri = server.uri();
+    const std::string journal = remote_journal_path(uri, true);
+    {
+        PosixJournalFile file(journal, ::geteuid(), ::getegid());
+        JournalWriter writer(file, 8192, 8192);
+        writer.add_data(4096, Bytes(4096, std::byte{2}), Bytes(4096, std::byte{1}));
+        writer.finish();
+        writer.commit();
+    }
+    Bytes after(8192, std::byte{1});
+    std::fill_n(after.begin() + 4096, 4096, std::byte{2});
+    EXPECT_EQ(read_all(*open_image(uri)), after);
+    EXPECT_EQ(disk.bytes(), Bytes(8192, std::byte{1})) << "a reader finishes nothing";
+    {
+        auto image = open_image(uri, kWriter);
+        EXPECT_EQ(disk.bytes(), after);
+        EXPECT_FALSE(std::filesystem::exists(journal));
+        expect_error(ErrorKind::kBusy, "another session", [&] { open_image(uri, kWriter); });
+        serve(*image)->write(10, Bytes(3, std::byte{3}));
+        EXPECT_TRUE(image->commit());
+    }
+    std::fill_n(after.begin() + 10, 3, std::byte{3});
+    EXPECT_EQ(disk.bytes(), after);
+    EXPECT_TRUE(std::filesystem::is_empty(dir.path() + "/libinspect")) << "neither journal nor lock is left";
+    ::unsetenv("XDG_STATE_HOME");
 }
 
 TEST(Image, WrittenDirectlyItKeepsWhatWasWritten) {
