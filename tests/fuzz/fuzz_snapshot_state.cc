@@ -41,8 +41,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                 break;
             }
             default: {
-                auto console =
-                    std::make_unique<VirtioConsole>(h.memory, VirtioConsole::Outside{-1, -1, -1}, *status);
+                auto console = std::make_unique<VirtioConsole>(h.memory, VirtioConsole::Outside{-1, -1, -1});
                 h.transport.attach(std::move(console));
                 StateReader in(bytes);
                 h.transport.load(in);

@@ -74,8 +74,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         case 1: {
             auto owned = std::make_unique<VirtioConsole>(
                 h.memory,
-                VirtioConsole::Outside{outside.channel.get(), outside.stop.get(), outside.wake.get()},
-                *status);
+                VirtioConsole::Outside{outside.channel.get(), outside.stop.get(), outside.wake.get()});
             console = owned.get();
             h.transport.attach(std::move(owned));
             break;
