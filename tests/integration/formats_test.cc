@@ -229,6 +229,42 @@ TEST_F(Formats, BadImages) {
                         kFailed, "comes back"));
 }
 
+TEST_F(Formats, BlockDevices) {
+    const std::string image = copy_of("ext4"), state = scratch() / "state";
+    Outcome attached = run({"losetup", "--find", "--show", image});
+    if (!attached.ok()) GTEST_SKIP() << "no loop device can be had here: " << attached.err;
+    const std::string device = attached.out.substr(0, attached.out.find('\n'));
+    const Options options{.env = {{"XDG_STATE_HOME", state}}};
+    EXPECT_EQ(insp_ok({"cat", "-a", device, "-m", "/dev/sda", "/hello.txt"}, options), "hello, guest\n");
+    for (const std::string mode : {"writeback", "none"})
+        insp_ok({"write", "--cache=" + mode, "-a", device, "-m", "/dev/sda", "/" + mode},
+                {.input = "on a device", .env = options.env});
+    // Killed on the way, and opened again.
+    for (int i = 0; i < 3; i++) {
+        Child child(command({"edit", "-a", device, "-m", "/dev/sda", "-e", "s/hello/killed/", "/hello.txt"}),
+                    environment(options));
+        usleep(static_cast<useconds_t>(900'000 + i * 150'000));
+        child.kill(SIGKILL);
+        child.wait();
+    }
+    insp_ok({"edit", "-a", device, "-m", "/dev/sda", "-e", "s/(hello|killed)/edited/", "/hello.txt"},
+            options);
+    EXPECT_TRUE(fs::is_empty(fs::path(state) / "libinspect")) << "the journal is gone";
+    EXPECT_TRUE(refused(insp({"cat", "-a", device + "nonsense", "/x"}), kFailed, "nonsense"));
+    // In use by the host: mounted.
+    fs::create_directory(scratch() / "mounted");
+    if (run({"mount", device, scratch() / "mounted"}).ok()) {
+        EXPECT_TRUE(
+            refused(insp({"rm", "-a", device, "-m", "/dev/sda", "/hello.txt"}, options), kFailed, "in use"));
+        run({"umount", scratch() / "mounted"});
+    }
+    Outcome detached = run({"losetup", "--detach", device});
+    EXPECT_TRUE(detached.ok()) << detached.describe();
+    EXPECT_TRUE(ext_is_clean(image));
+    EXPECT_EQ(debugfs(image, "cat /hello.txt"), "edited, guest\n");
+    EXPECT_EQ(debugfs(image, "cat /none"), "on a device");
+}
+
 TEST_F(Formats, RecoverByHand) {
     const std::string image = copy_of("ext4");
     EXPECT_THAT(insp_ok({"recover", image}), HasSubstr("nothing to recover"));
