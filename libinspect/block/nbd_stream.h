@@ -21,7 +21,7 @@ namespace inspect {
 class NbdStream {
   public:
     using Clock = std::chrono::steady_clock;
-    static constexpr size_t kBufferSize = 64 * 1024;
+    static constexpr size_t kBufferSize = size_t{64} * 1024;
 
     // Over a connected stream socket (blocking mode), which stays the caller's. `peer` is what messages call
     // the other side. Every wait ends with an Error after `stall_timeout` without a byte moved.
