@@ -71,7 +71,7 @@ class QemuMachine : public Machine {
         machine.kernel = files.kernel.get();
         machine.initrd = files.initrd.get();
         machine.root = files.root.get();
-        machine.kernel_command_line = kernel_command_line(false);
+        machine.kernel_command_line = qemu_kernel_command_line(machine.accelerator == "tcg");
         auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
         socket_ = std::move(ours);
         machine.channel = theirs.get();
