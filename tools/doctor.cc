@@ -65,9 +65,9 @@ constexpr Command kDoctorCommand = {
     .summary = "check whether this host can run the appliance",
     .operands = "",
     .description =
-        "Checks KVM, permissions, the sandbox, the appliance's files and the cache, times a cold and\n"
-        "a warm start, and says what to do where something is wrong. Exit code 1 when a check\n"
-        "failed.",
+        "Checks KVM, QEMU, permissions, the sandbox, the appliance's files and the cache, says which\n"
+        "engine is taken and why, times its starts, and says what to do where something is wrong.\n"
+        "Exit code 1 when a check failed.",
     .examples =
         "insp doctor\n"
         "insp doctor --json | jq '.checks[] | select(.status != \"ok\")'",

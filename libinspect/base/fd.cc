@@ -2,6 +2,7 @@
 #include "base/fd.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -77,6 +78,13 @@ void pwrite_full(int fd, std::span<const std::byte> in, uint64_t offset, const c
     transfer(in.size(), what, [&](size_t done) {
         return ::pwrite(fd, in.data() + done, in.size() - done, static_cast<off_t>(offset + done));
     });
+}
+
+std::pair<Fd, Fd> make_socket_pair(int type) {
+    int ends[2];
+    if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) != 0)
+        throw Error::from_errno(ErrorKind::kEngine, "cannot make a pair of sockets", errno);
+    return {Fd(ends[0]), Fd(ends[1])};
 }
 
 }  // namespace inspect

@@ -50,4 +50,8 @@ size_t pread_full(int fd, std::span<std::byte> out, uint64_t offset, const char*
 void write_full(int fd, std::span<const std::byte> in, const char* what);
 void pwrite_full(int fd, std::span<const std::byte> in, uint64_t offset, const char* what);
 
+// Two connected Unix sockets of this type (SOCK_STREAM...), close-on-exec. Throws Error(kEngine): they are
+// for a process that is about to be started.
+std::pair<Fd, Fd> make_socket_pair(int type);
+
 }  // namespace inspect

@@ -76,22 +76,6 @@ ForkThread& fork_thread() {
     return *thread;
 }
 
-// As execvp(3) finds it. Empty when it isn't there.
-std::string find_program(const std::string& name) {
-    if (name.find('/') != name.npos) return ::access(name.c_str(), X_OK) == 0 ? name : "";
-    const char* path = std::getenv("PATH");
-    std::string_view left = path != nullptr ? path : "/usr/bin:/bin";
-    while (true) {
-        const size_t end = std::min(left.find(':'), left.size());
-        if (end > 0) {  // the current directory is no place for programs
-            std::string candidate = std::string(left.substr(0, end)) + "/" + name;
-            if (::access(candidate.c_str(), X_OK) == 0) return candidate;
-        }
-        if (end == left.size()) return "";
-        left.remove_prefix(end + 1);
-    }
-}
-
 std::vector<char*> pointers(std::vector<std::string>& strings) {
     std::vector<char*> result;
     for (std::string& string : strings) result.push_back(string.data());
@@ -172,6 +156,21 @@ std::string read_errors(int fd) {
 }
 
 }  // namespace
+
+std::string find_program(const std::string& name) {
+    if (name.find('/') != name.npos) return ::access(name.c_str(), X_OK) == 0 ? name : "";
+    const char* path = std::getenv("PATH");
+    std::string_view left = path != nullptr ? path : "/usr/bin:/bin";
+    while (true) {
+        const size_t end = std::min(left.find(':'), left.size());
+        if (end > 0) {  // the current directory is no place for programs
+            std::string candidate = std::string(left.substr(0, end)) + "/" + name;
+            if (::access(candidate.c_str(), X_OK) == 0) return candidate;
+        }
+        if (end == left.size()) return "";
+        left.remove_prefix(end + 1);
+    }
+}
 
 Subprocess::Subprocess(const SubprocessOptions& options) {
     const std::string& name = options.arguments.at(0);

@@ -29,6 +29,9 @@ struct SubprocessOptions {
     std::vector<std::string> environment = {};
 };
 
+// A program's path, found as execvp(3) does, but never in the current directory. Empty when it isn't there.
+std::string find_program(const std::string& name);
+
 // Not thread-safe. What the program writes to its standard error is kept, up to 64 KiB.
 class Subprocess {
   public:

@@ -80,6 +80,7 @@ class NbdServer::Connections {
     void start(Fd socket) {
         Connection& connection = all_.emplace_back();
         connection.socket = std::move(socket);
+        prepare_socket(connection.socket.get());
         try {
             connection.thread = std::thread([this, &connection] {
                 server_.serve_connection(connection.socket.get());
@@ -136,7 +137,6 @@ NbdServer::~NbdServer() = default;
 
 void NbdServer::serve_connection(int socket) noexcept {
     try {
-        prepare_socket(socket);
         NbdStream stream(socket, "the NBD client", options_.stall_timeout);
         stream.set_deadline(NbdStream::Clock::now() + options_.handshake_timeout);
         const NbdExport offer = make_offer(device_->properties(), options_);

@@ -18,8 +18,10 @@
 #include "engine/appliance_files.h"
 #include "engine/cache.h"
 #include "engine/engine.h"
+#include "engine/engine_choice.h"
 #include "engine/host.h"
 #include "engine/kvm_engine.h"
+#include "engine/qemu_engine.h"
 #include "protocol/frame.h"
 #include "protocol/insp.pb.h"
 
@@ -32,6 +34,7 @@ using Clock = std::chrono::steady_clock;
 // The engine's view of options that have no opened disks: their number alone counts.
 EngineOptions engine_options(const SessionOptions& options) {
     EngineOptions engine;
+    engine.engine = parse_engine(options.engine);
     engine.memory_bytes = options.memory_bytes;
     engine.use_snapshot = options.use_snapshot;
     engine.verbose = options.verbose;
@@ -131,7 +134,13 @@ ApplianceInfo appliance_info(const SessionOptions& options) {
     return info;
 }
 
-bool appliance_warm(const SessionOptions& options) { return make_snapshot(engine_options(options)); }
+bool appliance_warm(const SessionOptions& options) {
+    const EngineOptions engine = engine_options(options);
+    if (choose_engine(engine.engine).kind == EngineKind::kQemu)
+        throw Error(ErrorKind::kUnsupported,
+                    "the engine qemu has no snapshots: it boots the appliance each time");
+    return make_snapshot(engine);
+}
 
 uint64_t appliance_clear(const SessionOptions& options) {
     return Cache(Cache::directory(options.cache_directory)).clear();
@@ -142,19 +151,34 @@ std::vector<Check> diagnose(const SessionOptions& options) {
     EngineOptions engine = engine_options(options);
     engine.disks.clear();  // the starts are timed without any
 
-    check(checks, "kvm", "see the message; without KVM no appliance can run", [&](Check& result) {
-        Fd kvm = open_kvm();
-        bool software = probe_software_kvm(kvm.get());
-        result.detail =
-            software ? "/dev/kvm works, but the guest's kernel mode is emulated (no hardware virtualization)"
-                     : "/dev/kvm works, on hardware virtualization";
-        if (software) {
-            result.status = Check::Status::kWarning;
+    const EngineKind wanted = engine.engine;
+    check(checks, "kvm", "see the message", [&](Check& result) {
+        try {
+            Fd kvm = open_kvm();
+            bool software = probe_software_kvm(kvm.get());
+            result.detail = software ? "/dev/kvm works, but the guest's kernel mode is emulated (no hardware "
+                                       "virtualization)"
+                                     : "/dev/kvm works, on hardware virtualization";
+            if (!software) return;
             result.advice =
                 "commands take about a second here where hardware takes milliseconds; enable nested "
                 "virtualization where that is possible";
+        } catch (const Error& error) {
+            if (wanted == EngineKind::kKvm || find_qemu().empty()) throw;
+            result.detail = error.message();
+            result.advice = "the engine qemu does without it, some ten times slower";
         }
+        result.status = Check::Status::kWarning;
     });
+    check(checks, "qemu", "install Debian's package qemu-system-x86", [&](Check& result) {
+        result.detail = find_qemu();
+        if (!result.detail.empty()) return;
+        result.detail = "qemu-system-x86_64 is not installed";
+        if (wanted == EngineKind::kQemu) throw Error(ErrorKind::kNotFound, result.detail);
+        result.detail += "; it is needed without KVM alone";
+    });
+    const EngineChoice choice = choose_engine(wanted);
+    check(checks, "engine", "", [&](Check& result) { result.detail = choice.reason; });
     check(checks, "appliance", "reinstall libinspect, or set INSP_APPLIANCE", [&](Check& result) {
         ApplianceFiles files = open_appliance(options.appliance_directory);
         result.detail = files.directory + ", " + std::to_string(files.size_bytes >> 20) + " MiB";
@@ -190,27 +214,36 @@ std::vector<Check> diagnose(const SessionOptions& options) {
         if (done.status == Check::Status::kFailed && done.name != "cache" && done.name != "sandbox")
             return checks;
 
-    check(checks, "cold start", "run with -v to see the appliance's kernel log", [&](Check& result) {
-        EngineOptions cold = engine;
-        cold.use_snapshot = false;
+    auto time_start = [&](Check& result, const EngineOptions& how) {
         auto begin = Clock::now();
-        auto machine = start_machine(cold);
+        auto machine = start_machine(how);
         ping(*machine);
         result.detail = seconds_since(begin) + " to the agent's first answer";
-    });
-    check(checks, "warm start", "insp appliance clear removes a snapshot that is of no use",
-          [&](Check& result) {
-              bool made = make_snapshot(engine);
-              auto begin = Clock::now();
-              auto machine = start_machine(engine);
-              ping(*machine);
-              result.detail = seconds_since(begin) + " to the agent's first answer" +
-                              (made ? " (snapshot made now)" : "");
-              if (!machine->stats().warm) {
+        return machine->stats().warm;
+    };
+    if (choice.kind == EngineKind::kKvm) {
+        engine.engine = EngineKind::kKvm;
+        check(checks, "cold start", "run with -v to see the appliance's kernel log", [&](Check& result) {
+            EngineOptions cold = engine;
+            cold.use_snapshot = false;
+            time_start(result, cold);
+        });
+        check(checks, "warm start", "insp appliance clear removes a snapshot that is of no use",
+              [&](Check& result) {
+                  bool made = make_snapshot(engine);
+                  bool warm = time_start(result, engine);
+                  if (made) result.detail += " (snapshot made now)";
+                  if (warm) return;
                   result.status = Check::Status::kWarning;
                   result.advice = "the snapshot could not be used: run with -v to see why";
-              }
-          });
+              });
+    }
+    if (!find_qemu().empty() && wanted != EngineKind::kKvm) {
+        EngineOptions qemu = engine;
+        qemu.engine = EngineKind::kQemu;
+        check(checks, "qemu start", "run with -v to see the appliance's kernel log",
+              [&](Check& result) { time_start(result, qemu); });
+    }
     return checks;
 }
 

@@ -25,7 +25,11 @@ struct EngineDisk {
     std::string serial;
 };
 
+// kvm_engine.h, qemu_engine.h; kAuto: the one that fits this host (engine_choice.h).
+enum class EngineKind : uint8_t { kAuto, kKvm, kQemu };
+
 struct EngineOptions {
+    EngineKind engine = EngineKind::kAuto;
     std::vector<EngineDisk> disks;
     uint64_t memory_bytes = 0;  // 0: kDefaultMemory
     bool use_snapshot = true;
@@ -56,7 +60,8 @@ class Machine {
 };
 
 // Starts an appliance: restored from a snapshot, which is made first where there is none that fits, or
-// booted. Throws Error: kEngine, kNotFound (appliance files), kDenied (/dev/kvm), kUsage (too many disks).
+// booted. Throws Error: kEngine, kNotFound (appliance files, /dev/kvm, QEMU), kDenied (/dev/kvm), kUsage (too
+// many disks).
 std::unique_ptr<Machine> start_machine(const EngineOptions& options);
 
 }  // namespace inspect

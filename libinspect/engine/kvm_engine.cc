@@ -4,25 +4,22 @@
 #include "engine/kvm_engine.h"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 
 #include <inspect/error.h>
 
 #include "base/log.h"
+#include "engine/agent_hello.h"
 #include "engine/appliance_files.h"
 #include "engine/cache.h"
 #include "engine/engine.h"
 #include "engine/host.h"
 #include "engine/kernel_command_line.h"
+#include "engine/socket_channel.h"
 #include "engine/vmm_child.h"
-#include "protocol/frame.h"
-#include "protocol/insp.pb.h"
 
 namespace inspect {
 
@@ -36,80 +33,15 @@ constexpr auto kBootTimeout = 120s;  // ten times what the slowest host needs
 constexpr auto kSnapshotTimeout = 60s;
 constexpr auto kStopTimeout = 60s;  // flushing the disks
 
-class KvmChannel : public Channel {
-  public:
-    KvmChannel(VmmChild& child, int interrupt_fd) : child_(child), interrupt_fd_(interrupt_fd) {}
-
-    void write(std::span<const std::byte> in) override {
-        while (!in.empty()) {
-            ssize_t n = ::send(child_.channel_fd(), in.data(), in.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-            if (n > 0) {
-                bytes_in_ += static_cast<uint64_t>(n);
-                in = in.subspan(static_cast<size_t>(n));
-            } else if (n < 0 && errno == EAGAIN) {
-                wait(POLLOUT, -1ms);
-            } else if (n < 0 && errno != EINTR) {
-                throw child_.failure("the appliance is gone");
-            }
-        }
-    }
-
-    size_t read(std::span<std::byte> out, std::chrono::milliseconds timeout) override {
-        for (;;) {
-            if (!wait(POLLIN, timeout))
-                throw child_.failure(
-                    "the appliance does not answer for " +
-                    std::to_string(std::chrono::duration_cast<std::chrono::seconds>(timeout).count()) + " s");
-            ssize_t n = ::recv(child_.channel_fd(), out.data(), out.size(), MSG_DONTWAIT);
-            if (n > 0) {
-                bytes_out_ += static_cast<uint64_t>(n);
-                return static_cast<size_t>(n);
-            }
-            if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-                child_.wait_exit(1s);  // so that its status page is final
-                throw child_.failure("the appliance is gone");
-            }
-        }
-    }
-
-    bool readable() override {
-        struct pollfd pfd = {child_.channel_fd(), POLLIN, 0};
-        return ::poll(&pfd, 1, 0) > 0;
-    }
-
-    uint64_t bytes_in() const { return bytes_in_; }    // to the appliance
-    uint64_t bytes_out() const { return bytes_out_; }  // from it
-
-  private:
-    // False when the time is over; a negative timeout waits for ever.
-    bool wait(short events, std::chrono::milliseconds timeout) {
-        auto deadline = Clock::now() + timeout;
-        for (;;) {
-            struct pollfd pfds[2] = {{child_.channel_fd(), events, 0}, {interrupt_fd_, POLLIN, 0}};
-            int wait_ms = -1;
-            if (timeout >= 0ms) {
-                auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-                wait_ms = static_cast<int>(std::clamp<int64_t>(left, 0, 1 << 30));
-            }
-            int ready = ::poll(pfds, 2, wait_ms);
-            if (ready == 0) return false;
-            if (ready < 0 && errno != EINTR) throw Error::from_errno(ErrorKind::kEngine, "poll", errno);
-            if (ready > 0 && pfds[1].revents) throw Error(ErrorKind::kCancelled, "interrupted");
-            if (ready > 0) return true;
-        }
-    }
-
-    VmmChild& child_;
-    int interrupt_fd_;
-    uint64_t bytes_in_ = 0;
-    uint64_t bytes_out_ = 0;
-};
-
 class KvmMachine : public Machine {
   public:
     KvmMachine(const std::string& program, VmmChild::Arguments arguments, const EngineOptions& options)
         : child_(program, std::move(arguments)),
-          channel_(child_, options.interrupt_fd),
+          channel_(child_.channel_fd(), options.interrupt_fd,
+                   [this](const std::string& what, bool gone) {
+                       if (gone) child_.wait_exit(1s);  // so that its status page is final
+                       return child_.failure(what);
+                   }),
           verbose_(options.verbose) {}
 
     ~KvmMachine() override {
@@ -131,6 +63,7 @@ class KvmMachine : public Machine {
         stats.peak_rss_bytes = std::max(stats.peak_rss_bytes, peak_rss_bytes_);
         stats.channel_bytes_in = channel_.bytes_in();
         stats.channel_bytes_out = channel_.bytes_out();
+        stats.engine = "kvm";
         stats.warm = warm_;
         stats.engine_ns = engine_ns_;
         return stats;
@@ -140,33 +73,9 @@ class KvmMachine : public Machine {
     void set_warm(bool warm) { warm_ = warm; }
     void set_engine_ns(uint64_t ns) { engine_ns_ = ns; }
 
-    // Waits for the agent's first words after a boot.
-    void await_hello() {
-        protocol::FrameParser parser;
-        auto deadline = Clock::now() + kBootTimeout;
-        for (;;) {
-            if (auto frame = parser.next()) {
-                proto::Hello hello;
-                if (frame->type != protocol::FrameType::kHello ||
-                    !hello.ParseFromArray(frame->payload.data(), static_cast<int>(frame->payload.size())))
-                    throw Error(ErrorKind::kEngine, "the appliance's agent did not greet as it should");
-                if (hello.version() != protocol::kProtocolVersion) {
-                    throw Error(ErrorKind::kEngine, "the appliance speaks version " +
-                                                        std::to_string(hello.version()) +
-                                                        " of the protocol and this program version " +
-                                                        std::to_string(protocol::kProtocolVersion) +
-                                                        "; install both from one release");
-                }
-                return;
-            }
-            auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
-            parser.filled(channel_.read(parser.room(4096), std::max(left, 0ms)));
-        }
-    }
-
   private:
     VmmChild child_;
-    KvmChannel channel_;
+    SocketChannel channel_;
     bool verbose_;
     bool warm_ = false;
     uint64_t engine_ns_ = 0;
@@ -181,15 +90,9 @@ class Starter {
           files_(open_appliance(options.appliance_directory)),
           vmm_program_(find_vmm_program()),
           kvm_(open_kvm()),
-          memory_(options.memory_bytes ? options.memory_bytes : kDefaultMemory),
+          memory_(appliance_memory(options)),
           slots_(slots_for(options.disks.size())),
           host_(host_identity()) {
-        if (memory_ < kMinMemory || memory_ > kMaxMemory) {
-            throw Error(ErrorKind::kUsage, "the appliance cannot have " + std::to_string(memory_ >> 20) +
-                                               " MiB of memory; from " + std::to_string(kMinMemory >> 20) +
-                                               " to " + std::to_string(kMaxMemory >> 20) + " are possible");
-        }
-        memory_ = (memory_ + kMemoryStep - 1) / kMemoryStep * kMemoryStep;
         try {
             cache_.emplace(Cache::directory(options.cache_directory));
         } catch (const Error& error) {
@@ -275,19 +178,7 @@ class Starter {
         arguments.add("--slots=" + std::to_string(slots_));
         if (software_) arguments.add("--software-kvm");
         if (!with_disks) return arguments;
-        for (const EngineDisk& disk : options_.disks) {
-            std::string text =
-                "--disk=block-size=" + std::to_string(disk.sector_size) + ",serial=" + disk.serial;
-            for (int fd : disk.node_fds) arguments.inherit(fd);
-            if (disk.overlay_memory_fd >= 0) {
-                text += ",overlay=" + std::to_string(disk.overlay_memory_fd) + ":" +
-                        std::to_string(disk.overlay_spill_fd);
-                arguments.inherit(disk.overlay_memory_fd);
-                arguments.inherit(disk.overlay_spill_fd);
-            }
-            if (disk.read_only) text += ",read-only";
-            arguments.add(text + ",node=" + disk.node);
-        }
+        for (const EngineDisk& disk : options_.disks) arguments.add_disk(disk);
         return arguments;
     }
 
@@ -298,7 +189,7 @@ class Starter {
         arguments.add("--cmdline=" + kernel_command_line(software_));
         auto machine = std::make_unique<KvmMachine>(vmm_program_, std::move(arguments), options_);
         machine->child().wait_ready(kSetupTimeout);
-        machine->await_hello();
+        await_hello(machine->channel(), kBootTimeout);
         return machine;
     }
 
@@ -347,7 +238,17 @@ class Starter {
 
 }  // namespace
 
-std::unique_ptr<Machine> start_machine(const EngineOptions& options) {
+uint64_t appliance_memory(const EngineOptions& options) {
+    const uint64_t memory = options.memory_bytes ? options.memory_bytes : kDefaultMemory;
+    if (memory < kMinMemory || memory > kMaxMemory) {
+        throw Error(ErrorKind::kUsage, "the appliance cannot have " + std::to_string(memory >> 20) +
+                                           " MiB of memory; from " + std::to_string(kMinMemory >> 20) +
+                                           " to " + std::to_string(kMaxMemory >> 20) + " are possible");
+    }
+    return (memory + kMemoryStep - 1) / kMemoryStep * kMemoryStep;
+}
+
+std::unique_ptr<Machine> start_kvm_machine(const EngineOptions& options) {
     auto begin = Clock::now();
     auto machine = Starter(options).start();
     machine->set_engine_ns(static_cast<uint64_t>(

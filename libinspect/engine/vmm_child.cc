@@ -16,6 +16,7 @@
 #include <cstring>
 #include <fstream>
 #include <mutex>
+#include <tuple>
 
 namespace inspect {
 
@@ -52,20 +53,6 @@ Unreaped& unreaped() {
     return instance;
 }
 
-std::pair<Fd, Fd> make_socketpair(int type) {
-    int fds[2];
-    if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) != 0)
-        throw Error::from_errno(ErrorKind::kEngine, "cannot make a socket pair for the VMM", errno);
-    return {Fd(fds[0]), Fd(fds[1])};
-}
-
-std::string printable(std::string_view text) {
-    std::string out;
-    out.reserve(text.size());
-    for (unsigned char c : text) out += c == '\n' || (c >= 0x20 && c < 0x7f) ? static_cast<char>(c) : '?';
-    return out;
-}
-
 // posix_spawn's objects, freed whatever happens.
 struct SpawnSetup {
     posix_spawn_file_actions_t actions;
@@ -82,12 +69,51 @@ struct SpawnSetup {
 
 }  // namespace
 
-VmmChild::VmmChild(const std::string& program, Arguments arguments) {
+std::string printable_console(std::string_view text) {
+    std::string out;
+    out.reserve(text.size());
+    for (unsigned char c : text) out += c == '\n' || (c >= 0x20 && c < 0x7f) ? static_cast<char>(c) : '?';
+    return out;
+}
+
+uint64_t peak_rss_bytes(pid_t pid) {
+    std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+    std::string word;
+    while (status >> word) {
+        if (word != "VmHWM:") continue;
+        uint64_t kib = 0;
+        status >> kib;
+        return kib * 1024;
+    }
+    return 0;
+}
+
+void VmmChild::Arguments::add_disk(const EngineDisk& disk, int nbd_fd) {
+    std::string text = "--disk=block-size=" + std::to_string(disk.sector_size) + ",serial=" + disk.serial;
+    for (int fd : disk.node_fds) inherit(fd);
+    if (disk.overlay_memory_fd >= 0) {
+        text += ",overlay=" + std::to_string(disk.overlay_memory_fd) + ":" +
+                std::to_string(disk.overlay_spill_fd);
+        inherit(disk.overlay_memory_fd);
+        inherit(disk.overlay_spill_fd);
+    }
+    if (nbd_fd >= 0) {
+        text += ",nbd=" + std::to_string(nbd_fd);
+        inherit(nbd_fd);
+    }
+    if (disk.read_only) text += ",read-only";
+    add(text + ",node=" + disk.node);
+}
+
+VmmChild::VmmChild(const std::string& program, Arguments arguments, Holds holds) {
     unreaped().reap();
 
-    auto [channel_ours, channel_theirs] = make_socketpair(SOCK_STREAM);
-    auto [control_ours, control_theirs] = make_socketpair(SOCK_SEQPACKET);
-    channel_ = std::move(channel_ours);
+    Fd channel_theirs;
+    if (holds == Holds::kMachine) {
+        std::tie(channel_, channel_theirs) = make_socket_pair(SOCK_STREAM);
+        arguments.add_fd("channel", channel_theirs.get());
+    }
+    auto [control_ours, control_theirs] = make_socket_pair(SOCK_SEQPACKET);
     control_ = std::move(control_ours);
     status_fd_.reset(::memfd_create("insp-status", MFD_CLOEXEC));
     if (!status_fd_ || ::ftruncate(status_fd_.get(), sizeof(VmmStatus)) != 0)
@@ -97,7 +123,6 @@ VmmChild::VmmChild(const std::string& program, Arguments arguments) {
         throw Error::from_errno(ErrorKind::kEngine, "cannot map the VMM's status page", errno);
     status_ = static_cast<const VmmStatus*>(page);
 
-    arguments.add_fd("channel", channel_theirs.get());
     arguments.add_fd("control", control_theirs.get());
     arguments.add_fd("status", status_fd_.get());
 
@@ -154,9 +179,10 @@ void VmmChild::wait_ready(std::chrono::milliseconds timeout) {
     static constexpr std::string_view kError = "error ", kSnapshot = "error snapshot: ";
     std::string answer = receive(timeout);
     if (answer == "ready") return;
-    if (answer.starts_with(kSnapshot)) throw SnapshotRejected(printable(answer.substr(kSnapshot.size())));
+    if (answer.starts_with(kSnapshot))
+        throw SnapshotRejected(printable_console(answer.substr(kSnapshot.size())));
     if (answer.starts_with(kError)) answer.erase(0, kError.size());
-    throw Error(ErrorKind::kEngine, "the virtual machine could not be set up: " + printable(answer));
+    throw Error(ErrorKind::kEngine, "the virtual machine could not be set up: " + printable_console(answer));
 }
 
 void VmmChild::request(const std::string& text, std::span<const int> fds, std::chrono::milliseconds timeout) {
@@ -182,7 +208,7 @@ void VmmChild::request(const std::string& text, std::span<const int> fds, std::c
     std::string answer = receive(timeout);
     if (answer != "ok")
         throw Error(ErrorKind::kEngine,
-                    "the virtual machine's process refused to " + text + ": " + printable(answer));
+                    "the virtual machine's process refused to " + text + ": " + printable_console(answer));
 }
 
 bool VmmChild::wait_exit(std::chrono::milliseconds timeout) {
@@ -218,18 +244,7 @@ SessionStats VmmChild::stats() const {
     stats.block_bytes_written = status_->block_bytes_written;
     stats.pages_touched = status_->pages_touched;
     stats.emulated_instructions = status_->emulated_instructions;
-    if (!reaped_) {
-        std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
-        std::string word;
-        while (status >> word) {
-            if (word == "VmHWM:") {
-                uint64_t kib = 0;
-                status >> kib;
-                stats.peak_rss_bytes = kib * 1024;
-                break;
-            }
-        }
-    }
+    if (!reaped_) stats.peak_rss_bytes = peak_rss_bytes(pid_);
     return stats;
 }
 
@@ -239,14 +254,14 @@ std::string VmmChild::console_tail(size_t limit) const {
     std::string text(length, '\0');
     for (size_t i = 0; i < length; ++i)
         text[i] = status_->ring[(written - length + i) % VmmStatus::kRingSize];
-    return printable(text);
+    return printable_console(text);
 }
 
 Error VmmChild::failure(const std::string& what) const {
     char message[sizeof status_->message + 1] = {};
     std::memcpy(message, status_->message, sizeof status_->message);
     std::string text = what;
-    std::string detail = printable(message);
+    std::string detail = printable_console(message);
     bool show_console = true;
     switch (end()) {
         case VmmEnd::kGuestPanic:

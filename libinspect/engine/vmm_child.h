@@ -10,12 +10,14 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <inspect/error.h>
 #include <inspect/session.h>
 
 #include "base/fd.h"
+#include "engine/engine.h"
 #include "engine/vmm_process.h"
 
 namespace inspect {
@@ -25,6 +27,11 @@ class SnapshotRejected : public Error {
   public:
     explicit SnapshotRejected(std::string why) : Error(ErrorKind::kEngine, std::move(why)) {}
 };
+
+// The peak resident memory of a process that runs, in bytes; 0 when it can't be told.
+uint64_t peak_rss_bytes(pid_t pid);
+// Text for a message: bytes that aren't printable are replaced.
+std::string printable_console(std::string_view text);
 
 class VmmChild {
   public:
@@ -37,6 +44,8 @@ class VmmChild {
             inherit(fd);
         }
         void inherit(int fd) { fds_.push_back(fd); }
+        // nbd_fd: a socket to serve the disk on, where there is no virtual machine; -1: none.
+        void add_disk(const EngineDisk& disk, int nbd_fd = -1);
 
       private:
         friend class VmmChild;
@@ -44,8 +53,11 @@ class VmmChild {
         std::vector<int> fds_;
     };
 
-    // Starts `program`; --channel, --control and --status are added here. Throws Error(kEngine).
-    VmmChild(const std::string& program, Arguments arguments);
+    enum class Holds : uint8_t { kMachine, kDisks };
+
+    // Starts `program`; --control and --status, and for a machine --channel, are added here. Throws
+    // Error(kEngine).
+    VmmChild(const std::string& program, Arguments arguments, Holds holds = Holds::kMachine);
     // SIGKILL; the process is reaped later, in the background of this process's next calls.
     ~VmmChild();
     VmmChild(const VmmChild&) = delete;
@@ -59,7 +71,7 @@ class VmmChild {
     bool wait_exit(std::chrono::milliseconds timeout);
     void kill() noexcept;
 
-    int channel_fd() const { return channel_.get(); }
+    int channel_fd() const { return channel_.get(); }  // of a machine
     pid_t pid() const { return pid_; }
 
     // How it is or was, from the status page.

@@ -10,6 +10,10 @@
 //            ( --kernel=FD --initrd=FD --cmdline=TEXT  |  --restore-state=FD --restore-memory=FD )
 //            [ --disk=block-size=512|4096,serial=TEXT[,overlay=FD:FD][,read-only],node=NODE ]...
 //            [ --software-kvm ] [ --no-sandbox ]
+//   insp-vmm --control=FD --status=FD --disk=nbd=FD,... [ --disk=nbd=FD,... ]... [ --no-sandbox ]
+//
+// The second form has no virtual machine: it serves the disks, each by NBD on a connected socket, to another
+// VMM (docs/qemu.md). Its only request is "stop".
 //
 //   --kvm        an open /dev/kvm
 //   --channel    stream socket: the bytes of the agent's virtio-console port, both ways. When the guest

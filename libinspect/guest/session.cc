@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "engine/engine_choice.h"
 #include "guest/printable.h"
 #include "guest/session_impl.h"
 #include "guest/wire_convert.h"
@@ -53,6 +54,7 @@ Session::Impl::Impl(SessionOptions session_options, SessionSeams session_seams)
     : options(std::move(session_options)), seams_(std::move(session_seams)) {
     uint64_t begin = now_ns(CLOCK_MONOTONIC);
     if (options.verbose) set_log_level(LogLevel::kVerbose);
+    engine_kind_ = parse_engine(options.engine);
     interrupt_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!interrupt_) throw Error::from_errno("cannot make an eventfd", errno);
     disks_.emplace(options);
@@ -160,6 +162,7 @@ proto::Request Session::Impl::wake_request() const {
 void Session::Impl::start() {
     if (machine_) return;
     EngineOptions engine;
+    engine.engine = engine_kind_;
     engine.disks = disks_->engine_disks();
     engine.memory_bytes = options.memory_bytes;
     engine.use_snapshot = options.use_snapshot;

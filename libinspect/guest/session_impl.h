@@ -60,6 +60,7 @@ struct Session::Impl {
     void end(Error reason) noexcept;
 
     SessionSeams seams_;
+    EngineKind engine_kind_ = EngineKind::kAuto;
     uint64_t open_ns_ = 0;  // what opening the images took
     Fd interrupt_;          // an eventfd: readable once interrupt() was called
     std::optional<Disks> disks_;

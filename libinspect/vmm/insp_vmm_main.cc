@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// insp-vmm: the process that holds one virtual machine. Started by an engine, with descriptors, never by
-// hand; its contract is engine/vmm_process.h. The order of things here is that of its time, which a warm
-// start spends many times more often than a boot: descriptors and namespaces first, while there is one
-// thread, then the VM, then the second thread, then the system call filter, then the guest.
+// insp-vmm: the process that holds one virtual machine, or only the disks of one. Started by an engine, with
+// descriptors, never by hand; its contract is engine/vmm_process.h. The order of things here is that of its
+// time, which a warm start spends many times more often than a boot: descriptors and namespaces first, while
+// there is one thread, then the VM, then the second thread, then the system call filter, then the guest.
 #include <malloc.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
-#include <condition_variable>
 #include <cstdio>
 #include <cstring>
-#include <mutex>
+#include <optional>
 #include <thread>
 
-#include "block/overlay.h"
-#include "block/overlay_store.h"
+#include "vmm/disk_server.h"
+#include "vmm/gate.h"
 #include "vmm/io_thread.h"
 #include "vmm/sandbox.h"
 #include "vmm/vm.h"
@@ -31,34 +32,6 @@ enum ExitStatus { kExitOk = 0, kExitError = 1, kExitUsage = 2 };
 
 // More than the descriptors that arrive with a request and those of the VM itself.
 constexpr unsigned kDescriptorRoom = 16;
-
-// Opened once by one thread, waited for by another. (std::atomic's wait() gives the CPU away before it
-// sleeps, which on a busy machine is milliseconds.)
-class Gate {
-  public:
-    void open() {
-        std::lock_guard lock(mutex_);
-        open_ = true;
-        condition_.notify_one();
-    }
-    void wait() {
-        std::unique_lock lock(mutex_);
-        condition_.wait(lock, [this] { return open_; });
-    }
-
-  private:
-    std::mutex mutex_;
-    std::condition_variable condition_;
-    bool open_ = false;
-};
-
-std::unique_ptr<BlockDevice> open_disk(const VmmArguments::Disk& disk) {
-    auto device = disk.node.open();
-    if (disk.overlay_memory < 0) return device;
-    const uint64_t size = device->size();
-    auto store = std::make_shared<OverlayStore>(Fd(disk.overlay_memory), Fd(disk.overlay_spill), size);
-    return std::make_unique<Overlay>(std::move(device), std::move(store));
-}
 
 Vm::Options vm_options(const VmmArguments& arguments) {
     Vm::Options options;
@@ -141,6 +114,40 @@ int run(const VmmArguments& arguments, VmmStatus& status, std::chrono::steady_cl
     std::_Exit(good ? kExitOk : kExitError);
 }
 
+// The engine's next request; nullopt when it is gone.
+std::optional<std::string> receive_request(int control) {
+    char text[256];
+    ssize_t n;
+    do {
+        n = ::recv(control, text, sizeof text, 0);
+    } while (n < 0 && errno == EINTR);
+    if (n <= 0) return std::nullopt;
+    return std::string(text, static_cast<size_t>(n));
+}
+
+// Without a virtual machine: until the engine says "stop", or is gone.
+int run_disks(const VmmArguments& arguments, VmmStatus& status) {
+    if (arguments.sandbox) enter_sandbox(arguments);
+    DiskServer disks(arguments.disks, status);
+    if (arguments.sandbox) lock_down();
+    send_packet(arguments.control, "ready");
+    disks.serve();
+
+    while (auto request = receive_request(arguments.control)) {
+        if (*request == "stop") break;
+        send_packet(arguments.control, "error unknown request");
+    }
+    std::string answer = "ok";
+    try {
+        disks.stop();
+    } catch (const std::exception& error) {
+        answer = std::string("error ") + error.what();
+    }
+    status.end.store(VmmEnd::kStopped, std::memory_order_release);
+    send_packet(arguments.control, answer);
+    std::_Exit(answer == "ok" ? kExitOk : kExitError);
+}
+
 int main_checked(int argc, char** argv) {
     const auto start = std::chrono::steady_clock::now();
     ::signal(SIGPIPE, SIG_IGN);
@@ -151,7 +158,7 @@ int main_checked(int argc, char** argv) {
     auto& status = *reinterpret_cast<VmmStatus*>(page.data());
     status.version.store(VmmStatus::kVersion);
     try {
-        return run(arguments, status, start);
+        return arguments.serves_disks() ? run_disks(arguments, status) : run(arguments, status, start);
     } catch (const BadSnapshot& error) {
         return fail(arguments, status, "error snapshot: ", error.what());
     } catch (const std::exception& error) {

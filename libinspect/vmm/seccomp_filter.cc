@@ -6,6 +6,7 @@
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include <cstddef>
@@ -38,6 +39,7 @@ constexpr uint32_t kAllowed[] = {
     SYS_sendmsg,
     SYS_recvfrom,
     SYS_sendto,
+    SYS_shutdown,
     SYS_read,
     SYS_write,
     SYS_close,
@@ -157,6 +159,14 @@ std::vector<sock_filter> vmm_seccomp_filter() {
             part.allow();
         });
     }
+    // A disk server's patience with its client.
+    program.for_call(SYS_setsockopt, [](Program& part) {
+        part.load(argument_offset(1));
+        part.kill_unless_equal(SOL_SOCKET);
+        part.load(argument_offset(2));
+        for (uint32_t option : {uint32_t{SO_RCVTIMEO}, uint32_t{SO_SNDTIMEO}}) part.allow_if_equal(option);
+        part.kill();
+    });
     program.kill();
     return program.code;
 }

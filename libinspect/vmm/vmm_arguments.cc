@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "vmm/vmm_arguments.h"
 
+#include <bit>
 #include <charconv>
 #include <limits>
 #include <string_view>
@@ -48,6 +49,8 @@ VmmArguments::Disk parse_disk(std::string_view text, std::string_view argument) 
             auto [memory, spill] = split(value, ':');
             disk.overlay_memory = descriptor(memory, argument);
             disk.overlay_spill = descriptor(spill, argument);
+        } else if (key == "nbd") {
+            disk.nbd = descriptor(value, argument);
         } else if (key == "block-size") {
             disk.block_size = static_cast<uint32_t>(number(value, 4096, argument));
         } else if (key == "serial") {
@@ -61,6 +64,29 @@ VmmArguments::Disk parse_disk(std::string_view text, std::string_view argument) 
     return disk;
 }
 
+// Throws Error(kUsage) unless it is a whole virtual machine, or disks to serve.
+void require_sense(const VmmArguments& arguments) {
+    if (arguments.control < 0 || arguments.status < 0)
+        throw Error(ErrorKind::kUsage, "insp-vmm needs --control and --status");
+    const bool alone = arguments.serves_disks();
+    for (const VmmArguments::Disk& disk : arguments.disks) {
+        if (std::has_single_bit(disk.block_size) && disk.block_size >= 512 && (disk.nbd >= 0) == alone)
+            continue;
+        throw Error(
+            ErrorKind::kUsage,
+            "insp-vmm needs disks of a block size from 512, with nbd= where there is no virtual machine");
+    }
+    const bool boots = arguments.kernel >= 0, restores = arguments.restore_state >= 0;
+    if (alone) {
+        if (arguments.disks.empty() || boots || restores || arguments.channel >= 0)
+            throw Error(ErrorKind::kUsage, "insp-vmm needs --kvm, or disks alone");
+        return;
+    }
+    if (arguments.channel < 0) throw Error(ErrorKind::kUsage, "insp-vmm needs --kvm and --channel");
+    if (boots == restores || restores != (arguments.restore_memory >= 0))
+        throw Error(ErrorKind::kUsage, "insp-vmm needs a kernel, or the two files of a snapshot");
+}
+
 }  // namespace
 
 std::vector<int> VmmArguments::descriptors() const {
@@ -69,7 +95,7 @@ std::vector<int> VmmArguments::descriptors() const {
     for (const Disk& disk : disks) {
         const std::vector<int> below = disk.node.descriptors();
         all.insert(all.end(), below.begin(), below.end());
-        all.insert(all.end(), {disk.overlay_memory, disk.overlay_spill});
+        all.insert(all.end(), {disk.overlay_memory, disk.overlay_spill, disk.nbd});
     }
     std::erase_if(all, [](int fd) { return fd < 0; });
     return all;
@@ -114,11 +140,7 @@ VmmArguments parse_vmm_arguments(int argc, char** argv) {
             reject(argument);
         }
     }
-    if (result.kvm < 0 || result.channel < 0 || result.control < 0 || result.status < 0)
-        throw Error(ErrorKind::kUsage, "insp-vmm needs --kvm, --channel, --control and --status");
-    if ((result.kernel >= 0) == (result.restore_state >= 0) ||
-        (result.restore_state >= 0) != (result.restore_memory >= 0))
-        throw Error(ErrorKind::kUsage, "insp-vmm needs a kernel, or the two files of a snapshot");
+    require_sense(result);
     return result;
 }
 

@@ -15,6 +15,7 @@ struct VmmArguments {
     struct Disk {
         DiskNode node;
         int overlay_memory = -1, overlay_spill = -1;  // both or none
+        int nbd = -1;                                 // a socket to serve it on; without a virtual machine
         uint32_t block_size = 512;
         std::string serial;
         bool read_only = false;
@@ -28,6 +29,8 @@ struct VmmArguments {
     bool software_kvm = false;
     bool sandbox = true;
 
+    // True: there is no virtual machine here, the disks are served to another one.
+    bool serves_disks() const { return kvm < 0; }
     // All descriptors named.
     std::vector<int> descriptors() const;
 };

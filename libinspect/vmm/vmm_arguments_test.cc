@@ -43,6 +43,17 @@ TEST(VmmArguments, ParsesABoot) {
     EXPECT_EQ(a.descriptors(), (std::vector<int>{3, 4, 5, 6, 9, 7, 8, 10, 11, 12, 13, 14}));
 }
 
+TEST(VmmArguments, ParsesDisksToServe) {
+    auto a = parse({"--control=5", "--status=6", "--disk=nbd=8,block-size=4096,serial=a,node=raw(fd=7)",
+                    "--disk=overlay=10:11,nbd=12,serial=b,node=raw(fd=9)"});
+    EXPECT_TRUE(a.serves_disks());
+    ASSERT_EQ(a.disks.size(), 2u);
+    EXPECT_EQ(a.disks[0].nbd, 8);
+    EXPECT_EQ(a.disks[1].nbd, 12);
+    EXPECT_EQ(a.descriptors(), (std::vector<int>{5, 6, 7, 8, 9, 10, 11, 12}));
+    EXPECT_FALSE(parse(with({"--kernel=7"})).serves_disks());
+}
+
 TEST(VmmArguments, RefusesWhatMakesNoSense) {
     for (const auto& bad : std::vector<std::vector<std::string>>{
              {},
@@ -61,6 +72,13 @@ TEST(VmmArguments, RefusesWhatMakesNoSense) {
              with({"--kernel=7", "--disk=node=floppy(fd=1)"}),
              with({"--kernel=7", "--disk=overlay=2,node=raw(fd=1)"}),
              {"--kernel=7"},
+             with({"--kernel=7", "--disk=nbd=8,node=raw(fd=1)"}),
+             with({"--kernel=7", "--disk=block-size=0,node=raw(fd=1)"}),
+             with({"--kernel=7", "--disk=block-size=1000,node=raw(fd=1)"}),
+             {"--control=5", "--status=6"},
+             {"--control=5", "--status=6", "--disk=node=raw(fd=1)"},
+             {"--control=5", "--status=6", "--kernel=7", "--disk=nbd=8,node=raw(fd=1)"},
+             {"--control=5", "--disk=nbd=8,node=raw(fd=1)"},
          })
         EXPECT_THROW(parse(bad), Error);
 }

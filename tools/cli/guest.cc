@@ -35,6 +35,14 @@ uint64_t memory_of(const Arguments& arguments) {
     return *bytes;
 }
 
+// Empty when it isn't given: then the library looks at $INSP_ENGINE.
+std::string engine_of(const Arguments& arguments) {
+    const std::string engine = arguments.value("engine").value_or("");
+    if (arguments.has("engine") && engine != "auto" && engine != "kvm" && engine != "qemu")
+        throw UsageError("--engine is 'auto', 'kvm' or 'qemu', not '" + engine + "'");
+    return engine;
+}
+
 }  // namespace
 
 std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
@@ -95,6 +103,7 @@ SessionOptions session_options(const Arguments& arguments, Access access) {
     SessionOptions options;
     options.disks = disk_specs(arguments);
     options.write_mode = write_mode_of(arguments);
+    options.engine = engine_of(arguments);
     options.memory_bytes = memory_of(arguments);
     if (access == Access::kChange && arguments.has("ro"))
         throw UsageError("this command changes the guest: it can't be used with --ro");
@@ -107,6 +116,7 @@ SessionOptions session_options(const Arguments& arguments, Access access) {
 SessionOptions appliance_options(const Arguments& arguments) {
     SessionOptions options;
     options.disks.resize(1);  // as most guests have it
+    options.engine = engine_of(arguments);
     options.memory_bytes = memory_of(arguments);
     options.verbose = arguments.has("verbose");
     return options;

@@ -20,6 +20,7 @@ uint64_t difference(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
 std::string as_table(const SessionStats& stats, uint64_t total_ns) {
     std::vector<std::vector<std::string>> rows = {
+        {"engine", escape_message(stats.engine)},
         {"start", stats.warm ? "warm, from a snapshot" : "cold, booted"},
         {"total", milliseconds(total_ns)},
         {"  in KVM_RUN", milliseconds(stats.run_ns)},
@@ -47,6 +48,7 @@ std::string as_table(const SessionStats& stats, uint64_t total_ns) {
 
 std::string as_json(const SessionStats& stats, uint64_t total_ns) {
     std::string out = std::string("{\"warm\": ") + (stats.warm ? "true" : "false");
+    out += ", \"engine\": \"" + escape_message(stats.engine) + "\"";  // a word of the library's
     auto number = [&](const char* key, uint64_t value) {
         out += std::string(", \"") + key + "\": " + std::to_string(value);
     };

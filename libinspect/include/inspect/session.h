@@ -57,7 +57,8 @@ struct SessionOptions {
     bool writable = false;
     WriteMode write_mode = WriteMode::kAtomic;
     uint64_t memory_bytes = 0;  // of the appliance; 0: the default, enough for the common case
-    bool use_snapshot = true;   // false: a cold boot, and no snapshot is made
+    std::string engine;  // "kvm", "qemu", or "auto": what fits this host; empty: $INSP_ENGINE, else "auto"
+    bool use_snapshot = true;  // false: a cold boot, and no snapshot is made
     bool verbose = false;  // what happens, and the appliance's kernel log, go to stderr (from any session of
                            // the process)
     std::string appliance_directory;  // empty: $INSP_APPLIANCE, else as installed beside the program
@@ -185,6 +186,7 @@ struct CopyOptions {
 
 // What a session cost. Times in nanoseconds.
 struct SessionStats {
+    std::string engine;      // "kvm" or "qemu"; empty: no appliance was started
     bool warm = false;       // restored from a snapshot
     uint64_t setup_ns = 0;   // from the start of the VMM's process to its first KVM_RUN
     uint64_t run_ns = 0;     // inside KVM_RUN

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Which engine runs an appliance: what the user says, or what fits this host.
+#pragma once
+
+#include <string>
+
+#include "engine/engine.h"
+
+namespace inspect {
+
+// "auto", "kvm" or "qemu"; empty: $INSP_ENGINE, else "auto". Throws Error(kUsage) for anything else.
+EngineKind parse_engine(const std::string& given);
+
+struct EngineChoice {
+    EngineKind kind;     // kKvm or kQemu
+    std::string reason;  // a sentence for a person
+};
+
+// kAuto becomes the engine that works here; of two that do, the one that is faster for short commands. Takes
+// microseconds. Never throws for what the host lacks: an engine that can't start says why.
+EngineChoice choose_engine(EngineKind wanted);
+
+}  // namespace inspect

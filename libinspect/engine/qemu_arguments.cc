@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/qemu_arguments.h"
+
+#include "engine/vmm_process.h"
+
+namespace inspect {
+
+namespace {
+
+// A file that QEMU has open by inheritance. (It has an option for such, but not for all of these.)
+std::string inherited(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
+
+}  // namespace
+
+std::vector<int> qemu_descriptors(const QemuMachineOptions& options) {
+    std::vector<int> all = {options.kernel, options.initrd, options.root, options.channel};
+    for (const QemuDisk& disk : options.disks) all.push_back(disk.nbd);
+    return all;
+}
+
+std::vector<std::string> qemu_arguments(const QemuMachineOptions& options) {
+    std::vector<std::string> arguments = {options.program, "-nodefaults", "-no-user-config", "-no-reboot"};
+    auto add = [&](const char* option, std::string value) {
+        arguments.emplace_back(option);
+        arguments.push_back(std::move(value));
+    };
+    add("-display", "none");
+    // A guest that took over QEMU could not start programs or raise its rights.
+    add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    // The interrupt controller and the timer that a kernel without ACPI knows, and the clock: without it the
+    // kernel waits for one, for a second.
+    add("-machine", "microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=off,auto-kernel-cmdline=on");
+    add("-accel", options.accelerator);
+    add("-cpu", "max");
+    add("-m", std::to_string(options.memory_bytes >> 20));
+    add("-kernel", inherited(options.kernel));
+    add("-initrd", inherited(options.initrd));
+    add("-append", options.kernel_command_line);
+    // Virtio 1.0, as our own VMM has it.
+    add("-global", "virtio-mmio.force-legacy=false");
+    // The ports of the kernel's insp_console.
+    add("-chardev", "stdio,id=console,signal=off");
+    add("-device", "isa-debugcon,chardev=console,iobase=" + std::to_string(kConsolePort));
+    add("-device", "isa-debug-exit,iosize=1,iobase=" + std::to_string(kEventPort));
+    add("-chardev", "socket,id=channel,fd=" + std::to_string(options.channel));
+    add("-device", "virtio-serial-device,max_ports=2");
+    add("-device", "virtserialport,chardev=channel,name=insp");
+    add("-blockdev",
+        "driver=file,node-name=root,read-only=on,locking=off,filename=" + inherited(options.root));
+    add("-device", "virtio-blk-device,drive=root,serial=insp-root");
+    for (size_t i = 0; i < options.disks.size(); ++i) {
+        const QemuDisk& disk = options.disks[i];
+        const std::string name = "disk" + std::to_string(i), sector = std::to_string(disk.sector_size);
+        add("-blockdev", "driver=nbd,node-name=" + name +
+                             ",server.type=fd,server.str=" + std::to_string(disk.nbd) +
+                             ",discard=unmap,read-only=" + (disk.read_only ? "on" : "off"));
+        // The agent finds the disk of a slot by its serial number.
+        add("-device", "virtio-blk-device,drive=" + name + ",serial=insp-" + name +
+                           ",logical_block_size=" + sector + ",physical_block_size=" + sector);
+    }
+    return arguments;
+}
+
+}  // namespace inspect
