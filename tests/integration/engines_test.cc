@@ -155,7 +155,7 @@ TEST_F(Engine, QemuDies) {
                     "#!/bin/sh\n(sleep 0.2; kill -9 $$) >/dev/null 2>&1 &\nexec qemu-system-x86_64 \"$@\"\n");
     fs::permissions(killer, fs::perms::owner_all);
     EXPECT_TRUE(refused(insp({"write", "-a", image, "-m", "/dev/sda", "/new"},
-                             qemu({.env = {{"INSP_QEMU", killer}}, .input = "x"})),
+                             qemu({.input = "x", .env = {{"INSP_QEMU", killer}}})),
                         kFailed, "signal 9"));
     EXPECT_TRUE(same_bytes(image, guest("large")));
 }
