@@ -134,13 +134,7 @@ ApplianceInfo appliance_info(const SessionOptions& options) {
     return info;
 }
 
-bool appliance_warm(const SessionOptions& options) {
-    const EngineOptions engine = engine_options(options);
-    if (choose_engine(engine.engine).kind == EngineKind::kQemu)
-        throw Error(ErrorKind::kUnsupported,
-                    "the engine qemu has no snapshots: it boots the appliance each time");
-    return make_snapshot(engine);
-}
+bool appliance_warm(const SessionOptions& options) { return make_snapshot(engine_options(options)); }
 
 uint64_t appliance_clear(const SessionOptions& options) {
     return Cache(Cache::directory(options.cache_directory)).clear();
@@ -152,10 +146,12 @@ std::vector<Check> diagnose(const SessionOptions& options) {
     engine.disks.clear();  // the starts are timed without any
 
     const EngineKind wanted = engine.engine;
+    bool has_kvm = false;
     check(checks, "kvm", "see the message", [&](Check& result) {
         try {
             Fd kvm = open_kvm();
             bool software = probe_software_kvm(kvm.get());
+            has_kvm = true;
             result.detail = software ? "/dev/kvm works, but the guest's kernel mode is emulated (no hardware "
                                        "virtualization)"
                                      : "/dev/kvm works, on hardware virtualization";
@@ -177,7 +173,7 @@ std::vector<Check> diagnose(const SessionOptions& options) {
         if (wanted == EngineKind::kQemu) throw Error(ErrorKind::kNotFound, result.detail);
         result.detail += "; it is needed without KVM alone";
     });
-    const EngineChoice choice = choose_engine(wanted);
+    const EngineChoice choice = choose_engine(engine);
     check(checks, "engine", "", [&](Check& result) { result.detail = choice.reason; });
     check(checks, "appliance", "reinstall libinspect, or set INSP_APPLIANCE", [&](Check& result) {
         ApplianceFiles files = open_appliance(options.appliance_directory);
@@ -221,15 +217,17 @@ std::vector<Check> diagnose(const SessionOptions& options) {
         result.detail = seconds_since(begin) + " to the agent's first answer";
         return machine->stats().warm;
     };
-    if (choice.kind == EngineKind::kKvm) {
-        engine.engine = EngineKind::kKvm;
-        check(checks, "cold start", "run with -v to see the appliance's kernel log", [&](Check& result) {
-            EngineOptions cold = engine;
-            cold.use_snapshot = false;
-            time_start(result, cold);
-        });
-        check(checks, "warm start", "insp appliance clear removes a snapshot that is of no use",
+    // Of each engine that could be taken.
+    auto time_starts = [&](EngineKind kind, const std::string& name) {
+        engine.engine = kind;
+        check(checks, (name + " cold start").c_str(), "run with -v to see the appliance's kernel log",
               [&](Check& result) {
+                  EngineOptions cold = engine;
+                  cold.use_snapshot = false;
+                  time_start(result, cold);
+              });
+        check(checks, (name + " warm start").c_str(),
+              "insp appliance clear removes a snapshot that is of no use", [&](Check& result) {
                   bool made = make_snapshot(engine);
                   bool warm = time_start(result, engine);
                   if (made) result.detail += " (snapshot made now)";
@@ -237,13 +235,11 @@ std::vector<Check> diagnose(const SessionOptions& options) {
                   result.status = Check::Status::kWarning;
                   result.advice = "the snapshot could not be used: run with -v to see why";
               });
-    }
-    if (!find_qemu().empty() && wanted != EngineKind::kKvm) {
-        EngineOptions qemu = engine;
-        qemu.engine = EngineKind::kQemu;
-        check(checks, "qemu start", "run with -v to see the appliance's kernel log",
-              [&](Check& result) { time_start(result, qemu); });
-    }
+    };
+    if (wanted == EngineKind::kKvm || (wanted == EngineKind::kAuto && has_kvm))
+        time_starts(EngineKind::kKvm, "kvm");
+    if (wanted == EngineKind::kQemu || (wanted == EngineKind::kAuto && !find_qemu().empty()))
+        time_starts(EngineKind::kQemu, "qemu");
     return checks;
 }
 

@@ -15,6 +15,8 @@
 
 #include <inspect/error.h>
 
+#include "base/log.h"
+
 namespace inspect {
 
 namespace fs = std::filesystem;
@@ -217,6 +219,15 @@ void Cache::write_fact(const std::string& name, const std::string& value) const 
         int saved = errno;
         ::unlink(draft.c_str());
         throw Error::from_errno("cannot rename '" + draft + "'", saved);
+    }
+}
+
+std::optional<Cache> open_cache(const std::string& given_directory) {
+    try {
+        return Cache(Cache::directory(given_directory));
+    } catch (const Error& error) {
+        log(LogLevel::kVerbose, std::string("no cache, so no warm start: ") + error.what());
+        return std::nullopt;
     }
 }
 

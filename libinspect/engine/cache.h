@@ -84,6 +84,10 @@ class Cache {
     std::string directory_;
 };
 
+// The cache in the directory that is meant (see Cache::directory). nullopt, and a line in the log, where
+// there can be none: then every start is cold.
+std::optional<Cache> open_cache(const std::string& given_directory);
+
 // 128 bits of FNV-1a over the text, in hex: a file name, not a defence (the key text is compared).
 std::string key_hash(const std::string& text);
 

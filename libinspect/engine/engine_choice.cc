@@ -6,11 +6,19 @@
 #include <inspect/error.h>
 
 #include "base/log.h"
+#include "engine/cache.h"
 #include "engine/host.h"
 #include "engine/kvm_engine.h"
+#include "engine/qemu_arguments.h"
 #include "engine/qemu_engine.h"
 
 namespace inspect {
+
+namespace {
+
+constexpr char kInstallQemu[] = "; or install Debian's package qemu-system-x86, with which no KVM is needed";
+
+}  // namespace
 
 EngineKind parse_engine(const std::string& given) {
     std::string name = given;
@@ -27,23 +35,42 @@ EngineKind parse_engine(const std::string& given) {
     throw Error(ErrorKind::kUsage, where + " is 'auto', 'kvm' or 'qemu', not '" + name + "'");
 }
 
-EngineChoice choose_engine(EngineKind wanted) {
+EngineChoice choose_engine(const EngineOptions& options) {
+    const EngineKind wanted = options.engine;
     if (wanted == EngineKind::kKvm) return {wanted, "kvm, as asked for"};
     if (wanted == EngineKind::kQemu) return {wanted, "qemu, as asked for"};
+    const bool has_qemu = !find_qemu().empty();
     try {
-        open_kvm();
-        // Also where KVM is software: a warm start there takes no longer than QEMU's boot.
-        return {EngineKind::kKvm, "kvm, because /dev/kvm works and a snapshot starts faster than QEMU boots"};
-    } catch (const Error& error) {
-        if (!find_qemu().empty()) return {EngineKind::kQemu, "qemu, because " + error.message()};
+        const Fd kvm = open_kvm();
+        const auto cache = open_cache(options.cache_directory);
+        if (!is_software_kvm(kvm.get(), cache ? &*cache : nullptr))
+            return {EngineKind::kKvm, "kvm, because /dev/kvm works, on hardware virtualization"};
+        // There every instruction of the guest's kernel is a trap; QEMU translates it once.
+        if (has_qemu && options.disks.size() <= kMaxQemuDisks) {
+            return {EngineKind::kQemu,
+                    "qemu, because this host's KVM emulates the guest's kernel mode, which takes longer"};
+        }
         return {EngineKind::kKvm,
-                "none: " + error.message() +
-                    "; or install Debian's package qemu-system-x86, with which insp does without KVM"};
+                has_qemu ? "kvm, because qemu takes no more than " + std::to_string(kMaxQemuDisks) + " disks"
+                         : "kvm, because QEMU, which would be faster than this host's KVM, isn't installed"};
+    } catch (const Error& error) {
+        if (has_qemu) return {EngineKind::kQemu, "qemu, because " + error.message()};
+        return {EngineKind::kKvm, "none: " + error.message() + kInstallQemu};
     }
 }
 
+bool make_snapshot(const EngineOptions& options) {
+    return choose_engine(options).kind == EngineKind::kQemu ? make_qemu_snapshot(options)
+                                                            : make_kvm_snapshot(options);
+}
+
+std::string snapshot_key(const EngineOptions& options) {
+    return choose_engine(options).kind == EngineKind::kQemu ? qemu_snapshot_key(options)
+                                                            : kvm_snapshot_key(options);
+}
+
 std::unique_ptr<Machine> start_machine(const EngineOptions& options) {
-    const EngineChoice choice = choose_engine(options.engine);
+    const EngineChoice choice = choose_engine(options);
     log(LogLevel::kVerbose, "the engine is " + choice.reason);
     if (choice.kind == EngineKind::kQemu) return start_qemu_machine(options);
     try {

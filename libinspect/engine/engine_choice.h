@@ -18,7 +18,14 @@ struct EngineChoice {
 };
 
 // kAuto becomes the engine that works here; of two that do, the one that is faster for short commands. Takes
-// microseconds. Never throws for what the host lacks: an engine that can't start says why.
-EngineChoice choose_engine(EngineKind wanted);
+// microseconds once it is known what kind of KVM the host has. Never throws for what the host lacks: an
+// engine that can't start says why. Of the options, the engine and the cache's directory count.
+EngineChoice choose_engine(const EngineOptions& options);
+
+// Makes the chosen engine's snapshot for these options when there is none that fits. True when it was made
+// now. Throws Error.
+bool make_snapshot(const EngineOptions& options);
+// The text that it is found by.
+std::string snapshot_key(const EngineOptions& options);
 
 }  // namespace inspect

@@ -44,13 +44,17 @@ TEST(EngineChoice, NonsenseIsWrongUsage) {
 }
 
 TEST(EngineChoice, AutoTakesWhatWorks) {
-    const EngineChoice choice = choose_engine(EngineKind::kAuto);
+    EngineOptions options;
+    const EngineChoice choice = choose_engine(options);
     EXPECT_NE(choice.kind, EngineKind::kAuto);
     EXPECT_FALSE(choice.reason.empty());
+    // More disks than QEMU's machine has room for.
+    options.disks.resize(7);
     if (::access("/dev/kvm", R_OK | W_OK) == 0) {
-        EXPECT_EQ(choice.kind, EngineKind::kKvm);
+        EXPECT_EQ(choose_engine(options).kind, EngineKind::kKvm);
     }
-    EXPECT_EQ(choose_engine(EngineKind::kQemu).kind, EngineKind::kQemu);
+    options.engine = EngineKind::kQemu;
+    EXPECT_EQ(choose_engine(options).kind, EngineKind::kQemu);
 }
 
 }  // namespace

@@ -15,6 +15,9 @@
 
 #include <inspect/error.h>
 
+#include "base/log.h"
+#include "engine/cache.h"
+
 namespace inspect {
 
 std::string host_identity() {
@@ -148,6 +151,20 @@ bool probe_software_kvm(int kvm_fd) {
     throw Error(ErrorKind::kEngine, "KVM probe: a guest of two instructions ended with exit reason " +
                                         std::to_string(run->exit_reason) +
                                         "; this KVM cannot run the appliance");
+}
+
+bool is_software_kvm(int kvm_fd, const Cache* cache) {
+    if (!cache) return probe_software_kvm(kvm_fd);
+    const std::string fact = "kvm-" + key_hash(host_identity());
+    if (auto known = cache->read_fact(fact); known == "software" || known == "hardware")
+        return known == "software";
+    const bool software = probe_software_kvm(kvm_fd);
+    try {
+        cache->write_fact(fact, software ? "software" : "hardware");
+    } catch (const Error& error) {
+        log(LogLevel::kVerbose, error.what());
+    }
+    return software;
 }
 
 }  // namespace inspect

@@ -9,6 +9,8 @@
 
 namespace inspect {
 
+class Cache;
+
 // The CPU's vendor, family, model, stepping and feature words, and the kernel's release and version: a
 // snapshot taken elsewhere does not fit.
 std::string host_identity();
@@ -19,8 +21,11 @@ Fd open_kvm();
 
 // True when KVM emulates the guest's kernel mode, which then needs help (vmm/software_kvm.h). Found out with
 // a guest of two instructions, one of which KVM's emulator lacks. (Its CPUID tells nothing: in kernel mode
-// that is emulated too, and obeys KVM_SET_CPUID2.) Costs some milliseconds, so the answer is kept in the
-// cache. Throws Error(kEngine) when the guest can't be run at all.
+// that is emulated too, and obeys KVM_SET_CPUID2.) Costs some milliseconds. Throws Error(kEngine) when the
+// guest can't be run at all.
 bool probe_software_kvm(int kvm_fd);
+
+// The same, from the cache where it is known; there it is kept. cache: nullptr where there is none.
+bool is_software_kvm(int kvm_fd, const Cache* cache);
 
 }  // namespace inspect

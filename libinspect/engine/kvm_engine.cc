@@ -93,18 +93,17 @@ class Starter {
           memory_(appliance_memory(options)),
           slots_(slots_for(options.disks.size())),
           host_(host_identity()) {
-        try {
-            cache_.emplace(Cache::directory(options.cache_directory));
-        } catch (const Error& error) {
-            log(LogLevel::kVerbose, std::string("no cache, so no warm start: ") + error.what());
-        }
-        software_ = software_kvm();
+        cache_ = open_cache(options.cache_directory);
+        software_ = is_software_kvm(kvm_.get(), cache_ ? &*cache_ : nullptr);
     }
 
     std::unique_ptr<KvmMachine> start() {
         if (options_.use_snapshot && cache_) {
             try {
-                if (auto machine = start_warm()) return machine;
+                auto machine = start_from_snapshot<KvmMachine>(
+                    place(), [this](Cache::Draft& draft) { make_snapshot(draft); },
+                    [this](const SnapshotFiles& snapshot) { return restore(snapshot); });
+                if (machine) return machine;
             } catch (const Error& error) {
                 if (error.kind() == ErrorKind::kCancelled) throw;
                 log(LogLevel::kVerbose, std::string("no warm start: ") + error.what());
@@ -115,23 +114,15 @@ class Starter {
 
     // True when a snapshot was made now. The caller checks that there is a cache.
     bool make_snapshot_if_missing() {
-        if (cache_->find_snapshot(key())) return false;
-        Fd held = lock();
-        if (cache_->find_snapshot(key())) return false;  // made by the one we waited for
-        log(LogLevel::kVerbose, "making the appliance's snapshot (once for this host and version)");
-        auto machine = boot(false);
-        Cache::Draft draft(*cache_, key());
-        int fds[] = {draft.state_fd(), draft.memory_fd()};
-        machine->child().request("snapshot", fds, kSnapshotTimeout);
-        draft.publish();
-        return true;
+        return inspect::make_snapshot_if_missing(place(),
+                                                 [this](Cache::Draft& draft) { make_snapshot(draft); });
     }
 
     bool has_cache() const { return cache_.has_value(); }
     std::string key() const {
-        return std::string("libinspect " INSP_VERSION "\n") + "vmm " + file_identity(open_vmm().get()) +
-               "\n" + files_.identity + "memory " + std::to_string(memory_) + "\nslots " +
-               std::to_string(slots_) + "\nkvm " + (software_ ? "software" : "hardware") + "\n" + host_;
+        return std::string("libinspect " INSP_VERSION "\nvmm ") + file_identity(open_vmm().get()) + "\n" +
+               files_.identity + "memory " + std::to_string(memory_) + "\nslots " + std::to_string(slots_) +
+               "\nkvm " + (software_ ? "software" : "hardware") + "\n" + host_;
     }
 
     std::unique_ptr<KvmMachine> start_cold() {
@@ -149,26 +140,15 @@ class Starter {
                                            std::to_string(kMaxDiskSlots) + " are possible");
     }
 
-    Fd lock() const { return cache_->lock_snapshot(key(), options_.interrupt_fd); }
+    SnapshotPlace place() const { return {*cache_, key(), options_.interrupt_fd}; }
+
+    void make_snapshot(Cache::Draft& draft) {
+        auto machine = boot(false);
+        int fds[] = {draft.state_fd(), draft.memory_fd()};
+        machine->child().request("snapshot", fds, kSnapshotTimeout);
+    }
 
     Fd open_vmm() const { return open_file(vmm_program_, O_RDONLY); }
-
-    bool software_kvm() {
-        std::string fact = "kvm-" + key_hash(host_);
-        if (cache_) {
-            if (auto known = cache_->read_fact(fact); known == "software" || known == "hardware")
-                return known == "software";
-        }
-        bool software = probe_software_kvm(kvm_.get());
-        if (cache_) {
-            try {
-                cache_->write_fact(fact, software ? "software" : "hardware");
-            } catch (const Error& error) {
-                log(LogLevel::kVerbose, error.what());
-            }
-        }
-        return software;
-    }
 
     VmmChild::Arguments common_arguments(bool with_disks) const {
         VmmChild::Arguments arguments;
@@ -203,28 +183,6 @@ class Starter {
         return machine;
     }
 
-    // nullptr when snapshots don't work here.
-    std::unique_ptr<KvmMachine> start_warm() {
-        for (int attempt = 0; attempt < 2; ++attempt) {
-            std::string snapshot_key = key();
-            auto snapshot = cache_->find_snapshot(snapshot_key);
-            if (!snapshot) {
-                make_snapshot_if_missing();
-                snapshot = cache_->find_snapshot(snapshot_key);
-            }
-            if (!snapshot) return nullptr;
-            try {
-                return restore(*snapshot);
-            } catch (const SnapshotRejected& error) {
-                log(LogLevel::kVerbose,
-                    "the snapshot '" + snapshot->path + "' is of no use and is made again: " + error.what());
-                Fd held = lock();
-                cache_->remove_snapshot(snapshot_key);
-            }
-        }
-        return nullptr;
-    }
-
     const EngineOptions& options_;
     ApplianceFiles files_;
     std::string vmm_program_;
@@ -256,12 +214,12 @@ std::unique_ptr<Machine> start_kvm_machine(const EngineOptions& options) {
     return machine;
 }
 
-bool make_snapshot(const EngineOptions& options) {
+bool make_kvm_snapshot(const EngineOptions& options) {
     Starter starter(options);
     if (!starter.has_cache()) Cache cache(Cache::directory(options.cache_directory));  // throws the reason
     return starter.make_snapshot_if_missing();
 }
 
-std::string snapshot_key(const EngineOptions& options) { return Starter(options).key(); }
+std::string kvm_snapshot_key(const EngineOptions& options) { return Starter(options).key(); }
 
 }  // namespace inspect

@@ -25,8 +25,8 @@ uint64_t appliance_memory(const EngineOptions& options);
 std::unique_ptr<Machine> start_kvm_machine(const EngineOptions& options);
 
 // Makes the snapshot for these options when there is none that fits. True when it was made now. Throws Error.
-bool make_snapshot(const EngineOptions& options);
+bool make_kvm_snapshot(const EngineOptions& options);
 // The text that a snapshot for these options is found by.
-std::string snapshot_key(const EngineOptions& options);
+std::string kvm_snapshot_key(const EngineOptions& options);
 
 }  // namespace inspect

@@ -10,11 +10,32 @@ namespace {
 // A file that QEMU has open by inheritance. (It has an option for such, but not for all of these.)
 std::string inherited(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
 
+// microvm's virtio-mmio devices, as they are without ACPI: eight.
+constexpr unsigned kFirstDisk = 2;
+constexpr unsigned kTransports = kFirstDisk + kMaxQemuDisks;
+constexpr uint64_t kTransportBase = 0xfeb00000, kTransportSize = 0x200;
+constexpr unsigned kFirstInterrupt = 5;
+
+std::string bus(size_t transport) { return "bus=virtio-mmio-bus." + std::to_string(transport); }
+
+// All of them, whether there is something behind them or not: after a restore there may be.
+std::string transports_for_kernel() {
+    std::string text;
+    for (unsigned i = 0; i < kTransports; ++i) {
+        text += " virtio_mmio.device=" + std::to_string(kTransportSize) + "@" +
+                std::to_string(kTransportBase + i * kTransportSize) + ":" +
+                std::to_string(kFirstInterrupt + i);
+    }
+    return text;
+}
+
 }  // namespace
 
 std::vector<int> qemu_descriptors(const QemuMachineOptions& options) {
-    std::vector<int> all = {options.kernel, options.initrd, options.root, options.channel};
+    std::vector<int> all = {options.kernel,  options.initrd,  options.root,
+                            options.channel, options.monitor, options.memory_file};
     for (const QemuDisk& disk : options.disks) all.push_back(disk.nbd);
+    std::erase_if(all, [](int fd) { return fd < 0; });
     return all;
 }
 
@@ -29,13 +50,21 @@ std::vector<std::string> qemu_arguments(const QemuMachineOptions& options) {
     add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     // The interrupt controller and the timer that a kernel without ACPI knows, and the clock: without it the
     // kernel waits for one, for a second.
-    add("-machine", "microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=off,auto-kernel-cmdline=on");
+    std::string machine = "microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=off,auto-kernel-cmdline=off";
+    const std::string memory = std::to_string(options.memory_bytes >> 20) + "M";
+    if (options.memory_file >= 0) {
+        machine += ",memory-backend=memory";
+        add("-object", "memory-backend-file,id=memory,size=" + memory +
+                           ",share=" + (options.makes_snapshot ? "on" : "off") +
+                           ",mem-path=" + inherited(options.memory_file));
+    }
+    add("-machine", machine);
     add("-accel", options.accelerator);
     add("-cpu", "max");
-    add("-m", std::to_string(options.memory_bytes >> 20));
+    add("-m", memory);
     add("-kernel", inherited(options.kernel));
     add("-initrd", inherited(options.initrd));
-    add("-append", options.kernel_command_line);
+    add("-append", options.kernel_command_line + transports_for_kernel());
     // Virtio 1.0, as our own VMM has it.
     add("-global", "virtio-mmio.force-legacy=false");
     // The ports of the kernel's insp_console.
@@ -43,11 +72,11 @@ std::vector<std::string> qemu_arguments(const QemuMachineOptions& options) {
     add("-device", "isa-debugcon,chardev=console,iobase=" + std::to_string(kConsolePort));
     add("-device", "isa-debug-exit,iosize=1,iobase=" + std::to_string(kEventPort));
     add("-chardev", "socket,id=channel,fd=" + std::to_string(options.channel));
-    add("-device", "virtio-serial-device,max_ports=2");
+    add("-device", "virtio-serial-device,max_ports=2," + bus(0));
     add("-device", "virtserialport,chardev=channel,name=insp");
     add("-blockdev",
         "driver=file,node-name=root,read-only=on,locking=off,filename=" + inherited(options.root));
-    add("-device", "virtio-blk-device,drive=root,serial=insp-root");
+    add("-device", "virtio-blk-device,drive=root,serial=insp-root," + bus(1));
     for (size_t i = 0; i < options.disks.size(); ++i) {
         const QemuDisk& disk = options.disks[i];
         const std::string name = "disk" + std::to_string(i), sector = std::to_string(disk.sector_size);
@@ -55,9 +84,14 @@ std::vector<std::string> qemu_arguments(const QemuMachineOptions& options) {
                              ",server.type=fd,server.str=" + std::to_string(disk.nbd) +
                              ",discard=unmap,read-only=" + (disk.read_only ? "on" : "off"));
         // The agent finds the disk of a slot by its serial number.
-        add("-device", "virtio-blk-device,drive=" + name + ",serial=insp-" + name +
-                           ",logical_block_size=" + sector + ",physical_block_size=" + sector);
+        add("-device", "virtio-blk-device,drive=" + name + ",serial=insp-" + name + ",logical_block_size=" +
+                           sector + ",physical_block_size=" + sector + "," + bus(kFirstDisk + i));
     }
+    if (options.monitor >= 0) {
+        add("-chardev", "socket,id=monitor,fd=" + std::to_string(options.monitor));
+        add("-mon", "chardev=monitor,mode=control");
+    }
+    if (options.restores_snapshot) add("-incoming", "defer");
     return arguments;
 }
 

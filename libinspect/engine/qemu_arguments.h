@@ -21,9 +21,15 @@ struct QemuMachineOptions {
     std::string accelerator;  // "tcg" or "kvm"
     uint64_t memory_bytes = 0;
     int kernel = -1, initrd = -1, root = -1;  // files
-    std::string kernel_command_line;          // without the devices, which QEMU adds
+    std::string kernel_command_line;          // without the devices, which are added
     int channel = -1;                         // a stream socket: the agent's port
-    std::vector<QemuDisk> disks;              // at most kMaxQemuDisks
+    int monitor = -1;                         // a stream socket, or -1: none
+    // The guest's memory: a file of that size, or -1. What the guest writes goes into the file while a
+    // snapshot is made of it, and else stays private.
+    int memory_file = -1;
+    bool makes_snapshot = false;
+    bool restores_snapshot = false;  // waits for a state to be given to its monitor
+    std::vector<QemuDisk> disks;     // at most kMaxQemuDisks
 };
 
 // microvm has eight virtio-mmio devices without ACPI; the console and the root image are two of them.

@@ -19,14 +19,9 @@
 #include "base/fd.h"
 #include "engine/engine.h"
 #include "engine/vmm_process.h"
+#include "engine/warm_start.h"
 
 namespace inspect {
-
-// Why a child did not get to its first KVM_RUN because of the snapshot that it was given.
-class SnapshotRejected : public Error {
-  public:
-    explicit SnapshotRejected(std::string why) : Error(ErrorKind::kEngine, std::move(why)) {}
-};
 
 // The peak resident memory of a process that runs, in bytes; 0 when it can't be told.
 uint64_t peak_rss_bytes(pid_t pid);
