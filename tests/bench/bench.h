@@ -22,7 +22,7 @@ int bench_read(const BenchOptions& options);
 int bench_storage(const BenchOptions& options);
 int soak(const BenchOptions& options);
 
-// The environment of every insp here: the tests' warm snapshot.
+// The environment of every insp here: the tests' warm snapshot, and the engine kvm.
 test::Options environment();
 // Runs insp; throws std::runtime_error where it fails.
 test::Outcome insp(const test::Args& args);

@@ -11,7 +11,8 @@
 namespace inspect::bench {
 
 test::Options environment() {
-    return {.env = {{"INSP_CACHE_DIR", std::string(INSP_BUILD_DIR) + "/tests/cache"}}};
+    return {
+        .env = {{"INSP_CACHE_DIR", std::string(INSP_BUILD_DIR) + "/tests/cache"}, {"INSP_ENGINE", "kvm"}}};
 }
 
 test::Outcome insp(const test::Args& args) {

@@ -4,6 +4,7 @@
 // virt-cat takes for the same on the same machine at the same time.
 #include <cstdio>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "bench.h"
@@ -58,6 +59,16 @@ int bench_cat(const BenchOptions& options) {
     print("warm", warm);
     args.insert(args.begin() + 1, "--no-snapshot");
     print("cold (--no-snapshot)", measure(args, options.runs));
+    std::optional<double> qemu;
+    if (test::have_program("qemu-system-x86_64")) {
+        args[1] = "--engine=qemu";
+        insp(args);
+        Measured other = measure(args, options.runs);
+        print("warm, engine qemu", other);
+        qemu = test::median(other.seconds);
+        args.insert(args.begin() + 1, "--no-snapshot");
+        print("cold, engine qemu", measure(args, options.runs));
+    }
 
     if (!options.peer || !test::have_program("virt-cat")) {
         printf("virt-cat               not measured%s\n",
@@ -79,6 +90,7 @@ int bench_cat(const BenchOptions& options) {
     }
     double ratio = test::median(seconds) / test::median(warm.seconds);
     printf("virt-cat (TCG)         %9.3f s   insp is %.1f times as fast\n", test::median(seconds), ratio);
+    if (qemu) printf("%-22s %11s   with the engine qemu %.1f times\n", "", "", test::median(seconds) / *qemu);
     return 0;
 }
 
