@@ -105,6 +105,7 @@ TEST(Progress, LineFitsTheTerminal) {
 
 TEST(Stats, BothFormatsHaveTheNumbers) {
     SessionStats stats;
+    stats.engine = "kvm";
     stats.warm = true;
     stats.run_ns = 2'000'000;
     stats.exits["mmio"] = 41;
@@ -113,8 +114,9 @@ TEST(Stats, BothFormatsHaveTheNumbers) {
     EXPECT_NE(table.find("outside KVM_RUN"), std::string::npos);
     EXPECT_NE(table.find("3.000 ms"), std::string::npos);
     std::string json = format_stats(stats, 5'000'000, StatsFormat::kJson);
-    EXPECT_TRUE(json.starts_with(
-        "{\"warm\": true, \"total_ns\": 5000000, \"run_ns\": 2000000, \"outside_run_ns\": 3000000,"))
+    EXPECT_TRUE(
+        json.starts_with("{\"warm\": true, \"engine\": \"kvm\", \"total_ns\": 5000000, \"run_ns\": 2000000, "
+                         "\"outside_run_ns\": 3000000,"))
         << json;
     EXPECT_NE(json.find("\"exits\": {\"io\": 1, \"mmio\": 41}"), std::string::npos) << json;
     EXPECT_EQ(std::count(json.begin(), json.end(), '\n'), 1);
