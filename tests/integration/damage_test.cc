@@ -141,12 +141,13 @@ TEST_F(Damage, WhatTheHostLacks) {
     fs::permissions(scratch() / "tmp", fs::perms::all);
     std::string image = copy_of("ext4");
     chmod(image.c_str(), 0666);
-    Outcome outcome = insp({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"},
-                           {.env = {{"INSP_CACHE_DIR", scratch() / "cache"}, {"INSP_ENGINE", "kvm"}},
-                            .user = kNobody});
+    Outcome outcome =
+        insp({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"},
+             {.env = {{"INSP_CACHE_DIR", scratch() / "cache"}, {"INSP_ENGINE", "kvm"}}, .user = kNobody});
     if (outcome.code == 127) GTEST_SKIP() << "the build directory is not readable for everybody";
     EXPECT_TRUE(refused(outcome, kFailed, "/dev/kvm"));
-    Outcome doctor = insp({"doctor", "--engine=kvm"}, {.env = {{"INSP_CACHE_DIR", scratch() / "cache"}}, .user = kNobody});
+    Outcome doctor =
+        insp({"doctor", "--engine=kvm"}, {.env = {{"INSP_CACHE_DIR", scratch() / "cache"}}, .user = kNobody});
     EXPECT_EQ(doctor.code, kFailed);
     EXPECT_THAT(doctor.out, HasSubstr("kvm"));
 }

@@ -28,7 +28,8 @@ class InspTest : public ::testing::Test {
     void SetUp() override;
     void TearDown() override;
 
-    // Runs insp with these arguments, a warm snapshot shared by all tests, the engine kvm and a TMPDIR of its own.
+    // Runs insp with these arguments, a warm snapshot shared by all tests, the engine kvm and a TMPDIR of its
+    // own.
     Outcome insp(const Args& args, Options options = {}) const;
     // The same, and an expectation that it succeeds; its stdout.
     std::string insp_ok(const Args& args, Options options = {}) const;
