@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <optional>
 
 #include <inspect/error.h>
 
 #include "base/checked.h"
+#include "block/differences.h"
 #include "block/format.h"
 #include "block/iovec.h"
 
@@ -82,24 +82,12 @@ class Collector {
         store_.read(run.state, run.offset, {&piece, 1});
         image_.read(run.offset, old_);
         // Blocks that were rewritten with what they had are left alone.
-        auto same = [&](uint64_t at) {
-            const size_t n = std::min<uint64_t>(kBlockSize, run.length - at);
-            return std::memcmp(new_.data() + at, old_.data() + at, n) == 0;
-        };
-        for (uint64_t at = 0; at < run.length;) {
-            if (same(at)) {
-                at += kBlockSize;
-                continue;
-            }
-            uint64_t end = at + kBlockSize;
-            while (end < run.length && !same(end)) end += kBlockSize;
-            end = std::min(end, run.length);
-            open_writer().add_data(run.offset + at, std::span(new_).subspan(at, end - at),
-                                   std::span(old_).subspan(at, end - at));
+        for_each_difference(new_, old_, kBlockSize, [&](uint64_t at, uint64_t length) {
+            open_writer().add_data(run.offset + at, std::span(new_).subspan(at, length),
+                                   std::span(old_).subspan(at, length));
             // Room in the image's holes now, so that step 3 doesn't run out of it.
-            image_.reserve(run.offset + at, end - at);
-            at = end;
-        }
+            image_.reserve(run.offset + at, length);
+        });
     }
 
     void add_zeros(const Run& run) {

@@ -2,12 +2,12 @@
 #include "block/qcow2_commit.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include <inspect/error.h>
 
 #include "base/checked.h"
 #include "block/commit.h"
+#include "block/differences.h"
 #include "block/iovec.h"
 #include "block/overlay.h"
 #include "block/qcow2/qcow2.h"
@@ -49,19 +49,9 @@ class Writer {
         const iovec piece = to_iovec(std::span(new_));
         changes_.read(run.state, run.offset, {&piece, 1});
         disk_.read(run.offset, old_);
-        auto same = [&](uint64_t at) {
-            return std::memcmp(new_.data() + at, old_.data() + at,
-                               std::min<uint64_t>(kBlockSize, run.length - at)) == 0;
-        };
-        for (uint64_t at = 0; at < run.length;) {
-            uint64_t end = at + kBlockSize;
-            if (!same(at)) {
-                while (end < run.length && !same(end)) end += kBlockSize;
-                end = std::min(end, run.length);
-                disk_.write(run.offset + at, std::span(new_).subspan(at, end - at));
-            }
-            at = end;
-        }
+        for_each_difference(new_, old_, kBlockSize, [&](uint64_t at, uint64_t length) {
+            disk_.write(run.offset + at, std::span(new_).subspan(at, length));
+        });
     }
 
     const OverlayStore& changes_;
