@@ -77,6 +77,14 @@ class SocketChannel final : public Channel {
         return !backlog_.empty() || poll(&descriptor, 1, 0) == 1;
     }
 
+    Ready wait_with(int fd, std::chrono::milliseconds timeout) override {
+        pollfd descriptors[] = {{socket_.get(), POLLIN, 0}, {fd, POLLIN, 0}};
+        if (poll(descriptors, 2, backlog_.empty() ? static_cast<int>(timeout.count()) : 0) == 0 &&
+            backlog_.empty())
+            throw Error(ErrorKind::kEngine, "the agent does not answer");
+        return {!backlog_.empty() || descriptors[0].revents != 0, descriptors[1].revents != 0};
+    }
+
   private:
     // Both sides may be writing: what comes meanwhile is kept.
     void send(std::span<const std::byte> out) {
@@ -112,7 +120,7 @@ class AgentMachine final : public Machine {
         agent_ = std::thread([this, sysroot] {
             try {
                 agent::Connection connection(agent_side_.get(), agent_side_.get());
-                agent::Agent(connection, open_file(sysroot, O_PATH | O_DIRECTORY)).run();
+                agent::Agent(connection, open_file(sysroot, O_PATH | O_DIRECTORY), true).run();
             } catch (const std::exception& error) {
                 lost_ = error.what();
             }
@@ -482,6 +490,132 @@ TEST_F(SessionAgentTest, DrawsRandomBytes) {
     EXPECT_NE(session_->random_bytes(16), session_->random_bytes(16));
     session_->ping();
     EXPECT_FALSE(session_->commit());
+}
+
+// ---- programs, run on this host
+
+struct Ran {
+    RunResult result;
+    std::string output;
+    std::string errors;
+};
+
+class SessionRunTest : public SessionAgentTest {
+  protected:
+    Ran run(RunOptions options) {
+        Ran ran;
+        auto append = [](std::string& text) {
+            return [&text](std::span<const std::byte> bytes) {
+                text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+            };
+        };
+        options.on_output = append(ran.output);
+        options.on_error_output = append(ran.errors);
+        ran.result = session_->run(options);
+        return ran;
+    }
+    Ran run(std::vector<std::string> arguments) { return run(RunOptions{.arguments = std::move(arguments)}); }
+    // An input that gives this text.
+    static std::function<std::optional<size_t>(std::span<std::byte>)> text_input(std::string text) {
+        return [text, at = size_t{0}](std::span<std::byte> buffer) mutable -> std::optional<size_t> {
+            size_t count = std::min(buffer.size(), text.size() - at);
+            std::memcpy(buffer.data(), text.data() + at, count);
+            at += count;
+            return count;
+        };
+    }
+};
+
+TEST_F(SessionRunTest, KeepsOutputAndErrorsApart) {
+    Ran ran = run({"sh", "-c", "echo one; echo two >&2; echo three; exit 3"});
+    EXPECT_EQ(ran.output, "one\nthree\n");
+    EXPECT_EQ(ran.errors, "two\n");
+    EXPECT_EQ(ran.result.exit_status, 3);
+    EXPECT_FALSE(ran.result.succeeded());
+    EXPECT_EQ(ran.result.signal, 0);
+    EXPECT_TRUE(run({"true"}).result.succeeded());
+    EXPECT_EQ(run({"sh", "-c", "kill -USR1 $$"}).result.signal, SIGUSR1);
+    EXPECT_EQ(run({"cat"}).output, "") << "without an input there is none";
+}
+
+TEST_F(SessionRunTest, GivesEnvironmentAndDirectory) {
+    Ran ran = run({.arguments = {"sh", "-c", "echo \"$INSP_TEST $PWD\""},
+                   .environment = {"INSP_TEST=first", "INSP_TEST=a b"},
+                   .directory = "/proc"});
+    EXPECT_EQ(ran.output, "a b /proc\n");
+    EXPECT_THROW(run({.arguments = {"true"}, .environment = {"nothing"}}), Error);
+    EXPECT_THROW(run({.arguments = {}}), Error);
+    EXPECT_THROW(run({.arguments = {std::string("a\0b", 3)}}), Error);
+}
+
+TEST_F(SessionRunTest, SaysWhatCannotBeStarted) {
+    Ran missing = run({"insp-there-is-no-such-program"});
+    EXPECT_EQ(missing.result.exit_status, 127);
+    EXPECT_THAT(missing.result.not_started, HasSubstr("insp-there-is-no-such-program"));
+    Ran directory = run({"/proc"});
+    EXPECT_EQ(directory.result.exit_status, 126);
+    EXPECT_THAT(directory.result.not_started, HasSubstr("/proc"));
+    Ran nowhere = run({.arguments = {"true"}, .directory = "/nowhere"});
+    EXPECT_THAT(nowhere.result.not_started, HasSubstr("/nowhere"));
+    session_->ping();
+}
+
+TEST_F(SessionRunTest, PassesInputAndOutputAtTheSameTime) {
+    // More than all buffers and credits between us and the program together.
+    const std::string text = noise(20'000'000);
+    Ran ran = run({.arguments = {"cat"}, .input = text_input(text)});
+    EXPECT_TRUE(ran.output == text);
+    EXPECT_TRUE(ran.result.succeeded());
+}
+
+TEST_F(SessionRunTest, DropsInputThatNobodyReads) {
+    Ran ran =
+        run({.arguments = {"sh", "-c", "exec <&-; echo closed"}, .input = text_input(noise(9'000'000))});
+    EXPECT_EQ(ran.output, "closed\n");
+    EXPECT_EQ(run({.arguments = {"true"}, .input = text_input(noise(9'000'000))}).result.exit_status, 0);
+    session_->ping();
+}
+
+TEST_F(SessionRunTest, DoesNotWaitForInputWhenTheProgramIsOver) {
+    int fds[2];
+    ASSERT_EQ(pipe(fds), 0);
+    Fd read_end(fds[0]), write_end(fds[1]);
+    auto never = [](std::span<std::byte>) -> std::optional<size_t> {
+        ADD_FAILURE() << "nothing is there to read";
+        return 0;
+    };
+    Ran ran = run({.arguments = {"echo", "done"}, .input = never, .input_ready_fd = read_end.get()});
+    EXPECT_EQ(ran.output, "done\n");
+}
+
+TEST_F(SessionRunTest, EndsWhatAHandlerGivesUp) {
+    RunOptions options{.arguments = {"sh", "-c", "echo x; exec sleep 1000"}};
+    options.on_output = [](std::span<const std::byte>) { throw Error(ErrorKind::kNoSpace, "no room"); };
+    EXPECT_THAT(error_of([&] { session_->run(options); }).message(), HasSubstr("no room"));
+    EXPECT_EQ(run({"echo", "still here"}).output, "still here\n");
+}
+
+TEST_F(SessionRunTest, GivesATerminal) {
+    TerminalSize size{30, 100};
+    int fds[2];
+    ASSERT_EQ(pipe(fds), 0);
+    Fd read_end(fds[0]), write_end(fds[1]);
+    ASSERT_EQ(write(fds[1], "go\n", 3), 3);
+    int step = 0;
+    // What is typed, and a window that grows meanwhile.
+    auto input = [&](std::span<std::byte> buffer) -> std::optional<size_t> {
+        size = {40, 120};
+        ssize_t count = read(read_end.get(), buffer.data(), 3);
+        if (++step == 1 && write(write_end.get(), "go\n", 3) != 3) return 0;
+        return static_cast<size_t>(count);
+    };
+    Ran ran =
+        run({.arguments = {"sh", "-c", "stty size; read a; read b; stty size; test -t 2 && echo tty; exit 5"},
+             .input = input,
+             .input_ready_fd = read_end.get(),
+             .terminal = [&] { return size; }});
+    EXPECT_THAT(ran.output, AllOf(HasSubstr("30 100\r\n"), HasSubstr("40 120\r\n"), HasSubstr("tty\r\n")));
+    EXPECT_EQ(ran.result.exit_status, 5);
 }
 
 }  // namespace
