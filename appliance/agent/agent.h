@@ -12,6 +12,7 @@
 #include "machine.h"
 #include "mounts.h"
 #include "os_tree.h"
+#include "stacks.h"
 
 namespace inspect::agent {
 
@@ -27,8 +28,8 @@ class Agent {
     void run();
 
   private:
-    void dispatch(const proto::Request& request, proto::Response& response);
-    void wake(const proto::Wake& request);
+    void dispatch(proto::Request& request, proto::Response& response);
+    void wake(proto::Wake& request);
     void mount(const proto::Mount& request);
     void mount_os(const proto::MountOs& request, proto::Response& response);
     void inspect(proto::Response& response);
@@ -38,6 +39,7 @@ class Agent {
     Connection& connection_;
     Machine* machine_ = nullptr;
     Disks disks_;
+    Stacks stacks_{disks_, connection_};
     Mounts mounts_{disks_};
     GuestTree tree_;
     bool previous_succeeded_ = true;
