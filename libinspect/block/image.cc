@@ -316,15 +316,39 @@ std::unique_ptr<Image> Image::open(const DiskSpec& spec, const ImageOptions& opt
     std::unique_ptr<Image> image(new Image(spec, options));
     Opener(*image).open();
     if (image->files_.empty()) image->settle_remote_journal();
-    if (options.writable && options.write_mode == WriteMode::kDirect) return image;
-    OverlayStore::Options store{options.memory_limit, {}};
-    if (options.writable && !image->files_.empty()) {
-        const std::string& path = image->files_[0]->resolved_path();
-        store.spill_directories.push_back(path.substr(0, path.rfind('/')));
-    }
-    image->overlay_ = std::make_shared<OverlayStore>(OverlayStore::create(image->size_, store));
+    if (!options.writable || options.write_mode != WriteMode::kDirect) image->make_overlay();
     return image;
 }
+
+void Image::make_overlay() {
+    OverlayStore::Options store{options_.memory_limit, {}};
+    if (writable() && !files_.empty()) {
+        const std::string& path = files_[0]->resolved_path();
+        store.spill_directories.push_back(path.substr(0, path.rfind('/')));
+    }
+    // One that the disk grows in has whole blocks.
+    const uint64_t size = session_size() > size_ ? align_up(session_size(), OverlayStore::kBlockSize) : size_;
+    overlay_ = std::make_shared<OverlayStore>(OverlayStore::create(size, store));
+}
+
+bool Image::resizable() const noexcept {
+    if (!overlay_ || files_.empty() || files_[0]->is_block_device()) return false;
+    if (node_.kind == DiskNode::Kind::kQcow2) return !node_.data_file;
+    return node_.kind == DiskNode::Kind::kRaw;
+}
+
+void Image::set_new_size(uint64_t size) {
+    if (!resizable())
+        throw Error(ErrorKind::kUnsupported,
+                    "the size of " + quote(path()) +
+                        " can't be changed here: it can be for files that are raw or qcow2 "
+                        "images, with --write-mode=atomic");
+    const uint64_t before = session_size();
+    new_size_ = size == size_ ? 0 : size;
+    if (session_size() != before) make_overlay();
+}
+
+uint64_t Image::session_size() const noexcept { return std::max(size_, new_size_); }
 
 // What a commit to storage that is not a local file of ours left, if it was this user's on this host.
 void Image::settle_remote_journal() {
@@ -370,7 +394,7 @@ bool Image::commit() {
     if (!writable()) throw Error(ErrorKind::kDenied, quote(path()) + " was not opened for writing");
     if (committed_)
         throw Error(ErrorKind::kUsage, "the changes to " + quote(path()) + " were committed already");
-    if (!overlay_ || overlay_->empty()) return false;
+    if (!overlay_ || (overlay_->empty() && new_size_ == 0)) return false;
     committed_ = true;
     if (files_.empty()) return commit_remote();
     files_[0]->check_not_changed();
@@ -380,14 +404,15 @@ bool Image::commit() {
 bool Image::commit_raw() {
     RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
     PosixJournalFile journal = files_[0]->journal_file(true);
-    return inspect::commit(*overlay_, device, journal, {.protect_first_sector = detected_, .new_size = 0});
+    return inspect::commit(*overlay_, device, journal,
+                           {.protect_first_sector = detected_, .new_size = new_size_});
 }
 
 bool Image::commit_qcow2() {
     RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
     PosixJournalFile journal = files_[0]->journal_file(true);
     return commit_to_qcow2(*overlay_, node_.file->open(), node_.backing ? node_.backing->open() : nullptr,
-                           device, journal);
+                           device, journal, new_size_);
 }
 
 bool Image::commit_remote() {
