@@ -3,9 +3,11 @@
 
 #include <sys/random.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <new>
 
 #include <inspect/error.h>
@@ -14,6 +16,7 @@
 #include "inspection.h"
 #include "log.h"
 #include "operations.h"
+#include "run_program.h"
 
 namespace inspect::agent {
 
@@ -45,6 +48,14 @@ void guarded(proto::Response& response, Work work) {
     } catch (const Error& error) {
         set_failure(response, proto::INTERNAL, error.message());
     }
+}
+
+// Where what is open was found, in our own tree.
+std::string path_of_open(int fd) {
+    char target[PATH_MAX];
+    ssize_t size = ::readlink(FdPath(fd).c_str(), target, sizeof target);
+    if (size < 0 || static_cast<size_t>(size) == sizeof target) fail_errno("cannot find", "the guest's tree");
+    return std::string(target, static_cast<size_t>(size));
 }
 
 }  // namespace
@@ -153,6 +164,8 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
         }
         case proto::Request::kPing:
             return;
+        case proto::Request::kRunProgram:
+            return run_program(context, request.run_program());
         case proto::Request::OP_NOT_SET:
             break;
     }
@@ -236,6 +249,33 @@ void Agent::inspect(proto::Response& response) {
     *result.mutable_filesystems() = disks_.list(mounts_.types());
     stacks_.describe(*result.mutable_filesystems());
     inspect_systems(disks_, mounts_, connection_, result);
+}
+
+// Programs find all that a user knows of: the partitions' devices under the names that the host uses,
+// terminals, the guest's whole tree.
+void Agent::run_program(const Context& context, const proto::RunProgram& request) {
+    if (request.chroot()) {
+        need_machine("enter the guest's tree");
+        tree_.root();
+    }
+    Program program;
+    program.contained = machine_ != nullptr;
+    if (!machine_) return agent::run_program(context, request, std::move(program));
+    machine_->prepare_for_programs();
+    for (std::string& warning : disks_.make_all_nodes()) context.warn(std::move(warning));
+    if (tree_.mounted()) {
+        tree_.settle_all();
+        program.tree = path_of_open(tree_.root());
+    }
+    // However it ends: nothing of it may still hold the disks.
+    struct Cleanup {
+        Agent& agent;
+        ~Cleanup() {
+            end_left_behind();
+            if (agent.mounts_.count() == 0) agent.disks_.forget();
+        }
+    } cleanup{*this};
+    agent::run_program(context, request, std::move(program));
 }
 
 void Agent::finish() {

@@ -11,6 +11,7 @@
 #include "guest_tree.h"
 #include "machine.h"
 #include "mounts.h"
+#include "operations.h"
 #include "os_tree.h"
 #include "stacks.h"
 
@@ -33,6 +34,7 @@ class Agent {
     void mount(const proto::Mount& request);
     void mount_os(const proto::MountOs& request, proto::Response& response);
     void inspect(proto::Response& response);
+    void run_program(const Context& context, const proto::RunProgram& request);
     void finish();
     void need_machine(const char* what) const;
 

@@ -61,6 +61,15 @@ const char* kind_name(VolumeKind kind) {
     return "";
 }
 
+// Whether the kernel's device of the partition is where the partition is.
+bool has_right_node(const Volume& volume) {
+    constexpr uint64_t kSysfsSector = 512;
+    std::string name = volume.node.substr(volume.node.rfind('/') + 1);
+    std::string folder = "/sys/class/block/" + name + "/";
+    return read_line(folder + "start") == std::to_string(volume.partition->start / kSysfsSector) &&
+           read_line(folder + "size") == std::to_string(volume.size / kSysfsSector);
+}
+
 bool same_text(std::string_view a, std::string_view b) {  // UUIDs: the case doesn't matter
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
         auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
@@ -322,9 +331,61 @@ void Disks::make_node(Volume& volume) {
     command.op = BLKPG_ADD_PARTITION;
     command.datalen = sizeof partition;
     command.data = &partition;
-    if (::ioctl(volume.disk->fd.get(), BLKPG, &command) < 0)
+    // Busy: there is one already, that a program made.
+    if (::ioctl(volume.disk->fd.get(), BLKPG, &command) < 0 && (errno != EBUSY || !has_right_node(volume)))
         fail_errno("cannot make the device of", volume.device);
     volume.has_node = true;
+}
+
+std::vector<std::string> Disks::make_all_nodes() {
+    std::vector<std::string> warnings;
+    auto link = [](const std::string& name, const std::string& node) {
+        if (name != node) ::symlink(node.substr(node.rfind('/') + 1).c_str(), name.c_str());
+    };
+    for (Disk& disk : disks_) {
+        link("/dev/" + disk.name, disk.node);
+        try {
+            read_table(disk, false);
+        } catch (const Failure& failure) {
+            warnings.push_back(failure.message());
+        }
+    }
+    for (Volume& volume : volumes_) {
+        if (!volume.partition) continue;
+        try {
+            make_node(volume);
+            link(volume.device, volume.node);
+        } catch (const Failure& failure) {
+            warnings.push_back(failure.message());
+        }
+    }
+    return warnings;
+}
+
+void Disks::forget() {
+    for (Disk& disk : disks_) {
+        blkpg_partition partition{};
+        blkpg_ioctl_arg command{};
+        command.op = BLKPG_DEL_PARTITION;
+        command.datalen = sizeof partition;
+        command.data = &partition;
+        // Also those that a program made. One that is in use stays, and make_node() looks at it again.
+        for (const std::string& name : names_in("/sys/block/" + disk.node.substr(5))) {
+            if (!name.starts_with(disk.node.substr(5))) continue;
+            std::optional<DeviceName> parsed = parse_device_name(name);
+            if (!parsed) continue;
+            partition.pno = static_cast<int>(parsed->partition);
+            if (::ioctl(disk.fd.get(), BLKPG, &command) == 0)
+                ::unlink(("/dev/" + disk.name + std::to_string(parsed->partition)).c_str());
+        }
+        // A partition's device has a cache of its own: what was written by it, the disk's doesn't know of.
+        ::ioctl(disk.fd.get(), BLKFLSBUF, 0);
+        uint64_t size = 0;
+        if (::ioctl(disk.fd.get(), BLKGETSIZE64, &size) == 0) disk.size = size;
+        disk.table.reset();
+        disk.thorough = false;
+    }
+    volumes_.clear();
 }
 
 const Superblock& Disks::superblock(Volume& volume, bool thorough) {

@@ -102,6 +102,12 @@ class Disks {
     // Sees to it that there is a device at volume.node. The kernel makes none for partitions by itself: it
     // takes time, and most are never mounted. Throws Failure.
     void make_node(Volume& volume);
+    // The same for all partitions, and links by the names that the host uses (/dev/sda1). Returns warnings
+    // about what could not be made.
+    std::vector<std::string> make_all_nodes();
+    // What was known of the disks' contents may be wrong: it is read again when it is needed next. Nothing
+    // may be mounted.
+    void forget();
     // What fstab's first field means: /dev/..., UUID=, LABEL=, PARTUUID=, PARTLABEL=, /dev/disk/by-*/.
     // nullptr: not there.
     Volume* find_spec(std::string_view spec);
