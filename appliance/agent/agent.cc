@@ -72,7 +72,8 @@ Agent::Agent(Connection& connection, Machine& machine) : connection_(connection)
     connection_.send_hello(hello);
 }
 
-Agent::Agent(Connection& connection, Fd sysroot) : connection_(connection), tree_(std::move(sysroot)) {
+Agent::Agent(Connection& connection, Fd sysroot, bool programs)
+    : connection_(connection), tree_(std::move(sysroot)), programs_on_host_(programs) {
     proto::Hello hello;
     hello.set_version(protocol::kProtocolVersion);
     connection_.send_hello(hello);
@@ -254,10 +255,8 @@ void Agent::inspect(proto::Response& response) {
 // Programs find all that a user knows of: the partitions' devices under the names that the host uses,
 // terminals, the guest's whole tree.
 void Agent::run_program(const Context& context, const proto::RunProgram& request) {
-    if (request.chroot()) {
-        need_machine("enter the guest's tree");
-        tree_.root();
-    }
+    if (!programs_on_host_ || request.chroot()) need_machine("run a program");
+    if (request.chroot()) tree_.root();  // there must be one
     Program program;
     program.contained = machine_ != nullptr;
     if (!machine_) return agent::run_program(context, request, std::move(program));

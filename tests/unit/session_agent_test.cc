@@ -77,6 +77,14 @@ class SocketChannel final : public Channel {
         return !backlog_.empty() || poll(&descriptor, 1, 0) == 1;
     }
 
+    Ready wait_with(int fd, std::chrono::milliseconds timeout) override {
+        pollfd descriptors[] = {{socket_.get(), POLLIN, 0}, {fd, POLLIN, 0}};
+        if (poll(descriptors, 2, backlog_.empty() ? static_cast<int>(timeout.count()) : 0) == 0 &&
+            backlog_.empty())
+            throw Error(ErrorKind::kEngine, "the agent does not answer");
+        return {!backlog_.empty() || descriptors[0].revents != 0, descriptors[1].revents != 0};
+    }
+
   private:
     // Both sides may be writing: what comes meanwhile is kept.
     void send(std::span<const std::byte> out) {
@@ -112,7 +120,7 @@ class AgentMachine final : public Machine {
         agent_ = std::thread([this, sysroot] {
             try {
                 agent::Connection connection(agent_side_.get(), agent_side_.get());
-                agent::Agent(connection, open_file(sysroot, O_PATH | O_DIRECTORY)).run();
+                agent::Agent(connection, open_file(sysroot, O_PATH | O_DIRECTORY), true).run();
             } catch (const std::exception& error) {
                 lost_ = error.what();
             }
