@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <new>
@@ -61,6 +62,7 @@ std::string path_of_open(int fd) {
 
 Agent::Agent(Connection& connection, Machine& machine) : connection_(connection), machine_(&machine) {
     disks_.prepare();
+    disks_.set_assembler([this] { return stacks_.assemble(); });
     mounts_.prepare();
     connection_.warm();
     proto::Hello hello;
@@ -93,6 +95,8 @@ void Agent::run() {
         });
         Context context{connection_, tree_, response};
         for (std::string& warning : tree_.take_warnings()) context.warn(std::move(warning));
+        for (std::string& warning : stacks_.take_warnings()) context.warn(std::move(warning));
+        if (response.has_failure()) response.set_needed_memory(stacks_.needed_memory());
         previous_succeeded_ = !response.has_failure() && !response.skipped();
         if (log_verbose())
             note(
@@ -102,14 +106,15 @@ void Agent::run() {
     }
 }
 
-void Agent::dispatch(const proto::Request& request, proto::Response& response) {
+void Agent::dispatch(proto::Request& request, proto::Response& response) {
     Context context{connection_, tree_, response};
     switch (request.op_case()) {
         case proto::Request::kWake:
-            return wake(request.wake());
+            return wake(*request.mutable_wake());
         case proto::Request::kListFilesystems:
             need_machine("list file systems");
             *response.mutable_filesystems() = disks_.list(mounts_.types());
+            stacks_.describe(*response.mutable_filesystems());
             return;
         case proto::Request::kInspect:
             return inspect(response);
@@ -174,12 +179,15 @@ void Agent::need_machine(const char* what) const {
         throw Failure(proto::UNSUPPORTED, std::string("cannot ") + what + " outside of an appliance");
 }
 
-void Agent::wake(const proto::Wake& request) {
+void Agent::wake(proto::Wake& request) {
     need_machine("wake");
     if (!disks_.disks().empty()) throw Failure(proto::USAGE, "the appliance was woken already");
     set_log_verbose(request.verbose());
     machine_->wake(request);
     disks_.bind(request);
+    const auto& disks = disks_.disks();
+    stacks_.prepare(request,
+                    std::all_of(disks.begin(), disks.end(), [](const Disk& disk) { return disk.read_only; }));
 }
 
 void Agent::mount(const proto::Mount& request) {
@@ -215,6 +223,9 @@ void Agent::mount_os(const proto::MountOs& request, proto::Response& response) {
         if (roots.empty()) {
             std::string message = "no operating system was found on the disks";
             for (const std::string& warning : finder.warnings()) message += "; " + warning;
+            for (const std::string& warning : stacks_.take_warnings()) message += "; " + warning;
+            for (const std::string& device : stacks_.locked())
+                message += "; " + device + " is encrypted: give its key (--key " + device + ":key:...)";
             throw Failure(proto::NOT_FOUND, message + "; a file system can be mounted by its device (-m)");
         }
         if (roots.size() > 1) {
@@ -237,6 +248,7 @@ void Agent::inspect(proto::Response& response) {
     need_machine("inspect");
     proto::InspectResult& result = *response.mutable_inspect();
     *result.mutable_filesystems() = disks_.list(mounts_.types());
+    stacks_.describe(*result.mutable_filesystems());
     inspect_systems(disks_, mounts_, connection_, result);
 }
 
@@ -269,6 +281,7 @@ void Agent::finish() {
     tree_ = GuestTree();
     mounts_.unmount_to(0);
     disks_.release();
+    stacks_.dismantle();
 }
 
 }  // namespace inspect::agent

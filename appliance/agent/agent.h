@@ -13,6 +13,7 @@
 #include "mounts.h"
 #include "operations.h"
 #include "os_tree.h"
+#include "stacks.h"
 
 namespace inspect::agent {
 
@@ -29,8 +30,8 @@ class Agent {
     void run();
 
   private:
-    void dispatch(const proto::Request& request, proto::Response& response);
-    void wake(const proto::Wake& request);
+    void dispatch(proto::Request& request, proto::Response& response);
+    void wake(proto::Wake& request);
     void mount(const proto::Mount& request);
     void mount_os(const proto::MountOs& request, proto::Response& response);
     void inspect(proto::Response& response);
@@ -41,6 +42,7 @@ class Agent {
     Connection& connection_;
     Machine* machine_ = nullptr;
     Disks disks_;
+    Stacks stacks_{disks_, connection_};
     Mounts mounts_{disks_};
     GuestTree tree_;
     bool programs_on_host_ = false;
