@@ -5,9 +5,10 @@ namespace inspect::cli {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kFilesystemsCommand, &kInspectCommand, &kInfoCommand,   &kLsCommand,    &kCatCommand,   &kEditCommand,
-    &kWriteCommand,       &kCopyOutCommand, &kCopyInCommand, &kMkdirCommand, &kRmCommand,    &kMvCommand,
-    &kChmodCommand,       &kChownCommand,   &kLnCommand,     &kTouchCommand, &kServeCommand, &kRecoverCommand,
+    &kFilesystemsCommand, &kInspectCommand, &kInfoCommand,    &kLsCommand,     &kCatCommand,
+    &kEditCommand,        &kWriteCommand,   &kCopyOutCommand, &kCopyInCommand, &kMkdirCommand,
+    &kRmCommand,          &kMvCommand,      &kChmodCommand,   &kChownCommand,  &kLnCommand,
+    &kTouchCommand,       &kMountCommand,   &kUmountCommand,  &kServeCommand,  &kRecoverCommand,
     &kApplianceCommand,   &kDoctorCommand,  &kHelpCommand,
 };
 

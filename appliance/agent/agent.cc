@@ -148,8 +148,8 @@ void Agent::dispatch(const proto::Request& request, proto::Response& response) {
         }
         case proto::Request::kPing:
             return;
-        case proto::Request::OP_NOT_SET:
-            break;
+        default:
+            if (tree_operation(context, open_tree_, request)) return;
     }
     throw Failure(proto::UNSUPPORTED,
                   "a request that this appliance doesn't know: it is older than the program");
@@ -227,6 +227,7 @@ void Agent::inspect(proto::Response& response) {
 }
 
 void Agent::finish() {
+    open_tree_.close();
     tree_ = GuestTree();
     mounts_.unmount_to(0);
     disks_.release();

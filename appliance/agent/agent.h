@@ -11,6 +11,7 @@
 #include "guest_tree.h"
 #include "machine.h"
 #include "mounts.h"
+#include "open_tree.h"
 #include "os_tree.h"
 
 namespace inspect::agent {
@@ -40,6 +41,7 @@ class Agent {
     Disks disks_;
     Mounts mounts_{disks_};
     GuestTree tree_;
+    OpenTree open_tree_;
     bool previous_succeeded_ = true;
 };
 
