@@ -167,8 +167,8 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
             return;
         case proto::Request::kRunProgram:
             return run_program(context, request.run_program());
-        case proto::Request::OP_NOT_SET:
-            break;
+        default:
+            if (tree_operation(context, open_tree_, request)) return;
     }
     throw Failure(proto::UNSUPPORTED,
                   "a request that this appliance doesn't know: it is older than the program");
@@ -278,6 +278,7 @@ void Agent::run_program(const Context& context, const proto::RunProgram& request
 }
 
 void Agent::finish() {
+    open_tree_.close();
     tree_ = GuestTree();
     mounts_.unmount_to(0);
     disks_.release();

@@ -12,6 +12,7 @@
 #include "machine.h"
 #include "mounts.h"
 #include "operations.h"
+#include "open_tree.h"
 #include "os_tree.h"
 #include "stacks.h"
 
@@ -46,6 +47,7 @@ class Agent {
     Mounts mounts_{disks_};
     GuestTree tree_;
     bool programs_on_host_ = false;
+    OpenTree open_tree_;
     bool previous_succeeded_ = true;
 };
 

@@ -42,6 +42,8 @@
 
 namespace inspect {
 
+struct HostMountOptions;  // host_mount.h
+
 struct MountSpec {
     std::string device;
     std::string mountpoint = "/";
@@ -323,6 +325,8 @@ class Session {
     void interrupt() noexcept;
 
   private:
+    friend bool mount_on_host(Session& session, const HostMountOptions& options);
+
     std::unique_ptr<Impl> impl_;
 };
 
