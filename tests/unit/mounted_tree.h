@@ -52,7 +52,8 @@ class MountedTree {
                                   .connection = {.silence = std::chrono::seconds(10)}}));
         session_->mount_os();
         std::promise<void> mounted;
-        HostMountOptions mount{.directory = mount_point().string()};
+        HostMountOptions mount;
+        mount.directory = mount_point().string();
         mount.on_mounted = [&] { mounted.set_value(); };
         thread_ = std::thread([this, mount, &mounted] {
             try {

@@ -373,7 +373,7 @@ struct Ran {
 
 class SessionRunTest : public SessionAgentTest {
   protected:
-    Ran run(RunOptions options) {
+    Ran run_with(RunOptions options) {
         Ran ran;
         auto append = [](std::string& text) {
             return [&text](std::span<const std::byte> bytes) {
@@ -385,7 +385,7 @@ class SessionRunTest : public SessionAgentTest {
         ran.result = session_->run(options);
         return ran;
     }
-    Ran run(std::vector<std::string> arguments) { return run(RunOptions{.arguments = std::move(arguments)}); }
+    Ran run(std::vector<std::string> arguments) { return run_with({.arguments = std::move(arguments)}); }
     // An input that gives this text.
     static std::function<std::optional<size_t>(std::span<std::byte>)> text_input(std::string text) {
         return [text, at = size_t{0}](std::span<std::byte> buffer) mutable -> std::optional<size_t> {
@@ -410,13 +410,13 @@ TEST_F(SessionRunTest, KeepsOutputAndErrorsApart) {
 }
 
 TEST_F(SessionRunTest, GivesEnvironmentAndDirectory) {
-    Ran ran = run({.arguments = {"sh", "-c", "echo \"$INSP_TEST $PWD\""},
-                   .environment = {"INSP_TEST=first", "INSP_TEST=a b"},
-                   .directory = "/proc"});
+    Ran ran = run_with({.arguments = {"sh", "-c", "echo \"$INSP_TEST $PWD\""},
+                        .environment = {"INSP_TEST=first", "INSP_TEST=a b"},
+                        .directory = "/proc"});
     EXPECT_EQ(ran.output, "a b /proc\n");
-    EXPECT_THROW(run({.arguments = {"true"}, .environment = {"nothing"}}), Error);
-    EXPECT_THROW(run({.arguments = {}}), Error);
-    EXPECT_THROW(run({.arguments = {std::string("a\0b", 3)}}), Error);
+    EXPECT_THROW(run_with({.arguments = {"true"}, .environment = {"nothing"}}), Error);
+    EXPECT_THROW(run_with({.arguments = {}}), Error);
+    EXPECT_THROW(run_with({.arguments = {std::string("a\0b", 3)}}), Error);
 }
 
 TEST_F(SessionRunTest, SaysWhatCannotBeStarted) {
@@ -426,7 +426,7 @@ TEST_F(SessionRunTest, SaysWhatCannotBeStarted) {
     Ran directory = run({"/proc"});
     EXPECT_EQ(directory.result.exit_status, 126);
     EXPECT_THAT(directory.result.not_started, HasSubstr("/proc"));
-    Ran nowhere = run({.arguments = {"true"}, .directory = "/nowhere"});
+    Ran nowhere = run_with({.arguments = {"true"}, .directory = "/nowhere"});
     EXPECT_THAT(nowhere.result.not_started, HasSubstr("/nowhere"));
     session_->ping();
 }
@@ -434,16 +434,16 @@ TEST_F(SessionRunTest, SaysWhatCannotBeStarted) {
 TEST_F(SessionRunTest, PassesInputAndOutputAtTheSameTime) {
     // More than all buffers and credits between us and the program together.
     const std::string text = noise(20'000'000);
-    Ran ran = run({.arguments = {"cat"}, .input = text_input(text)});
+    Ran ran = run_with({.arguments = {"cat"}, .input = text_input(text)});
     EXPECT_TRUE(ran.output == text);
     EXPECT_TRUE(ran.result.succeeded());
 }
 
 TEST_F(SessionRunTest, DropsInputThatNobodyReads) {
     Ran ran =
-        run({.arguments = {"sh", "-c", "exec <&-; echo closed"}, .input = text_input(noise(9'000'000))});
+        run_with({.arguments = {"sh", "-c", "exec <&-; echo closed"}, .input = text_input(noise(9'000'000))});
     EXPECT_EQ(ran.output, "closed\n");
-    EXPECT_EQ(run({.arguments = {"true"}, .input = text_input(noise(9'000'000))}).result.exit_status, 0);
+    EXPECT_EQ(run_with({.arguments = {"true"}, .input = text_input(noise(9'000'000))}).result.exit_status, 0);
     session_->ping();
 }
 
@@ -455,7 +455,7 @@ TEST_F(SessionRunTest, DoesNotWaitForInputWhenTheProgramIsOver) {
         ADD_FAILURE() << "nothing is there to read";
         return 0;
     };
-    Ran ran = run({.arguments = {"echo", "done"}, .input = never, .input_ready_fd = read_end.get()});
+    Ran ran = run_with({.arguments = {"echo", "done"}, .input = never, .input_ready_fd = read_end.get()});
     EXPECT_EQ(ran.output, "done\n");
 }
 
@@ -471,20 +471,20 @@ TEST_F(SessionRunTest, GivesATerminal) {
     int fds[2];
     ASSERT_EQ(pipe(fds), 0);
     Fd read_end(fds[0]), write_end(fds[1]);
-    ASSERT_EQ(write(fds[1], "go\n", 3), 3);
+    ASSERT_EQ(::write(fds[1], "go\n", 3), 3);
     int step = 0;
     // What is typed, and a window that grows meanwhile.
     auto input = [&](std::span<std::byte> buffer) -> std::optional<size_t> {
         size = {40, 120};
-        ssize_t count = read(read_end.get(), buffer.data(), 3);
-        if (++step == 1 && write(write_end.get(), "go\n", 3) != 3) return 0;
+        ssize_t count = ::read(read_end.get(), buffer.data(), 3);
+        if (++step == 1 && ::write(write_end.get(), "go\n", 3) != 3) return 0;
         return static_cast<size_t>(count);
     };
-    Ran ran =
-        run({.arguments = {"sh", "-c", "stty size; read a; read b; stty size; test -t 2 && echo tty; exit 5"},
-             .input = input,
-             .input_ready_fd = read_end.get(),
-             .terminal = [&] { return size; }});
+    Ran ran = run_with(
+        {.arguments = {"sh", "-c", "stty size; read a; read b; stty size; test -t 2 && echo tty; exit 5"},
+         .input = input,
+         .input_ready_fd = read_end.get(),
+         .terminal = [&] { return size; }});
     EXPECT_THAT(ran.output, AllOf(HasSubstr("30 100\r\n"), HasSubstr("40 120\r\n"), HasSubstr("tty\r\n")));
     EXPECT_EQ(ran.result.exit_status, 5);
 }
