@@ -79,7 +79,7 @@ END
         for lv in striped mirrored thin; do dd if=/dev/sdb of=/dev/vg/$lv bs=1M; done
         lvcreate -qq -y -s -L 4m -n striped-snap vg/striped
         lvcreate -qq -y -s -n thin-snap vg/thin
-        mount /dev/vg/striped /mnt && echo later >/mnt/hello.txt && umount /mnt
+        mount /dev/vg/striped /sysroot && echo later >/sysroot/hello.txt && umount /sysroot
         vgchange -qq -an' "$1" fs
 }
 
@@ -224,26 +224,26 @@ END
     tar -C tree --sort=name --owner=0 --group=0 --mtime="@$SOURCE_DATE_EPOCH" -cf tree.tar .
 }
 
-# make_btrfs DISK ROOT-SUBVOLUME HOME-SUBVOLUME COMMANDS: on sda1, from tree.tar; then COMMANDS, with the top at /mnt.
+# make_btrfs DISK ROOT-SUBVOLUME HOME-SUBVOLUME COMMANDS: on sda1, from tree.tar; then COMMANDS, with the top at /sysroot.
 make_btrfs() {
     gpt "$1" 130 72 <<END
 1 : start=1MiB, type=$linux_data, uuid=$(uuid 73)
 END
     appliance "
         mkfs.btrfs -q -f -M -U $(uuid 71) -L btr /dev/sda1
-        mount /dev/sda1 /mnt
-        btrfs -q subvolume create /mnt/$2
-        btrfs -q subvolume create /mnt/$3
-        tar -xf - -C /mnt/$2 </dev/sdb
-        mv /mnt/$2/home/* /mnt/$3/
+        mount /dev/sda1 /sysroot
+        btrfs -q subvolume create /sysroot/$2
+        btrfs -q subvolume create /sysroot/$3
+        tar -xf - -C /sysroot/$2 </dev/sdb
+        mv /sysroot/$2/home/* /sysroot/$3/
         $4
-        umount /mnt" "$1" tree.tar
+        umount /sysroot" "$1" tree.tar
 }
 
 # btrfs as Ubuntu's installer makes it: subvolumes @ and @home, and a snapshot of @
 guest_btrfs() {
     btrfs_tree defaults,subvol=@ defaults,subvol=@home
-    make_btrfs "$1" @ @home 'btrfs -q subvolume snapshot -r /mnt/@ /mnt/@snapshot'
+    make_btrfs "$1" @ @home 'btrfs -q subvolume snapshot -r /sysroot/@ /sysroot/@snapshot'
 }
 
 # btrfs as Fedora's installer makes it: subvolumes root and home
@@ -256,11 +256,11 @@ guest_btrfs_fedora() {
 guest_btrfs_suse() {
     btrfs_tree defaults subvol=/@/home
     make_btrfs "$1" @ @/home2 '
-        btrfs -q subvolume create /mnt/@/.snapshots; mkdir /mnt/@/.snapshots/1
-        btrfs -q subvolume snapshot /mnt/@ /mnt/@/.snapshots/1/snapshot
-        rm -rf /mnt/@/etc /mnt/@/home; mv /mnt/@/home2 /mnt/@/home
-        rmdir /mnt/@/.snapshots/1/snapshot/home2 2>/dev/null || true
-        btrfs -q subvolume set-default /mnt/@/.snapshots/1/snapshot'
+        btrfs -q subvolume create /sysroot/@/.snapshots; mkdir /sysroot/@/.snapshots/1
+        btrfs -q subvolume snapshot /sysroot/@ /sysroot/@/.snapshots/1/snapshot
+        rm -rf /sysroot/@/etc /sysroot/@/home; mv /sysroot/@/home2 /sysroot/@/home
+        rmdir /sysroot/@/.snapshots/1/snapshot/home2 2>/dev/null || true
+        btrfs -q subvolume set-default /sysroot/@/.snapshots/1/snapshot'
 }
 
 # btrfs over two partitions (RAID 1), subvolumes @ and @home
@@ -272,16 +272,16 @@ guest_btrfs_raid1() {
 END
     appliance "
         mkfs.btrfs -q -f -d raid1 -m raid1 -U $(uuid 71) -L btr /dev/sda1 /dev/sda2
-        mount -o device=/dev/sda2 /dev/sda1 /mnt
-        btrfs -q subvolume create /mnt/@
-        btrfs -q subvolume create /mnt/@home
-        tar -xf - -C /mnt/@ </dev/sdb
-        mv /mnt/@/home/* /mnt/@home/
-        umount /mnt" "$1" tree.tar
+        mount -o device=/dev/sda2 /dev/sda1 /sysroot
+        btrfs -q subvolume create /sysroot/@
+        btrfs -q subvolume create /sysroot/@home
+        tar -xf - -C /sysroot/@ </dev/sdb
+        mv /sysroot/@/home/* /sysroot/@home/
+        umount /sysroot" "$1" tree.tar
 }
 
 # fill TYPE: a command for the appliance that mounts /dev/sda as TYPE and copies the tree of tree.tar (/dev/sdb) to it.
-fill() { echo "mount -t $1 /dev/sda /mnt; tar -xf - --no-same-owner -C /mnt </dev/sdb || tar -xf - -C /mnt </dev/sdb; umount /mnt"; }
+fill() { echo "mount -t $1 /dev/sda /sysroot; tar -xf - --no-same-owner -C /sysroot </dev/sdb || tar -xf - -C /sysroot </dev/sdb; umount /sysroot"; }
 plain_tar() {
     plain_tree tree
     tar -C tree --sort=name --owner=0 --group=0 --mtime="@$SOURCE_DATE_EPOCH" -cf tree.tar .
@@ -296,8 +296,8 @@ guest_ntfs() {
 guest_ntfs_dirty() {
     guest_ntfs "$1"
     appliance 'ntfsfix --no-action /dev/sda >/dev/null || true
-        mount -t ntfs3 /dev/sda /mnt; echo x >/mnt/x; sync; echo b >/proc/sysrq-trigger 2>/dev/null || true
-        mkdir /tmp/copy; dd if=/dev/sda of=/tmp/copy/d bs=1M; rm /mnt/x; umount /mnt
+        mount -t ntfs3 /dev/sda /sysroot; echo x >/sysroot/x; sync; echo b >/proc/sysrq-trigger 2>/dev/null || true
+        mkdir /tmp/copy; dd if=/dev/sda of=/tmp/copy/d bs=1M; rm /sysroot/x; umount /sysroot
         dd if=/tmp/copy/d of=/dev/sda bs=1M' "$1"
 }
 # NTFS on which Windows is hibernated
@@ -315,7 +315,7 @@ guest_f2fs() {
 # A whole-disk exFAT
 guest_exfat() {
     plain_tar && truncate -s 16M "$1"
-    appliance "mkfs.exfat -q -L exlabel /dev/sda; $(fill exfat)" "$1" tree.tar
+    appliance "mkfs.exfat -L exlabel /dev/sda; $(fill exfat)" "$1" tree.tar
 }
 # A whole-disk UDF
 guest_udf() {
