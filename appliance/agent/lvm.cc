@@ -2,14 +2,17 @@
 #include "lvm.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <map>
 
 #include "base/fd.h"
 #include "failure.h"
+#include "sysfs.h"
 
 namespace inspect::agent {
 
@@ -17,6 +20,7 @@ namespace {
 
 constexpr char kLvm[] = "/usr/sbin/lvm";
 constexpr char kScript[] = "/run/lvm-script";
+constexpr char kConfigDirectory[] = "/run/lvm-config";
 constexpr size_t kMaxVolumes = 10'000;
 
 using Fields = std::map<std::string, std::string, std::less<>>;
@@ -43,19 +47,32 @@ uint64_t number(const std::string& text) {
     return value;
 }
 
-// --config that lets LVM see these nodes and no other, so that nothing is scanned in vain and a member of
-// something else isn't taken for a physical volume.
-std::string filter(const std::vector<std::string>& nodes) {
-    std::string text = "devices{filter=[";
+void write_text(const std::string& path, std::string_view text) {
+    Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (!file || ::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+        fail_errno("cannot write", path);
+}
+
+// Runs lvm, which sees these nodes and no other, so that nothing is scanned in vain and a member of something
+// else isn't taken for a physical volume. Its configuration is the appliance's and a filter.
+ProgramResult run_lvm(Programs& programs, const std::vector<std::string>& nodes,
+                      std::vector<std::string> arguments) {
+    std::string text = read_text("/etc/lvm/lvm.conf") + "\ndevices/filter = [";
     for (const std::string& node : nodes) {
-        std::string pattern;
+        text += "\"a|^";
         for (char c : node) {
-            if (c == '.' || c == '+') pattern += "\\\\";
-            pattern += c;
+            if (c == '.' || c == '+') text += "\\\\";
+            text += c;
         }
-        text += "\"a|^" + pattern + "$|\",";
+        text += "$|\",";
     }
-    return text + "\"r|.*|\"]}";
+    ::mkdir(kConfigDirectory, 0700);
+    write_text(std::string(kConfigDirectory) + "/lvm.conf", text + "\"r|.*|\"]\n");
+    arguments.insert(arguments.begin(), kLvm);
+    ::setenv("LVM_SYSTEM_DIR", kConfigDirectory, 1);
+    ProgramResult result = programs.run(arguments);
+    ::unsetenv("LVM_SYSTEM_DIR");
+    return result;
 }
 
 }  // namespace
@@ -94,26 +111,24 @@ LvmReport parse_lvm_report(std::string_view text) {
 
 LvmReport activate_lvm(Programs& programs, const std::vector<std::string>& nodes, std::string& complaints) {
     // One process for all three: starting lvm costs more than what it does. What makes the devices comes
-    // last, because a script ends where a command fails.
-    const std::string config = " --config '" + filter(nodes) + "'";
-    const std::string report =
-        config + " --noheadings --nosuffix --units b --nameprefixes --unquoted --separator | -o ";
-    const std::string script =
-        "pvs" + report + "pv_name,pv_uuid,pv_size,vg_name,vg_uuid,vg_size,vg_free\nlvs" + report +
-        "vg_name,vg_uuid,lv_name,lv_uuid,lv_attr,lv_dm_path,origin\nvgchange" + config + " -q -ay -K\n";
-    {
-        Fd file = Fd(::open(kScript, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-        if (!file || ::write(file.get(), script.data(), script.size()) != static_cast<ssize_t>(script.size()))
-            fail_errno("cannot write", kScript);
-    }
-    ProgramResult result = programs.run({kLvm, kScript});
+    // last, because a script ends where a command fails. A line is cut after 255 bytes, so the filter is
+    // elsewhere.
+    constexpr std::string_view kReport =
+        " --noheadings --nosuffix --units b --nameprefixes --unquoted --separator | -o ";
+    std::string script = "#!/usr/sbin/lvm\npvs";
+    script += kReport;
+    script += "pv_name,pv_uuid,pv_size,vg_name,vg_uuid,vg_size,vg_free\nlvs";
+    script += kReport;
+    script += "vg_name,vg_uuid,lv_name,lv_uuid,lv_attr,lv_dm_path,origin\nvgchange -q -ay -K\n";
+    write_text(kScript, script);
+    ProgramResult result = run_lvm(programs, nodes, {kScript});
     complaints = result.child.succeeded() ? std::string() : result.child.describe("lvm");
     return parse_lvm_report(result.output);
 }
 
 void rename_group(Programs& programs, const std::vector<std::string>& nodes, const std::string& uuid,
                   const std::string& name) {
-    ProgramResult result = programs.run({kLvm, "vgrename", "--config", filter(nodes), uuid, name});
+    ProgramResult result = run_lvm(programs, nodes, {"vgrename", uuid, name});
     if (!result.child.succeeded())
         throw Failure(proto::CORRUPT, "cannot tell two volume groups of one name apart: " +
                                           result.child.describe("lvm vgrename"));
