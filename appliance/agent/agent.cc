@@ -148,6 +148,11 @@ void Agent::dispatch(const proto::Request& request, proto::Response& response) {
         }
         case proto::Request::kPing:
             return;
+        case proto::Request::kSurveyDisk:
+            return survey_disk(resize_context("look at disks"), request.survey_disk(),
+                               *response.mutable_survey());
+        case proto::Request::kResizeStep:
+            return resize_step(resize_context("resize"), request.resize_step());
         case proto::Request::OP_NOT_SET:
             break;
     }
@@ -224,6 +229,13 @@ void Agent::inspect(proto::Response& response) {
     proto::InspectResult& result = *response.mutable_inspect();
     *result.mutable_filesystems() = disks_.list(mounts_.types());
     inspect_systems(disks_, mounts_, connection_, result);
+}
+
+ResizeContext Agent::resize_context(const char* what) {
+    need_machine(what);
+    if (tree_.mounted())
+        throw Failure(proto::USAGE, std::string("cannot ") + what + " while the guest is mounted", EBUSY);
+    return {connection_, disks_, mounts_};
 }
 
 void Agent::finish() {

@@ -12,6 +12,7 @@
 #include "machine.h"
 #include "mounts.h"
 #include "os_tree.h"
+#include "resize.h"
 
 namespace inspect::agent {
 
@@ -33,6 +34,7 @@ class Agent {
     void mount_os(const proto::MountOs& request, proto::Response& response);
     void inspect(proto::Response& response);
     void finish();
+    ResizeContext resize_context(const char* what);
     void need_machine(const char* what) const;
 
     Connection& connection_;

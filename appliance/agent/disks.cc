@@ -237,19 +237,42 @@ Volume& Disks::get(std::string_view device) {
     throw Failure(proto::NOT_FOUND, message, ENOENT);
 }
 
-void Disks::make_node(Volume& volume) {
-    if (!volume.partition || volume.has_node) return;
+namespace {
+
+void tell_kernel(const Volume& volume, int operation) {
     blkpg_partition partition{};
     partition.start = static_cast<long long>(volume.partition->start);
     partition.length = static_cast<long long>(volume.size);
     partition.pno = static_cast<int>(volume.partition->number);
     blkpg_ioctl_arg command{};
-    command.op = BLKPG_ADD_PARTITION;
+    command.op = operation;
     command.datalen = sizeof partition;
     command.data = &partition;
     if (::ioctl(volume.disk->fd.get(), BLKPG, &command) < 0)
         fail_errno("cannot make the device of", volume.device);
+}
+
+}  // namespace
+
+void Disks::make_node(Volume& volume) {
+    if (!volume.partition || volume.has_node) return;
+    tell_kernel(volume, BLKPG_ADD_PARTITION);
     volume.has_node = true;
+}
+
+void Disks::partitions_changed(Disk& disk, const std::map<uint32_t, uint64_t>& sizes) {
+    auto new_size = [&](uint32_t number, uint64_t& size) {
+        const auto found = sizes.find(number);
+        if (found != sizes.end()) size = found->second;
+        return found != sizes.end();
+    };
+    for (Partition& partition : disk.table->partitions) new_size(partition.number, partition.size);
+    for (Volume& volume : volumes_) {
+        if (volume.disk != &disk || !volume.partition) continue;
+        if (!new_size(volume.partition->number, volume.size)) continue;
+        volume.partition->size = volume.size;
+        if (volume.has_node) tell_kernel(volume, BLKPG_RESIZE_PARTITION);
+    }
 }
 
 const Superblock& Disks::superblock(Volume& volume, bool thorough) {

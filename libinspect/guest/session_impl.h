@@ -20,6 +20,8 @@
 
 namespace inspect {
 
+struct DiskState;
+
 // What a session stands on; tests have their own.
 struct SessionSeams {
     std::function<std::unique_ptr<Machine>(const EngineOptions&)> start;
@@ -36,6 +38,9 @@ struct Session::Impl {
     proto::Response call_in_tree(proto::Request request, const Connection::Handlers& handlers = {});
     proto::Response call_changing(proto::Request request, const Connection::Handlers& handlers = {});
 
+    ResizePlan plan_resize(const ResizeWishes& wishes);
+    void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step);
+
     void queue_mount(proto::Request request);
     bool commit();
     void warn(std::string message);
@@ -51,6 +56,7 @@ struct Session::Impl {
 
   private:
     bool interrupted() const noexcept;
+    DiskState survey_disk(const std::vector<std::string>& minimum_of);
     void start();
     proto::Request wake_request() const;
     std::vector<proto::Request> next_batch(proto::Request&& request) const;
