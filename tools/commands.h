@@ -23,6 +23,7 @@ extern const Command kChmodCommand;
 extern const Command kChownCommand;
 extern const Command kLnCommand;
 extern const Command kTouchCommand;
+extern const Command kRunCommand;
 extern const Command kResizeCommand;
 extern const Command kServeCommand;
 extern const Command kRecoverCommand;

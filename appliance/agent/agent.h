@@ -11,8 +11,10 @@
 #include "guest_tree.h"
 #include "machine.h"
 #include "mounts.h"
+#include "operations.h"
 #include "os_tree.h"
 #include "resize.h"
+#include "stacks.h"
 
 namespace inspect::agent {
 
@@ -28,11 +30,12 @@ class Agent {
     void run();
 
   private:
-    void dispatch(const proto::Request& request, proto::Response& response);
-    void wake(const proto::Wake& request);
+    void dispatch(proto::Request& request, proto::Response& response);
+    void wake(proto::Wake& request);
     void mount(const proto::Mount& request);
     void mount_os(const proto::MountOs& request, proto::Response& response);
     void inspect(proto::Response& response);
+    void run_program(const Context& context, const proto::RunProgram& request);
     void finish();
     ResizeContext resize_context(const char* what);
     void need_machine(const char* what) const;
@@ -40,6 +43,7 @@ class Agent {
     Connection& connection_;
     Machine* machine_ = nullptr;
     Disks disks_;
+    Stacks stacks_{disks_, connection_};
     Mounts mounts_{disks_};
     GuestTree tree_;
     bool previous_succeeded_ = true;

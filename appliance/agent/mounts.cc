@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -31,7 +32,8 @@ constexpr Driver kDrivers[] = {
     {"ext2", "ext4", false},      {"ext3", "ext4", false},        {"ext4", "ext4", false},
     {"xfs", "xfs", false},        {"vfat", "vfat", false},        {"ntfs", "ntfs3", false},
     {"iso9660", "iso9660", true}, {"squashfs", "squashfs", true}, {"erofs", "erofs", true},
-    {"btrfs", "btrfs", false},
+    {"btrfs", "btrfs", false},    {"exfat", "exfat", false},      {"f2fs", "f2fs", false},
+    {"udf", "udf", false},        {"hfsplus", "hfsplus", false},  {"hfs", "hfs", false},
 };
 
 bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
@@ -74,8 +76,14 @@ void Mounts::prepare() {
     std::string text(16 << 10, '\0');
     ssize_t n = file ? ::read(file.get(), text.data(), text.size()) : 0;
     text.resize(n > 0 ? static_cast<size_t>(n) : 0);
+    utsname kernel{};
+    ::uname(&kernel);
+    const std::string modules = std::string("/lib/modules/") + kernel.release + "/kernel/fs/";
     for (const Driver& known : kDrivers) {
-        if (text.find("\t" + std::string(known.driver) + "\n") != std::string::npos)
+        // One that is a module the kernel loads by itself.
+        const std::string driver = known.driver;
+        if (text.find("\t" + driver + "\n") != std::string::npos ||
+            ::access((modules + driver + "/" + driver + ".ko").c_str(), F_OK) == 0)
             types_.emplace_back(known.type);
     }
     kernel_log_ = Fd(::open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC));
@@ -123,8 +131,10 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
                                               (type.empty() ? "" : " (" + type + ")") + ": " +
                                               std::string(why_not(type)));
     }
-    if (!request.read_only && volume.disk->read_only) {
-        throw Failure(proto::DENIED, "cannot mount " + volume.device + " for writing: the disk is read-only",
+    if (!request.read_only && volume.read_only()) {
+        throw Failure(proto::DENIED,
+                      "cannot mount " + volume.device + " for writing: " +
+                          (volume.degraded ? "the RAID is degraded" : "the disk is read-only"),
                       EROFS);
     }
     bool read_only = request.read_only || driver->read_only;

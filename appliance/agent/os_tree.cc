@@ -73,7 +73,7 @@ bool is_os_root(const GuestTree& tree, bool has_fstab) {
 OsRoot OsFinder::mount_candidate(Volume& volume) {
     // A whole disk is mounted for writing only after libblkid had no second opinion (a RAID member, for one).
     if (!read_only_ && !volume.partition) disks_.superblock(volume, true);
-    Mounts::Request request{{}, {}, read_only_ || volume.disk->read_only};
+    Mounts::Request request{{}, {}, read_only_ || volume.read_only()};
     std::string target = target_ + "-" + std::to_string(mounts_.count());
     if (::mkdir(target.c_str(), 0700) < 0 && errno != EEXIST) fail_errno("cannot create", target);
     OsRoot root{&volume, GuestTree(mounts_.mount(volume, target, request)), {}};
@@ -100,8 +100,15 @@ std::vector<OsRoot> OsFinder::find() {
         return std::any_of(found.begin(), found.end(),
                            [&](const OsRoot& root) { return is_claimed(volume, root); });
     };
-    for (Volume* volume : all) {
-        if (volume->partition && excluded_by_type(*volume->partition)) continue;
+    // When all that is plainly there was looked at, the rest is put together and comes behind it.
+    auto more = [&] {
+        if (!disks_.assemble()) return false;
+        all = disks_.volumes();
+        return true;
+    };
+    for (size_t i = 0; i < all.size() || more(); ++i) {
+        Volume* volume = all[i];
+        if (volume->snapshot || (volume->partition && excluded_by_type(*volume->partition))) continue;
         try {
             const std::string& type = disks_.superblock(*volume).type;
             if (type == "vfat" || !mounts_.can_mount(type) || claimed(*volume)) continue;
@@ -159,7 +166,7 @@ Volume* mount_entry(Disks& disks, Mounts& mounts, const GuestTree& tree, const F
         if (option.starts_with("subvol=") || option.starts_with("subvolid="))
             options += (options.empty() ? "" : ",") + option;
     }
-    mounts.mount_below(tree, entry.path, *volume, {options, {}, read_only || volume->disk->read_only});
+    mounts.mount_below(tree, entry.path, *volume, {options, {}, read_only || volume->read_only()});
     return volume;
 }
 

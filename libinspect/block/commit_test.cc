@@ -13,7 +13,7 @@
 #include "block/memory_device.h"
 #include "block/overlay.h"
 #include "block/raw.h"
-#include "block/temp_dir_for_test.h"
+#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

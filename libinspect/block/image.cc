@@ -19,6 +19,7 @@
 #include "block/overlay.h"
 #include "block/qcow2/qcow2.h"
 #include "block/qcow2_commit.h"
+#include "block/qcow2_repair.h"
 #include "block/qsd.h"
 #include "block/qsd_location.h"
 #include "block/raw.h"
@@ -110,6 +111,7 @@ class Image::Opener {
             DiskNode file = local(spec_.path, image_.options_.writable);
             image_.detected_ = format.empty();
             if (image_.detected_) format = detect(file);
+            if (format == "qcow2" && spec_.repair != Repair::kNone) file = repaired(std::move(file));
             image_.node_ = top(std::move(file), format, write_directly);
         }
         image_.format_ = format;
@@ -193,6 +195,28 @@ class Image::Opener {
                                                  " bytes, too few for a disk image");
     }
 
+    // The qcow2 image in `file`, the session's own, after qemu-img has repaired it, if it is marked for that.
+    DiskNode repaired(DiskNode file) {
+        const Qcow2Header header = parse_header(file);
+        if (!header.marked_corrupt() && !header.dirty()) return file;
+        const ImageFile& image = *image_.files_[0];
+        if (spec_.read_only)
+            throw Error(ErrorKind::kDenied, quote(spec_.path) + " is to be read only, not to be repaired");
+        if (image.pending() != nullptr)
+            throw Error(ErrorKind::kBusy, quote(spec_.path) +
+                                              " can't be repaired before a change that was cut short is "
+                                              "finished, and others use it now");
+        const std::string path = image.resolved_path();
+        std::string data_file;
+        if (header.external_data()) {
+            if (image_.detected_ && !spec_.allow_backing) require_self_contained(header, path);
+            data_file = data_file_name(header, path);
+        }
+        image_.files_.clear();  // with their locks, which qemu-img takes itself
+        repair_qcow2(path, data_file, spec_.repair);
+        return local(spec_.path, image_.options_.writable);
+    }
+
     // The format that the first sector shows; "raw" when it shows none.
     std::string detect(const DiskNode& file) {
         std::array<std::byte, kFormatSector> sector{};
@@ -205,40 +229,55 @@ class Image::Opener {
 
     DiskNode qcow2(DiskNode file, const std::string& path, bool may_open_others, bool writable,
                    unsigned depth) {
-        const Qcow2Header header = [&] {
-            try {
-                return Qcow2Header::parse(*file.open());
-            } catch (const Error& error) {
-                throw error.with_context(quote(path));
-            }
-        }();
+        const Qcow2Header header = parse_header(file);
+        try {
+            header.require_intact(depth == 0 && image_.options_.writable);
+        } catch (const Error& error) {
+            throw error.with_context(quote(path));
+        }
         DiskNode node;
         node.kind = DiskNode::Kind::kQcow2;
         node.name = path;
         node.writable = writable;
         if (depth == 0 && !spec_.snapshot.empty()) node.snapshot = spec_.snapshot;
         node.file = std::make_unique<DiskNode>(std::move(file));
-        if (!may_open_others && (header.backing_name || header.external_data())) {
-            throw Error(ErrorKind::kDenied,
-                        quote(path) + " looks like a qcow2 image that stands on another file (" +
-                            quote(header.backing_name.value_or(header.data_file_name.value_or(""))) +
-                            "); as its format was only detected, that file is not opened: give "
-                            "--format=qcow2 or --allow-backing if this is meant, or --format=raw");
-        }
+        if (!may_open_others) require_self_contained(header, path);
         if (header.external_data()) node.data_file = std::make_unique<DiskNode>(data_file(header, path));
         if (header.backing_name) node.backing = std::make_unique<DiskNode>(backing(header, path, depth + 1));
         return node;
     }
 
-    DiskNode data_file(const Qcow2Header& header, const std::string& path) {
+    static Qcow2Header parse_header(const DiskNode& file) {
+        try {
+            return Qcow2Header::parse(*file.open());
+        } catch (const Error& error) {
+            throw error.with_context(quote(file.name));
+        }
+    }
+
+    // For an image whose format was detected.
+    static void require_self_contained(const Qcow2Header& header, const std::string& path) {
+        if (!header.backing_name && !header.external_data()) return;
+        throw Error(ErrorKind::kDenied,
+                    quote(path) + " looks like a qcow2 image that stands on another file (" +
+                        quote(header.backing_name.value_or(header.data_file_name.value_or(""))) +
+                        "); as its format was only detected, that file is not opened: give "
+                        "--format=qcow2 or --allow-backing if this is meant, or --format=raw");
+    }
+
+    static std::string data_file_name(const Qcow2Header& header, const std::string& path) {
         if (!header.data_file_name)
             throw Error(ErrorKind::kCorrupt, quote(path) + " doesn't say where its data file is");
         const ResolvedImageName name = resolve_image_name(path, *header.data_file_name);
         if (!name.is_path)
             throw Error(ErrorKind::kUnsupported,
                         "the data file of " + quote(path) + " is no local file: " + quote(name.name));
+        return name.name;
+    }
+
+    DiskNode data_file(const Qcow2Header& header, const std::string& path) {
         const bool writable = image_.options_.writable && image_.options_.write_mode == WriteMode::kDirect;
-        DiskNode node = local(name.name, writable);
+        DiskNode node = local(data_file_name(header, path), writable);
         node.writable = writable;
         if (writable) node.fd = image_.files_.back()->write_fd();
         return node;

@@ -6,7 +6,7 @@
 #include "block/memory_device.h"
 #include "block/overlay.h"
 #include "block/qcow2/qcow2_for_test.h"
-#include "block/temp_dir_for_test.h"
+#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

@@ -27,6 +27,13 @@ class Channel {
 
     // True when read() would return at once.
     virtual bool readable() = 0;
+
+    // Waits until read() would return at once or `fd` is readable (or at its end). Throws as read().
+    struct Ready {
+        bool channel;
+        bool fd;
+    };
+    virtual Ready wait_with(int fd, std::chrono::milliseconds timeout) = 0;
 };
 
 }  // namespace inspect

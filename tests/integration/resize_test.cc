@@ -143,6 +143,54 @@ TEST_F(Resize, Qcow2KeepsItsSnapshotsAndContents) {
     EXPECT_EQ(ext_blocks(raw) * 1024, size_of(raw));
 }
 
+// A physical volume with root and swap space in it, as Debian's installer makes it. The judges are LVM's own
+// tools and e2fsck, in an appliance of their own.
+TEST_F(Resize, LogicalVolumeFollowsItsGroup) {
+    const Options engine{.env = {{"INSP_ENGINE", "qemu"}}};
+    if (!have_program("qemu-system-x86_64")) GTEST_SKIP() << "the engine qemu is not installed";
+    const std::string image = scratch() / "lvm.img";
+    write_host_file(image, "");
+    std::filesystem::resize_file(image, 64 * kMiB);
+    write_host_file(scratch() / "table",
+                    "label: gpt\nstart=1MiB, size=62MiB, type=E6D6D379-F507-44C2-A23C-238F2A3DF928\n");
+    ASSERT_TRUE(run({"sh", "-c", "sfdisk -q " + image + " <" + (scratch() / "table").string()}).ok());
+    auto in_appliance = [&](const std::string& commands) {
+        const Outcome outcome =
+            insp({"run", "-q", "-a", image, "--rw", "--", "sh", "-c", "set -e; " + commands}, engine);
+        EXPECT_TRUE(outcome.ok()) << outcome.describe();
+        return outcome.out;
+    };
+    in_appliance(
+        "lvm pvcreate -q -y /dev/sda1; lvm vgcreate -q -s 1M vg /dev/sda1; lvm lvcreate -q -y -Zn -Wn -l 24 "
+        "-n root vg; "
+        "lvm lvcreate -q -y -Zn -Wn -l 8 -n swap_1 vg; lvm vgchange -q -ay vg; mke2fs -q -t ext4 "
+        "/dev/mapper/vg-root; "
+        "mkswap -q /dev/mapper/vg-swap_1; lvm vgchange -q -an vg");
+    auto look = [&] {
+        return in_appliance(
+            "lvm vgchange -q -ay vg >/dev/null; e2fsck -fn /dev/mapper/vg-root >/dev/null 2>&1; lvm vgck vg; "
+            "lvm lvs --noheadings --nosuffix --units m -o lv_name,lv_size vg; "
+            "dumpe2fs -h /dev/mapper/vg-root 2>/dev/null | grep '^Block count'; lvm vgchange -q -an vg "
+            ">/dev/null");
+    };
+    EXPECT_THAT(look(), AllOf(HasSubstr("root   24.00"), HasSubstr("swap_1  8.00")));
+
+    const Outcome grown = insp({"resize", "-a", image, "--size", "+32M"}, engine);
+    EXPECT_TRUE(grown.ok()) << grown.describe();
+    EXPECT_THAT(grown.out, HasSubstr("/dev/vg/root grows from 24.0 MiB to 56.0 MiB"));
+    EXPECT_THAT(look(), AllOf(HasSubstr("root   56.00"), HasSubstr("swap_1  8.00")));
+
+    // What lies behind the swap space is given back, but for a part.
+    const Outcome shrunk = insp({"resize", "-a", image, "--size", "-50M"}, engine);
+    EXPECT_TRUE(shrunk.ok()) << shrunk.describe();
+    EXPECT_EQ(size_of(image), 46 * kMiB);
+    EXPECT_THAT(look(), AllOf(HasSubstr("root   35.00"), HasSubstr("swap_1  8.00")));
+    EXPECT_THAT(run({"sfdisk", "-V", image}).out, HasSubstr("No errors detected"));
+
+    const Outcome impossible = insp({"resize", "-a", image, "--size", "30M"}, engine);
+    EXPECT_TRUE(refused(impossible, kFailed, "/dev/vg/swap_1 lies at its end"));
+}
+
 // Killed at any moment, the disk is as it was or as it is to be, its size included.
 TEST_F(Resize, KilledAtAnyMoment) {
     const char* text = getenv("INSP_TEST_KILLS");

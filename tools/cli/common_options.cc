@@ -16,6 +16,8 @@ constexpr Option kDisk[] = {
     {0, "disk-snapshot", Takes::kValue, "NAME", "the internal snapshot to show of the images after it"},
     {0, "cache", Takes::kValue, "MODE", "cache mode of the images after it: see insp(1)", "",
      "writeback none writethrough directsync unsafe"},
+    {0, "repair", Takes::kOptionalValue, "WHAT",
+     "let qemu-img repair qcow2 images that are marked dirty or corrupt: 'leaks' or 'all'", "", "leaks all"},
     {0, "force-share", Takes::kNothing, "", "read images although another program writes them"},
     {'d', "domain", Takes::kValue, "DOMAIN", "add the disks of a libvirt domain"},
     {'c', "connect", Takes::kValue, "URI", "libvirt's connection, for -d"},

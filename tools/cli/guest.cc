@@ -43,6 +43,15 @@ std::string engine_of(const Arguments& arguments) {
     return engine;
 }
 
+Repair repair_of(const Arguments& arguments) {
+    if (!arguments.has("repair")) return Repair::kNone;
+    if (arguments.has("ro")) throw UsageError("--repair changes the images: it can't be used with --ro");
+    const std::string what = arguments.value("repair").value_or("all");
+    if (what == "leaks") return Repair::kLeaks;
+    if (what == "all") return Repair::kAll;
+    throw UsageError("--repair is 'leaks' or 'all', not '" + what + "'");
+}
+
 }  // namespace
 
 std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
@@ -51,11 +60,13 @@ std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
     std::optional<CacheMode> cache;
     next.allow_backing = arguments.has("allow-backing");
     next.force_share = arguments.has("force-share");
+    next.repair = repair_of(arguments);
     const std::string uri = arguments.value("connect").value_or("");
     const char* unused = nullptr;  // an option that no image came after
     auto add_domain = [&](const std::vector<DiskSpec>& found) {
         for (DiskSpec disk : found) {
             disk.force_share = next.force_share;
+            disk.repair = next.repair;
             disk.sector_size = next.sector_size;
             if (cache) disk.cache = *cache;
             disks.push_back(std::move(disk));

@@ -197,7 +197,8 @@ class Planner {
             const DiskPartition* behind = next(partition);
             throw Error(ErrorKind::kNoSpace,
                         partition.device + " can't be made larger than " +
-                            exact_size_text(limit(partition) - partition.start) + ": " +
+                            exact_size_text(limit(partition) - std::min(limit(partition), partition.start)) +
+                            ": " +
                             (behind ? behind->device + " begins there" : std::string("the disk ends there")) +
                             (behind ? "" : "; --size makes it larger"));
         }

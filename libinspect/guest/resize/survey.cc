@@ -33,7 +33,8 @@ DiskContent to_content(const proto::DiskSurvey::Content& from, unsigned depth = 
     if (from.has_minimum()) content.minimum_bytes = sane(from.minimum());
     if (from.has_used()) content.used_bytes = sane(from.used());
     content.obstacle = from.obstacle();
-    content.header_bytes = sane(from.header());
+    content.header_bytes = from.header();
+    if (content.header_bytes > content.size_bytes) reject();
     content.volume_group = from.volume_group();
     for (const auto& inner : from.inner()) content.inner.push_back(to_content(inner, depth + 1));
     return content;

@@ -188,6 +188,47 @@ struct CopyOptions {
     std::function<void(const std::string& message)> on_warning = {};
 };
 
+// ---- programs
+
+struct TerminalSize {
+    uint16_t rows = 24;
+    uint16_t columns = 80;
+    bool operator==(const TerminalSize&) const = default;
+};
+
+struct RunOptions {
+    // The program and its arguments. Without a slash it is looked for in PATH.
+    std::vector<std::string> arguments;
+    std::vector<std::string> environment = {};  // "NAME=value", in addition to the appliance's own
+    std::string directory = {};                 // to start in; empty: "/"
+    // In the guest's tree as its root directory, with /dev, /proc, /sys and a /tmp of its own there
+    // meanwhile. Else in the appliance, where the guest's tree (if there is one) is /sysroot.
+    bool chroot = false;
+
+    // What it reads from stdin; missing: nothing, as from /dev/null. Fills the buffer as far as it can and
+    // returns how much; 0: the end; nullopt: nothing just now.
+    std::function<std::optional<size_t>(std::span<std::byte>)> input = {};
+    // A descriptor that is readable when `input` has something: it is called only then, while the program's
+    // output is passed on. -1: `input` always has something, or waits for it itself. The caller's.
+    int input_ready_fd = -1;
+    // What it writes. Missing: it is dropped. With a terminal all of it comes by on_output.
+    Sink on_output = {};
+    Sink on_error_output = {};
+
+    // Its stdin, stdout and stderr are a terminal, of the size that this says: asked at the start, and
+    // whenever `input_ready_fd` is readable.
+    std::function<TerminalSize()> terminal = {};
+};
+
+struct RunResult {
+    int exit_status = 0;  // 0 to 255
+    int signal = 0;       // not 0: it died of this signal
+    // Not empty: why it could not be started (printable); exit_status is then 127 (not found) or 126, as a
+    // shell has it.
+    std::string not_started = {};
+    bool succeeded() const { return exit_status == 0 && signal == 0; }
+};
+
 // What a session cost. Times in nanoseconds.
 struct SessionStats {
     std::string engine;      // "kvm" or "qemu"; empty: no appliance was started
@@ -262,6 +303,12 @@ class Session {
                bool no_dereference = false);
     void link(const std::string& target, const std::string& path, bool symbolic = false, bool force = false);
     void touch(const std::string& path, const TouchOptions& options = {});
+
+    // Runs a program in the appliance, which has no network. It finds the disks as /dev/sda, /dev/sda1...,
+    // can do with them what it likes, and may be run in a read-only session too: whatever it does to the
+    // disks reaches an image by commit() alone. Its own mounts, and all processes that it leaves behind, end
+    // with it. When nothing is mounted by this session, a changed partition table is noticed.
+    RunResult run(const RunOptions& options);
 
     // -- resizing the first disk (inspect/resize.h). The other disks of the session may be parts of its
     // volume groups. Looks at the disk and plans; the first call in a session, before anything is mounted.
