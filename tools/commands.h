@@ -24,6 +24,8 @@ extern const Command kChownCommand;
 extern const Command kLnCommand;
 extern const Command kTouchCommand;
 extern const Command kRunCommand;
+extern const Command kMountCommand;
+extern const Command kUmountCommand;
 extern const Command kResizeCommand;
 extern const Command kServeCommand;
 extern const Command kRecoverCommand;

@@ -72,7 +72,8 @@ Agent::Agent(Connection& connection, Machine& machine) : connection_(connection)
     connection_.send_hello(hello);
 }
 
-Agent::Agent(Connection& connection, Fd sysroot) : connection_(connection), tree_(std::move(sysroot)) {
+Agent::Agent(Connection& connection, Fd sysroot, bool programs)
+    : connection_(connection), tree_(std::move(sysroot)), programs_on_host_(programs) {
     proto::Hello hello;
     hello.set_version(protocol::kProtocolVersion);
     connection_.send_hello(hello);
@@ -171,8 +172,8 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
                                *response.mutable_survey());
         case proto::Request::kResizeStep:
             return resize_step(resize_context("resize"), request.resize_step());
-        case proto::Request::OP_NOT_SET:
-            break;
+        default:
+            if (tree_operation(context, open_tree_, request)) return;
     }
     throw Failure(proto::UNSUPPORTED,
                   "a request that this appliance doesn't know: it is older than the program");
@@ -259,10 +260,8 @@ void Agent::inspect(proto::Response& response) {
 // Programs find all that a user knows of: the partitions' devices under the names that the host uses,
 // terminals, the guest's whole tree.
 void Agent::run_program(const Context& context, const proto::RunProgram& request) {
-    if (request.chroot()) {
-        need_machine("enter the guest's tree");
-        tree_.root();
-    }
+    if (!programs_on_host_ || request.chroot()) need_machine("run a program");
+    if (request.chroot()) tree_.root();  // there must be one
     Program program;
     program.contained = machine_ != nullptr;
     if (!machine_) return agent::run_program(context, request, std::move(program));
@@ -291,6 +290,7 @@ ResizeContext Agent::resize_context(const char* what) {
 }
 
 void Agent::finish() {
+    open_tree_.close();
     tree_ = GuestTree();
     mounts_.unmount_to(0);
     disks_.release();

@@ -12,6 +12,7 @@
 #include "machine.h"
 #include "mounts.h"
 #include "operations.h"
+#include "open_tree.h"
 #include "os_tree.h"
 #include "resize.h"
 #include "stacks.h"
@@ -23,8 +24,9 @@ class Agent {
   public:
     // In the appliance.
     Agent(Connection& connection, Machine& machine);
-    // On a host, for tests: `sysroot` is the guest's tree; nothing is woken, bound or mounted.
-    Agent(Connection& connection, Fd sysroot);
+    // On a host, for tests: `sysroot` is the guest's tree; nothing is woken, bound or mounted, and a program is
+    // run (on that host) only with `programs`.
+    Agent(Connection& connection, Fd sysroot, bool programs = false);
 
     // Works until the stream ends. Throws ConnectionLost.
     void run();
@@ -46,6 +48,8 @@ class Agent {
     Stacks stacks_{disks_, connection_};
     Mounts mounts_{disks_};
     GuestTree tree_;
+    bool programs_on_host_ = false;
+    OpenTree open_tree_;
     bool previous_succeeded_ = true;
 };
 

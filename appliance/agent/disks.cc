@@ -343,8 +343,9 @@ void Disks::make_node(Volume& volume) {
 
 std::vector<std::string> Disks::make_all_nodes() {
     std::vector<std::string> warnings;
-    auto link = [](const std::string& name, const std::string& node) {
-        if (name != node) ::symlink(node.substr(node.rfind('/') + 1).c_str(), name.c_str());
+    auto link = [&](const std::string& name, const std::string& node) {
+        if (name == node || ::symlink(node.substr(node.rfind('/') + 1).c_str(), name.c_str()) == 0) return;
+        if (errno != EEXIST) warnings.push_back("cannot make the link " + name + ": " + errno_text(errno));
     };
     for (Disk& disk : disks_) {
         link("/dev/" + disk.name, disk.node);

@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "guest/connection.h"
 #include "guest/disks.h"
+#include "guest/pipeline.h"
 #include "protocol/insp.pb.h"
 
 namespace inspect {
@@ -37,6 +38,12 @@ struct Session::Impl {
     // The same for requests that need a mounted tree, or may change it.
     proto::Response call_in_tree(proto::Request request, const Connection::Handlers& handlers = {});
     proto::Response call_changing(proto::Request request, const Connection::Handlers& handlers = {});
+
+    // For a mount on the host, which has the channel for itself between the two.
+    std::unique_ptr<Pipeline> begin_pipeline();
+    // `lost`: the appliance is of no more use, and why.
+    void end_pipeline(const Pipeline& pipeline, const std::optional<Error>& lost);
+    Channel& channel() { return machine_->channel(); }
 
     ResizePlan plan_resize(const ResizeWishes& wishes);
     void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step);

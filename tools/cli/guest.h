@@ -59,6 +59,14 @@ class Guest {
     // Puts the changes into the images.
     void commit();
 
+    // For a command that works until it is told to end: readable once a signal has come, and from then on a
+    // signal interrupts nothing else.
+    int stop_fd() const { return signals_.fd(); }
+    void serve_until_stopped() {
+        signals_.attach(nullptr);
+        report_warnings();
+    }
+
   private:
     void report_warnings() noexcept;
 

@@ -42,6 +42,7 @@
 
 namespace inspect {
 
+struct HostMountOptions;  // host_mount.h
 struct ResizeWishes;
 struct ResizePlan;
 struct ResizeStep;
@@ -335,6 +336,8 @@ class Session {
     void interrupt() noexcept;
 
   private:
+    friend bool mount_on_host(Session& session, const HostMountOptions& options);
+
     std::unique_ptr<Impl> impl_;
 };
 
