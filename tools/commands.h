@@ -26,6 +26,7 @@ extern const Command kTouchCommand;
 extern const Command kRunCommand;
 extern const Command kMountCommand;
 extern const Command kUmountCommand;
+extern const Command kResizeCommand;
 extern const Command kServeCommand;
 extern const Command kRecoverCommand;
 extern const Command kApplianceCommand;

@@ -168,6 +168,11 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
             return;
         case proto::Request::kRunProgram:
             return run_program(context, request.run_program());
+        case proto::Request::kSurveyDisk:
+            return survey_disk(resize_context("look at disks"), request.survey_disk(),
+                               *response.mutable_survey());
+        case proto::Request::kResizeStep:
+            return resize_step(resize_context("resize"), request.resize_step());
         default:
             if (tree_operation(context, open_tree_, request)) return;
     }
@@ -278,6 +283,13 @@ void Agent::run_program(const Context& context, const proto::RunProgram& request
         }
     } cleanup{*this};
     agent::run_program(context, request, std::move(program));
+}
+
+ResizeContext Agent::resize_context(const char* what) {
+    need_machine(what);
+    if (tree_.mounted())
+        throw Failure(proto::USAGE, std::string("cannot ") + what + " while the guest is mounted", EBUSY);
+    return {connection_, disks_, mounts_};
 }
 
 void Agent::finish() {

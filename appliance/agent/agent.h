@@ -14,6 +14,7 @@
 #include "operations.h"
 #include "open_tree.h"
 #include "os_tree.h"
+#include "resize.h"
 #include "stacks.h"
 
 namespace inspect::agent {
@@ -38,6 +39,7 @@ class Agent {
     void inspect(proto::Response& response);
     void run_program(const Context& context, const proto::RunProgram& request);
     void finish();
+    ResizeContext resize_context(const char* what);
     void need_machine(const char* what) const;
 
     Connection& connection_;

@@ -50,6 +50,20 @@ bool has_right_node(const Volume& volume) {
            read_line(folder + "size") == std::to_string(volume.size / kSysfsSector);
 }
 
+void tell_kernel(const Volume& volume, int operation) {
+    blkpg_partition partition{};
+    partition.start = static_cast<long long>(volume.partition->start);
+    partition.length = static_cast<long long>(volume.size);
+    partition.pno = static_cast<int>(volume.partition->number);
+    blkpg_ioctl_arg command{};
+    command.op = operation;
+    command.datalen = sizeof partition;
+    command.data = &partition;
+    // Busy: there is one already, that a program made.
+    if (::ioctl(volume.disk->fd.get(), BLKPG, &command) < 0 && (errno != EBUSY || !has_right_node(volume)))
+        fail_errno("cannot make the device of", volume.device);
+}
+
 bool same_text(std::string_view a, std::string_view b) {  // UUIDs: the case doesn't matter
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
         auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
@@ -311,17 +325,7 @@ Volume& Disks::get(std::string_view device) {
 
 void Disks::make_node(Volume& volume) {
     if (!volume.partition || volume.has_node) return;
-    blkpg_partition partition{};
-    partition.start = static_cast<long long>(volume.partition->start);
-    partition.length = static_cast<long long>(volume.size);
-    partition.pno = static_cast<int>(volume.partition->number);
-    blkpg_ioctl_arg command{};
-    command.op = BLKPG_ADD_PARTITION;
-    command.datalen = sizeof partition;
-    command.data = &partition;
-    // Busy: there is one already, that a program made.
-    if (::ioctl(volume.disk->fd.get(), BLKPG, &command) < 0 && (errno != EBUSY || !has_right_node(volume)))
-        fail_errno("cannot make the device of", volume.device);
+    tell_kernel(volume, BLKPG_ADD_PARTITION);
     volume.has_node = true;
 }
 
@@ -375,6 +379,21 @@ void Disks::forget() {
         disk.thorough = false;
     }
     volumes_.clear();
+}
+
+void Disks::partitions_changed(Disk& disk, const std::map<uint32_t, uint64_t>& sizes) {
+    auto new_size = [&](uint32_t number, uint64_t& size) {
+        const auto found = sizes.find(number);
+        if (found != sizes.end()) size = found->second;
+        return found != sizes.end();
+    };
+    for (Partition& partition : disk.table->partitions) new_size(partition.number, partition.size);
+    for (Volume& volume : volumes_) {
+        if (volume.disk != &disk || !volume.partition) continue;
+        if (!new_size(volume.partition->number, volume.size)) continue;
+        volume.partition->size = volume.size;
+        if (volume.has_node) tell_kernel(volume, BLKPG_RESIZE_PARTITION);
+    }
 }
 
 const Superblock& Disks::superblock(Volume& volume, bool thorough) {

@@ -101,6 +101,9 @@ class Disks {
     Volume* find(std::string_view device);
     // As find(); throws Failure(NOT_FOUND) that says what there is.
     Volume& get(std::string_view device);
+    // A disk's partitions were given these sizes (by number, bytes): what is known of them, and their
+    // devices, follow.
+    void partitions_changed(Disk& disk, const std::map<uint32_t, uint64_t>& sizes);
     // What is on it, read through the disk's own device. Throws Failure that names the device.
     const Superblock& superblock(Volume& volume, bool thorough = false);
     // Sees to it that there is a device at volume.node. The kernel makes none for partitions by itself: it

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,25 @@
 #include "programs.h"
 
 namespace inspect::agent {
+
+// A line of what lvm reports with --nameprefixes --unquoted --separator '|', by names without the prefix
+// LVM2_.
+using LvmFields = std::map<std::string, std::string, std::less<>>;
+LvmFields parse_lvm_line(std::string_view line);
+// The number that a field begins with; 0: none.
+uint64_t lvm_number(const std::string& text);
+// How parse_lvm_line() wants a report: between the command (lvm pvs) and the fields.
+inline constexpr char kLvmReportForm[] =
+    " --noheadings --nosuffix --units b --nameprefixes --unquoted --separator | -o ";
+
+// Runs lvm, which sees these nodes and no other, so that nothing is scanned in vain and a member of something
+// else isn't taken for a physical volume. Its configuration is the appliance's and a filter.
+ProgramResult run_lvm(Programs& programs, const std::vector<std::string>& nodes,
+                      std::vector<std::string> arguments);
+// Runs these lines as one lvm process: starting it costs more than what it does. It ends where one fails. No
+// line is longer than 255 bytes, or lvm cuts it.
+ProgramResult run_lvm_script(Programs& programs, const std::vector<std::string>& nodes,
+                             const std::string& script);
 
 struct PhysicalVolume {
     std::string node;  // empty: it is missing

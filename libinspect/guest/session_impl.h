@@ -21,6 +21,8 @@
 
 namespace inspect {
 
+struct DiskState;
+
 // What a session stands on; tests have their own.
 struct SessionSeams {
     std::function<std::unique_ptr<Machine>(const EngineOptions&)> start;
@@ -44,6 +46,9 @@ struct Session::Impl {
     void end_pipeline(const Pipeline& pipeline, const std::optional<Error>& lost);
     Channel& channel() { return machine_->channel(); }
 
+    ResizePlan plan_resize(const ResizeWishes& wishes);
+    void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step);
+
     void queue_mount(proto::Request request);
     bool commit();
     void warn(std::string message);
@@ -59,6 +64,7 @@ struct Session::Impl {
 
   private:
     bool interrupted() const noexcept;
+    DiskState survey_disk(const std::vector<std::string>& minimum_of);
     void start();
     proto::Response call_once(proto::Request request, const Connection::Handlers& handlers);
     bool restart_with_memory();

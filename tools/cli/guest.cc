@@ -178,9 +178,13 @@ StatsFormat stats_format(const Arguments& arguments) {
     throw UsageError("--stats is 'table' or 'json', not '" + format + "'");
 }
 
-Guest::Guest(Context& context, Access access) : context_(context), stats_(stats_format(context.args)) {
+Guest::Guest(Context& context, Access access) : Guest(context, access, [](SessionOptions&) {}) {}
+
+Guest::Guest(Context& context, Access access, const std::function<void(SessionOptions&)>& adjust)
+    : context_(context), stats_(stats_format(context.args)) {
     try {
         SessionOptions options = session_options(context.args, access);
+        adjust(options);
         if (context.args.command().shared_options & kMountOptions) {
             for (const std::string& text : context.args.values("mount"))
                 mounts_.push_back(MountSpec::parse(text));

@@ -4,6 +4,7 @@
 // and with its warnings and statistics reported at the end.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,6 +36,8 @@ class Guest {
   public:
     // Opens the images; throws UsageError or what Session throws.
     Guest(Context& context, Access access);
+    // The same, of what `adjust` makes of what the command line says.
+    Guest(Context& context, Access access, const std::function<void(SessionOptions&)>& adjust);
     ~Guest();
     Guest(const Guest&) = delete;
     Guest& operator=(const Guest&) = delete;

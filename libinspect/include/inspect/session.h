@@ -43,6 +43,9 @@
 namespace inspect {
 
 struct HostMountOptions;  // host_mount.h
+struct ResizeWishes;
+struct ResizePlan;
+struct ResizeStep;
 
 struct MountSpec {
     std::string device;
@@ -338,6 +341,14 @@ class Session {
     // disks reaches an image by commit() alone. Its own mounts, and all processes that it leaves behind, end
     // with it. When nothing is mounted by this session, a changed partition table is noticed.
     RunResult run(const RunOptions& options);
+
+    // -- resizing the first disk (inspect/resize.h). The other disks of the session may be parts of its
+    // volume groups. Looks at the disk and plans; the first call in a session, before anything is mounted.
+    // Nothing is changed. Throws what inspect::plan_resize() does.
+    ResizePlan plan_resize(const ResizeWishes& wishes);
+    // Does the steps of a plan that this session made; a writable session is needed. `on_step` is told each
+    // before it is done. What is written reaches the image by commit().
+    void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step = {});
 
     // Unmounts everything, stops the appliance and puts the changes into the images, all or nothing. The
     // Session is over afterwards, and the images are free. True when an image changed. With several images
