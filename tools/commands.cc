@@ -5,10 +5,11 @@ namespace inspect::cli {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kFilesystemsCommand, &kInspectCommand, &kInfoCommand,   &kLsCommand,    &kCatCommand,   &kEditCommand,
-    &kWriteCommand,       &kCopyOutCommand, &kCopyInCommand, &kMkdirCommand, &kRmCommand,    &kMvCommand,
-    &kChmodCommand,       &kChownCommand,   &kLnCommand,     &kTouchCommand, &kServeCommand, &kRecoverCommand,
-    &kApplianceCommand,   &kDoctorCommand,  &kHelpCommand,
+    &kFilesystemsCommand, &kInspectCommand, &kInfoCommand,    &kLsCommand,     &kCatCommand,
+    &kEditCommand,        &kWriteCommand,   &kCopyOutCommand, &kCopyInCommand, &kMkdirCommand,
+    &kRmCommand,          &kMvCommand,      &kChmodCommand,   &kChownCommand,  &kLnCommand,
+    &kTouchCommand,       &kServeCommand,   &kRecoverCommand, &kBackupCommand, &kApplianceCommand,
+    &kDoctorCommand,      &kHelpCommand,
 };
 
 }  // namespace

@@ -25,6 +25,7 @@ extern const Command kLnCommand;
 extern const Command kTouchCommand;
 extern const Command kServeCommand;
 extern const Command kRecoverCommand;
+extern const Command kBackupCommand;
 extern const Command kApplianceCommand;
 extern const Command kDoctorCommand;
 extern const Command kHelpCommand;
