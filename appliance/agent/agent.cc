@@ -86,6 +86,7 @@ void Agent::run() {
         guarded(response, [&] {
             if (!request.ParseFromString(received->payload))
                 throw Failure(proto::USAGE, "a request that can't be parsed", EINVAL);
+            if (request.has_wake()) wipe(received->payload);  // it may hold keys
             if (request.after_success() && !previous_succeeded_) {
                 response.set_skipped(true);
                 return;
@@ -96,7 +97,7 @@ void Agent::run() {
         Context context{connection_, tree_, response};
         for (std::string& warning : tree_.take_warnings()) context.warn(std::move(warning));
         for (std::string& warning : stacks_.take_warnings()) context.warn(std::move(warning));
-        if (response.has_failure()) response.set_needed_memory(stacks_.needed_memory());
+        response.set_needed_memory(stacks_.needed_memory());
         previous_succeeded_ = !response.has_failure() && !response.skipped();
         if (log_verbose())
             note(
@@ -240,7 +241,7 @@ void Agent::mount_os(const proto::MountOs& request, proto::Response& response) {
         }
         response.mutable_mount()->set_root(roots[0].volume->device);
         tree_ = std::move(roots[0].tree);
-        finder.defer_tree(tree_, roots[0].fstab);
+        finder.defer_tree(tree_, roots[0]);
     } catch (const Failure&) {
         mounts_.unmount_to(before);
         throw;
@@ -276,7 +277,9 @@ void Agent::run_program(const Context& context, const proto::RunProgram& request
         Agent& agent;
         ~Cleanup() {
             end_left_behind();
-            if (agent.mounts_.count() == 0) agent.disks_.forget();
+            if (agent.mounts_.count() > 0) return;
+            agent.stacks_.forget();
+            agent.disks_.forget();
         }
     } cleanup{*this};
     agent::run_program(context, request, std::move(program));

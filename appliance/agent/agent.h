@@ -45,8 +45,9 @@ class Agent {
     Connection& connection_;
     Machine* machine_ = nullptr;
     Disks disks_;
-    Stacks stacks_{disks_, connection_};
-    Mounts mounts_{disks_};
+    Programs programs_{connection_};
+    Stacks stacks_{disks_, programs_};
+    Mounts mounts_{disks_, &programs_};
     GuestTree tree_;
     bool programs_on_host_ = false;
     OpenTree open_tree_;

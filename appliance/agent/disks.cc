@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "disks.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/blkpg.h>
 #include <linux/fs.h>
@@ -16,6 +15,7 @@
 
 #include "failure.h"
 #include "log.h"
+#include "sysfs.h"
 
 namespace inspect::agent {
 
@@ -23,26 +23,6 @@ namespace {
 
 constexpr std::string_view kSubvolumePrefix = "btrfsvol:";
 constexpr unsigned kFirstDiskSlot = 2;  // virtio-mmio.0 is the console, .1 the root image
-
-// The first line of a small file; empty when it can't be read.
-std::string read_line(const std::string& path) {
-    Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    char text[256];
-    ssize_t n = fd ? ::read(fd.get(), text, sizeof text) : -1;
-    std::string line(text, n > 0 ? static_cast<size_t>(n) : 0);
-    return line.substr(0, line.find('\n'));
-}
-
-std::vector<std::string> names_in(const std::string& path) {
-    std::vector<std::string> names;
-    DIR* directory = ::opendir(path.c_str());
-    if (!directory) return names;
-    while (const dirent* entry = ::readdir(directory)) {
-        if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-    }
-    ::closedir(directory);
-    return names;
-}
 
 // As virt-filesystems calls them; empty for what is as the disk has it.
 const char* kind_name(VolumeKind kind) {
@@ -281,6 +261,14 @@ Volume* Disks::find_assembled(std::string_view device) {
         if (volume.device == device || std::find(volume.other_names.begin(), volume.other_names.end(),
                                                  device) != volume.other_names.end())
             return &volume;
+    }
+    return nullptr;
+}
+
+Volume* Disks::find_decrypted(const Volume& encrypted) {
+    assemble();
+    for (Volume& volume : assembled_) {
+        if (volume.kind == VolumeKind::kDecrypted && volume.parts[0] == &encrypted) return &volume;
     }
     return nullptr;
 }
@@ -539,7 +527,7 @@ proto::FilesystemList Disks::list(const std::vector<std::string>& mountable_type
 }
 
 void Disks::release() {
-    for (Volume& volume : assembled_) volume.fd.reset();
+    drop_assembled();
     for (Disk& disk : disks_) disk.fd.reset();
 }
 

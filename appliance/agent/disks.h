@@ -83,6 +83,10 @@ class Disks {
     bool assemble() { return assembler_ && assembler_(); }
     // One that was put together. Throws Failure when its node can't be opened.
     Volume& add(Volume volume);
+    // What an encrypted volume is when it is unlocked. nullptr: it is locked.
+    Volume* find_decrypted(const Volume& encrypted);
+    // Closes and forgets all that was put together.
+    void drop_assembled() { assembled_.clear(); }
     // Of those that were put together, by any of its names. nullptr: not there (yet).
     Volume* find_assembled(std::string_view device);
 

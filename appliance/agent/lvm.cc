@@ -2,13 +2,16 @@
 #include "lvm.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 #include "base/fd.h"
 #include "failure.h"
+#include "sysfs.h"
 
 namespace inspect::agent {
 
@@ -16,7 +19,14 @@ namespace {
 
 constexpr char kLvm[] = "/usr/sbin/lvm";
 constexpr char kScript[] = "/run/lvm-script";
+constexpr char kConfigDirectory[] = "/run/lvm-config";
 constexpr size_t kMaxVolumes = 10'000;
+
+void write_text(const std::string& path, std::string_view text) {
+    Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (!file || ::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+        fail_errno("cannot write", path);
+}
 
 }  // namespace
 
@@ -42,26 +52,31 @@ uint64_t lvm_number(const std::string& text) {
     return value;
 }
 
-std::string lvm_filter(const std::vector<std::string>& nodes) {
-    std::string text = "devices{filter=[";
+// Its configuration is the appliance's and a filter.
+ProgramResult run_lvm(Programs& programs, const std::vector<std::string>& nodes,
+                      std::vector<std::string> arguments) {
+    std::string text = read_text("/etc/lvm/lvm.conf") + "\ndevices/filter = [";
     for (const std::string& node : nodes) {
-        std::string pattern;
+        text += "\"a|^";
         for (char c : node) {
-            if (c == '.' || c == '+') pattern += "\\\\";
-            pattern += c;
+            if (c == '.' || c == '+') text += "\\\\";
+            text += c;
         }
-        text += "\"a|^" + pattern + "$|\",";
+        text += "$|\",";
     }
-    return text + "\"r|.*|\"]}";
+    ::mkdir(kConfigDirectory, 0700);
+    write_text(std::string(kConfigDirectory) + "/lvm.conf", text + "\"r|.*|\"]\n");
+    arguments.insert(arguments.begin(), kLvm);
+    ::setenv("LVM_SYSTEM_DIR", kConfigDirectory, 1);
+    ProgramResult result = programs.run(arguments);
+    ::unsetenv("LVM_SYSTEM_DIR");
+    return result;
 }
 
-ProgramResult run_lvm_script(Programs& programs, const std::string& script) {
-    {
-        Fd file = Fd(::open(kScript, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-        if (!file || ::write(file.get(), script.data(), script.size()) != static_cast<ssize_t>(script.size()))
-            fail_errno("cannot write", kScript);
-    }
-    return programs.run({kLvm, kScript});
+ProgramResult run_lvm_script(Programs& programs, const std::vector<std::string>& nodes,
+                             const std::string& lines) {
+    write_text(kScript, "#!/usr/sbin/lvm\n" + lines);
+    return run_lvm(programs, nodes, {kScript});
 }
 
 LvmReport parse_lvm_report(std::string_view text) {
@@ -88,8 +103,8 @@ LvmReport parse_lvm_report(std::string_view text) {
                 std::any_of(report.groups.begin(), report.groups.end(),
                             [&](const VolumeGroup& group) { return group.uuid == volume.group_uuid; });
             if (!volume.group_uuid.empty() && !known)
-                report.groups.push_back({volume.group, volume.group_uuid, lvm_number(fields["VG_SIZE"]),
-                                         lvm_number(fields["VG_FREE"])});
+                report.groups.push_back(
+                    {volume.group, volume.group_uuid, number(fields["VG_SIZE"]), number(fields["VG_FREE"])});
             report.physical.push_back(std::move(volume));
         }
     }
@@ -98,20 +113,18 @@ LvmReport parse_lvm_report(std::string_view text) {
 
 LvmReport activate_lvm(Programs& programs, const std::vector<std::string>& nodes, std::string& complaints) {
     // What makes the devices comes last, because a script ends where a command fails.
-    const std::string config = " --config '" + lvm_filter(nodes) + "'";
-    const std::string report =
-        config + " --noheadings --nosuffix --units b --nameprefixes --unquoted --separator | -o ";
-    const std::string script =
-        "pvs" + report + "pv_name,pv_uuid,pv_size,vg_name,vg_uuid,vg_size,vg_free\nlvs" + report +
-        "vg_name,vg_uuid,lv_name,lv_uuid,lv_attr,lv_dm_path,origin\nvgchange" + config + " -q -ay -K\n";
-    ProgramResult result = run_lvm_script(programs, script);
+    const std::string form(kLvmReportForm);
+    const ProgramResult result =
+        run_lvm_script(programs, nodes,
+                       "pvs" + form + "pv_name,pv_uuid,pv_size,vg_name,vg_uuid,vg_size,vg_free\nlvs" + form +
+                           "vg_name,vg_uuid,lv_name,lv_uuid,lv_attr,lv_dm_path,origin\nvgchange -q -ay -K\n");
     complaints = result.child.succeeded() ? std::string() : result.child.describe("lvm");
     return parse_lvm_report(result.output);
 }
 
 void rename_group(Programs& programs, const std::vector<std::string>& nodes, const std::string& uuid,
                   const std::string& name) {
-    ProgramResult result = programs.run({kLvm, "vgrename", "--config", lvm_filter(nodes), uuid, name});
+    ProgramResult result = run_lvm(programs, nodes, {"vgrename", uuid, name});
     if (!result.child.succeeded())
         throw Failure(proto::CORRUPT, "cannot tell two volume groups of one name apart: " +
                                           result.child.describe("lvm vgrename"));

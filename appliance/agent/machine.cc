@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "machine.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/random.h>
 #include <poll.h>
@@ -20,6 +19,7 @@
 
 #include "failure.h"
 #include "log.h"
+#include "sysfs.h"
 
 namespace inspect::agent {
 
@@ -37,26 +37,6 @@ void must_mount(const char* source, const char* target, const char* type, unsign
                 const char* data) {
     if (::mount(source, target, type, flags, data) < 0)
         throw Failure::from_errno(std::string("mount ") + source + " on " + target, errno);
-}
-
-std::string read_text(const std::string& path) {
-    Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    char text[4096];
-    ssize_t n = fd ? ::read(fd.get(), text, sizeof text) : -1;
-    std::string result(text, n > 0 ? static_cast<size_t>(n) : 0);
-    while (!result.empty() && result.back() == '\n') result.pop_back();
-    return result;
-}
-
-std::vector<std::string> names_in(const char* path) {
-    std::vector<std::string> names;
-    DIR* directory = ::opendir(path);
-    if (!directory) return names;
-    while (const dirent* entry = ::readdir(directory)) {
-        if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-    }
-    ::closedir(directory);
-    return names;
 }
 
 bool has_word(const std::string& text, std::string_view word) {

@@ -119,12 +119,11 @@ std::vector<Group> parse_groups(std::string_view report, const std::vector<Volum
 std::vector<Group> report_groups(Programs& programs, const std::vector<Volume*>& members) {
     std::vector<std::string> nodes;
     for (const Volume* volume : members) nodes.push_back(volume->node);
-    const std::string form =
-        " --config '" + lvm_filter(nodes) +
-        "' --noheadings --nosuffix --units b --nameprefixes --unquoted --separator | -o ";
+    const std::string form(kLvmReportForm);
     const ProgramResult result = run_lvm_script(
-        programs, "pvs" + form + "vg_name,pv_name,vg_extent_size,pe_start,pv_pe_count\nlvs -a --segments" +
-                      form + "vg_name,vg_extent_size,lv_name,lv_attr,lv_size,segtype,seg_pe_ranges\n");
+        programs, nodes,
+        "pvs" + form + "vg_name,pv_name,vg_extent_size,pe_start,pv_pe_count\nlvs -a --segments" + form +
+            "vg_name,vg_extent_size,lv_name,lv_attr,lv_size,segtype,seg_pe_ranges\n");
     if (!result.child.succeeded())
         throw Failure(proto::CORRUPT, "cannot look at the volume groups: " + result.child.describe("lvm"));
     return parse_groups(result.output, members);

@@ -116,13 +116,13 @@ class Step {
 
     void physical_volume(const proto::ResizeStep::Resize& request) {
         Volume& volume = ready(request.device());
-        std::vector<std::string> arguments = {"/usr/sbin/lvm", "pvresize",          "-q", "-y",
-                                              "--config",      group_filter(volume)};
+        std::vector<std::string> arguments = {"pvresize", "-q", "-y"};
         if (!request.grow())
             arguments.insert(arguments.end(),
                              {"--setphysicalvolumesize", std::to_string(request.size()) + "b"});
         arguments.push_back(volume.node);
-        run(arguments, "resize the physical volume " + request.device());
+        require(run_lvm(programs_, physical_volumes(), arguments),
+                "resize the physical volume " + request.device());
     }
 
     void logical_volume(const proto::ResizeStep::Resize& request) {
@@ -130,9 +130,10 @@ class Step {
         if (volume.kind != VolumeKind::kLogical)
             throw Failure(proto::USAGE, request.device() + " is no logical volume", EINVAL);
         const std::string name = volume.group + request.device().substr(request.device().rfind('/'));
-        run({"/usr/sbin/lvm", request.grow() ? "lvextend" : "lvreduce", "-q", "-f", "-y", "--config",
-             group_filter(*volume.parts.at(0)), "-L", std::to_string(request.size()) + "b", name},
-            "resize the logical volume " + request.device());
+        require(run_lvm(programs_, physical_volumes(),
+                        {request.grow() ? "lvextend" : "lvreduce", "-q", "-f", "-y", "-L",
+                         std::to_string(request.size()) + "b", name}),
+                "resize the logical volume " + request.device());
         volume.size = request.size();
     }
 
@@ -143,15 +144,15 @@ class Step {
 
     static uint64_t start_of(const Volume& volume) { return volume.partition ? volume.partition->start : 0; }
 
-    // All physical volumes, so that LVM finds the group whole.
-    std::string group_filter(Volume& volume) {
-        std::vector<std::string> nodes = {volume.node};
-        for (Volume* other : disks_.volumes()) {
-            if (other == &volume || disks_.superblock(*other).type != "LVM2_member") continue;
-            disks_.make_node(*other);
-            nodes.push_back(other->node);
+    // The nodes of all of them, so that LVM finds the group whole.
+    std::vector<std::string> physical_volumes() {
+        std::vector<std::string> nodes;
+        for (Volume* volume : disks_.volumes()) {
+            if (disks_.superblock(*volume).type != "LVM2_member") continue;
+            disks_.make_node(*volume);
+            nodes.push_back(volume->node);
         }
-        return lvm_filter(nodes);
+        return nodes;
     }
 
     // With a device that programs can open.

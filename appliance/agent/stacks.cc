@@ -15,6 +15,7 @@
 #include "failure.h"
 #include "log.h"
 #include "md.h"
+#include "sysfs.h"
 
 namespace inspect::agent {
 
@@ -322,6 +323,24 @@ void Stacks::describe(proto::FilesystemList& list) const {
                     item.add_physical_volumes(part->device);
             }
         }
+    }
+}
+
+void Stacks::forget() noexcept {
+    disks_.drop_assembled();
+    seen_.clear();
+    locked_.clear();
+    physical_.clear();
+    lvm_ = {};
+    try {
+        arrays_.clear();
+        for (const std::string& name : names_in("/sys/block")) {
+            if (name.starts_with("md")) arrays_.push_back("/dev/" + name);
+        }
+        device_mapper_ = true;
+        dismantle();
+    } catch (const std::exception& error) {
+        note(error.what());
     }
 }
 

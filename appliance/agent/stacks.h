@@ -19,7 +19,7 @@ namespace inspect::agent {
 // Not thread-safe.
 class Stacks {
   public:
-    Stacks(Disks& disks, Connection& connection) : disks_(disks), programs_(connection) {}
+    Stacks(Disks& disks, Programs& programs) : disks_(disks), programs_(programs) {}
 
     // Takes the keys out of the request. `may_rename`: what is written is thrown away in the end, so a second
     // volume group of one name may get another.
@@ -30,6 +30,10 @@ class Stacks {
     // Takes everything apart, so that all of it is on the disks: when nothing is mounted and Disks has let
     // go of the devices. Throws Failure.
     void dismantle();
+
+    // The same after a program had its way with the disks, whatever it has put together itself. What is in
+    // use stays.
+    void forget() noexcept;
 
     // What went wrong since the last call.
     std::vector<std::string> take_warnings() { return std::exchange(warnings_, {}); }
@@ -50,7 +54,7 @@ class Stacks {
     void warn(const Volume& volume, const std::string& text);
 
     Disks& disks_;
-    Programs programs_;
+    Programs& programs_;
     Keys keys_;
     bool may_rename_ = false;
     std::set<const Volume*> seen_;     // members that were dealt with

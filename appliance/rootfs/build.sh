@@ -120,7 +120,7 @@ link_busybox() {
 build() {
     local result=$1 tree=$scratch/tree name patterns
     fetch
-    mkdir -p "$tree"/{dev,etc,proc,root,run,sys,sysroot,tmp,usr/bin,usr/sbin,usr/lib,usr/lib64}
+    mkdir -p "$tree"/{dev,etc,mnt,proc,root,run,sys,sysroot,tmp,usr/bin,usr/sbin,usr/lib,usr/lib64}
     ln -s usr/bin "$tree/bin"
     ln -s usr/sbin "$tree/sbin"
     ln -s usr/lib "$tree/lib"

@@ -2,7 +2,10 @@
 #include "cli/guest.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
 
 #include "cli/text.h"
@@ -50,6 +53,39 @@ Repair repair_of(const Arguments& arguments) {
     if (what == "leaks") return Repair::kLeaks;
     if (what == "all") return Repair::kAll;
     throw UsageError("--repair is 'leaks' or 'all', not '" + what + "'");
+}
+
+std::string read_stdin_to_end() {
+    std::string text;
+    char buffer[4096];
+    for (ssize_t n; (n = ::read(STDIN_FILENO, buffer, sizeof buffer)) != 0;) {
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) throw Error::from_errno("cannot read the keys from stdin", errno);
+        text.append(buffer, static_cast<size_t>(n));
+        constexpr size_t kMost = 1 << 20;
+        if (text.size() > kMost) throw UsageError("--keys-from-stdin: more than 1 MiB of keys");
+    }
+    return text;
+}
+
+std::vector<EncryptionKey> keys_of(const Arguments& arguments) {
+    std::vector<EncryptionKey> keys;
+    for (const std::string& text : arguments.values("key")) {
+        try {
+            for (EncryptionKey& key : EncryptionKey::parse(text)) keys.push_back(std::move(key));
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::kUsage) throw;
+            throw UsageError("--key: " + error.message());
+        }
+    }
+    if (!arguments.has("keys-from-stdin")) return keys;
+    const std::string text = read_stdin_to_end();
+    for (size_t at = 0; at < text.size();) {
+        const size_t end = std::min(text.find('\n', at), text.size());
+        keys.push_back({"all", text.substr(at, end - at)});
+        at = end + 1;
+    }
+    return keys;
 }
 
 }  // namespace
@@ -119,6 +155,7 @@ SessionOptions session_options(const Arguments& arguments, Access access) {
     if (access == Access::kChange && arguments.has("ro"))
         throw UsageError("this command changes the guest: it can't be used with --ro");
     options.writable = access == Access::kChange;
+    options.keys = keys_of(arguments);
     options.use_snapshot = !arguments.has("no-snapshot");
     options.verbose = arguments.has("verbose");
     return options;
