@@ -52,6 +52,7 @@ uint64_t lvm_number(const std::string& text) {
     return value;
 }
 
+// Its configuration is the appliance's and a filter.
 ProgramResult run_lvm(Programs& programs, const std::vector<std::string>& nodes,
                       std::vector<std::string> arguments) {
     std::string text = read_text("/etc/lvm/lvm.conf") + "\ndevices/filter = [";
@@ -73,8 +74,8 @@ ProgramResult run_lvm(Programs& programs, const std::vector<std::string>& nodes,
 }
 
 ProgramResult run_lvm_script(Programs& programs, const std::vector<std::string>& nodes,
-                             const std::string& script) {
-    write_text(kScript, "#!/usr/sbin/lvm\n" + script);
+                             const std::string& lines) {
+    write_text(kScript, "#!/usr/sbin/lvm\n" + lines);
     return run_lvm(programs, nodes, {kScript});
 }
 
@@ -102,8 +103,8 @@ LvmReport parse_lvm_report(std::string_view text) {
                 std::any_of(report.groups.begin(), report.groups.end(),
                             [&](const VolumeGroup& group) { return group.uuid == volume.group_uuid; });
             if (!volume.group_uuid.empty() && !known)
-                report.groups.push_back({volume.group, volume.group_uuid, lvm_number(fields["VG_SIZE"]),
-                                         lvm_number(fields["VG_FREE"])});
+                report.groups.push_back(
+                    {volume.group, volume.group_uuid, number(fields["VG_SIZE"]), number(fields["VG_FREE"])});
             report.physical.push_back(std::move(volume));
         }
     }
@@ -112,11 +113,11 @@ LvmReport parse_lvm_report(std::string_view text) {
 
 LvmReport activate_lvm(Programs& programs, const std::vector<std::string>& nodes, std::string& complaints) {
     // What makes the devices comes last, because a script ends where a command fails.
-    const std::string report = kLvmReportForm;
-    const std::string script =
-        "pvs" + report + "pv_name,pv_uuid,pv_size,vg_name,vg_uuid,vg_size,vg_free\nlvs" + report +
-        "vg_name,vg_uuid,lv_name,lv_uuid,lv_attr,lv_dm_path,origin\nvgchange -q -ay -K\n";
-    ProgramResult result = run_lvm_script(programs, nodes, script);
+    const std::string form(kLvmReportForm);
+    const ProgramResult result =
+        run_lvm_script(programs, nodes,
+                       "pvs" + form + "pv_name,pv_uuid,pv_size,vg_name,vg_uuid,vg_size,vg_free\nlvs" + form +
+                           "vg_name,vg_uuid,lv_name,lv_uuid,lv_attr,lv_dm_path,origin\nvgchange -q -ay -K\n");
     complaints = result.child.succeeded() ? std::string() : result.child.describe("lvm");
     return parse_lvm_report(result.output);
 }

@@ -119,7 +119,7 @@ std::vector<Group> parse_groups(std::string_view report, const std::vector<Volum
 std::vector<Group> report_groups(Programs& programs, const std::vector<Volume*>& members) {
     std::vector<std::string> nodes;
     for (const Volume* volume : members) nodes.push_back(volume->node);
-    const std::string form = kLvmReportForm;
+    const std::string form(kLvmReportForm);
     const ProgramResult result = run_lvm_script(
         programs, nodes,
         "pvs" + form + "vg_name,pv_name,vg_extent_size,pe_start,pv_pe_count\nlvs -a --segments" + form +

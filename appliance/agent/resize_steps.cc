@@ -121,7 +121,7 @@ class Step {
             arguments.insert(arguments.end(),
                              {"--setphysicalvolumesize", std::to_string(request.size()) + "b"});
         arguments.push_back(volume.node);
-        require(run_lvm(programs_, group_nodes(volume), arguments),
+        require(run_lvm(programs_, physical_volumes(), arguments),
                 "resize the physical volume " + request.device());
     }
 
@@ -130,7 +130,7 @@ class Step {
         if (volume.kind != VolumeKind::kLogical)
             throw Failure(proto::USAGE, request.device() + " is no logical volume", EINVAL);
         const std::string name = volume.group + request.device().substr(request.device().rfind('/'));
-        require(run_lvm(programs_, group_nodes(*volume.parts.at(0)),
+        require(run_lvm(programs_, physical_volumes(),
                         {request.grow() ? "lvextend" : "lvreduce", "-q", "-f", "-y", "-L",
                          std::to_string(request.size()) + "b", name}),
                 "resize the logical volume " + request.device());
@@ -144,13 +144,13 @@ class Step {
 
     static uint64_t start_of(const Volume& volume) { return volume.partition ? volume.partition->start : 0; }
 
-    // All physical volumes, so that LVM finds the group whole.
-    std::vector<std::string> group_nodes(Volume& volume) {
-        std::vector<std::string> nodes = {volume.node};
-        for (Volume* other : disks_.volumes()) {
-            if (other == &volume || disks_.superblock(*other).type != "LVM2_member") continue;
-            disks_.make_node(*other);
-            nodes.push_back(other->node);
+    // The nodes of all of them, so that LVM finds the group whole.
+    std::vector<std::string> physical_volumes() {
+        std::vector<std::string> nodes;
+        for (Volume* volume : disks_.volumes()) {
+            if (disks_.superblock(*volume).type != "LVM2_member") continue;
+            disks_.make_node(*volume);
+            nodes.push_back(volume->node);
         }
         return nodes;
     }
