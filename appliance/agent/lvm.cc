@@ -55,7 +55,7 @@ uint64_t lvm_number(const std::string& text) {
 // Its configuration is the appliance's and a filter.
 ProgramResult run_lvm(Programs& programs, const std::vector<std::string>& nodes,
                       std::vector<std::string> arguments) {
-    std::string text = read_text("/etc/lvm/lvm.conf") + "\ndevices/filter = [";
+    std::string text = read_small_file("/etc/lvm/lvm.conf") + "\ndevices/filter = [";
     for (const std::string& node : nodes) {
         text += "\"a|^";
         for (char c : node) {
