@@ -261,6 +261,7 @@ void Agent::run_program(const Context& context, const proto::RunProgram& request
     program.contained = machine_ != nullptr;
     if (!machine_) return agent::run_program(context, request, std::move(program));
     machine_->prepare_for_programs();
+    if (!request.bare_disks()) disks_.assemble();
     for (std::string& warning : disks_.make_all_nodes()) context.warn(std::move(warning));
     if (tree_.mounted()) {
         tree_.settle_all();
@@ -269,12 +270,27 @@ void Agent::run_program(const Context& context, const proto::RunProgram& request
     // However it ends: nothing of it may still hold the disks.
     struct Cleanup {
         Agent& agent;
+        const Context& context;
         ~Cleanup() {
-            end_left_behind();
-            if (agent.mounts_.count() == 0) agent.disks_.forget();
+            try {
+                end_left_behind();
+                agent.look_again();
+            } catch (const Failure& failure) {
+                context.warn("after the program: " + failure.message());
+            }
         }
-    } cleanup{*this};
+    } cleanup{*this, context};
     agent::run_program(context, request, std::move(program));
+}
+
+// A program may have changed anything on the disks.
+void Agent::look_again() {
+    ::sync();
+    if (mounts_.count() > 0) return;
+    disks_.close_assembled();
+    stacks_.dismantle();
+    stacks_.forget();
+    disks_.forget();
 }
 
 void Agent::finish() {

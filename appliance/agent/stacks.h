@@ -30,6 +30,8 @@ class Stacks {
     // Takes everything apart, so that all of it is on the disks: when nothing is mounted and Disks has let
     // go of the devices. Throws Failure.
     void dismantle();
+    // After dismantle(): the disks are looked at anew, before Disks::forget().
+    void forget();
 
     // What went wrong since the last call.
     std::vector<std::string> take_warnings() { return std::exchange(warnings_, {}); }
