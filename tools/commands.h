@@ -24,6 +24,7 @@ extern const Command kChownCommand;
 extern const Command kLnCommand;
 extern const Command kTouchCommand;
 extern const Command kRunCommand;
+extern const Command kRescueCommand;
 extern const Command kServeCommand;
 extern const Command kRecoverCommand;
 extern const Command kApplianceCommand;

@@ -600,13 +600,13 @@ TEST_F(SessionRunTest, GivesATerminal) {
     int fds[2];
     ASSERT_EQ(pipe(fds), 0);
     Fd read_end(fds[0]), write_end(fds[1]);
-    ASSERT_EQ(write(fds[1], "go\n", 3), 3);
+    ASSERT_EQ(::write(fds[1], "go\n", 3), 3);
     int step = 0;
     // What is typed, and a window that grows meanwhile.
     auto input = [&](std::span<std::byte> buffer) -> std::optional<size_t> {
         size = {40, 120};
-        ssize_t count = read(read_end.get(), buffer.data(), 3);
-        if (++step == 1 && write(write_end.get(), "go\n", 3) != 3) return 0;
+        ssize_t count = ::read(read_end.get(), buffer.data(), 3);
+        if (++step == 1 && ::write(write_end.get(), "go\n", 3) != 3) return 0;
         return static_cast<size_t>(count);
     };
     Ran ran =

@@ -35,6 +35,8 @@ class Guest {
   public:
     // Opens the images; throws UsageError or what Session throws.
     Guest(Context& context, Access access);
+    // For a command that takes no disk of the user's: with these options, and no statistics.
+    Guest(Context& context, SessionOptions options);
     ~Guest();
     Guest(const Guest&) = delete;
     Guest& operator=(const Guest&) = delete;
@@ -53,8 +55,8 @@ class Guest {
     // symlink. Throws Error(kDenied) for a directory, and for anything when it is not to be replaced.
     void make_room_for_name(const std::string& path, bool replace);
 
-    // Puts the changes into the images.
-    void commit();
+    // Puts the changes into the images. False: there were none.
+    bool commit();
 
   private:
     void report_warnings() noexcept;
