@@ -25,6 +25,8 @@ extern const Command kLnCommand;
 extern const Command kTouchCommand;
 extern const Command kRunCommand;
 extern const Command kRescueCommand;
+extern const Command kPartitionCommand;
+extern const Command kAlignmentCommand;
 extern const Command kServeCommand;
 extern const Command kRecoverCommand;
 extern const Command kApplianceCommand;
