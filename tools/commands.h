@@ -26,6 +26,8 @@ extern const Command kTouchCommand;
 extern const Command kRunCommand;
 extern const Command kRescueCommand;
 extern const Command kPartitionCommand;
+extern const Command kFormatCommand;
+extern const Command kMakeFsCommand;
 extern const Command kAlignmentCommand;
 extern const Command kServeCommand;
 extern const Command kRecoverCommand;
