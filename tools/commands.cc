@@ -5,12 +5,12 @@ namespace inspect::cli {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kFilesystemsCommand, &kInspectCommand,   &kInfoCommand,    &kLsCommand,        &kCatCommand,
-    &kEditCommand,        &kWriteCommand,     &kCopyOutCommand, &kCopyInCommand,    &kMkdirCommand,
-    &kRmCommand,          &kMvCommand,        &kChmodCommand,   &kChownCommand,     &kLnCommand,
-    &kTouchCommand,       &kRunCommand,       &kRescueCommand,  &kPartitionCommand, &kFormatCommand,
-    &kMakeFsCommand,      &kAlignmentCommand, &kServeCommand,   &kRecoverCommand,   &kApplianceCommand,
-    &kDoctorCommand,      &kHelpCommand,
+    &kFilesystemsCommand, &kInspectCommand, &kInfoCommand,      &kLsCommand,        &kCatCommand,
+    &kEditCommand,        &kWriteCommand,   &kCopyOutCommand,   &kCopyInCommand,    &kMkdirCommand,
+    &kRmCommand,          &kMvCommand,      &kChmodCommand,     &kChownCommand,     &kLnCommand,
+    &kTouchCommand,       &kRunCommand,     &kRescueCommand,    &kPartitionCommand, &kFormatCommand,
+    &kMakeFsCommand,      &kFsckCommand,    &kAlignmentCommand, &kServeCommand,     &kRecoverCommand,
+    &kApplianceCommand,   &kDoctorCommand,  &kHelpCommand,
 };
 
 }  // namespace

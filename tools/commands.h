@@ -28,6 +28,7 @@ extern const Command kRescueCommand;
 extern const Command kPartitionCommand;
 extern const Command kFormatCommand;
 extern const Command kMakeFsCommand;
+extern const Command kFsckCommand;
 extern const Command kAlignmentCommand;
 extern const Command kServeCommand;
 extern const Command kRecoverCommand;
