@@ -8,9 +8,10 @@ constexpr const Command* kCommands[] = {
     &kFilesystemsCommand, &kInspectCommand, &kInfoCommand,    &kLsCommand,        &kCatCommand,
     &kEditCommand,        &kWriteCommand,   &kCopyOutCommand, &kCopyInCommand,    &kMkdirCommand,
     &kRmCommand,          &kMvCommand,      &kChmodCommand,   &kChownCommand,     &kLnCommand,
-    &kTouchCommand,       &kRunCommand,     &kMountCommand,   &kUmountCommand,    &kResizeCommand,
-    &kBackupCommand,      &kServeCommand,   &kRecoverCommand, &kApplianceCommand, &kDoctorCommand,
-    &kHelpCommand,
+    &kTouchCommand,       &kRunCommand,     &kRescueCommand,  &kMountCommand,     &kUmountCommand,
+    &kResizeCommand,      &kFormatCommand,  &kMakeFsCommand,  &kPartitionCommand, &kFsckCommand,
+    &kAlignmentCommand,   &kBackupCommand,  &kServeCommand,   &kRecoverCommand,   &kApplianceCommand,
+    &kDoctorCommand,      &kHelpCommand,
 };
 
 }  // namespace

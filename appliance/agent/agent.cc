@@ -267,6 +267,7 @@ void Agent::run_program(const Context& context, const proto::RunProgram& request
     program.contained = machine_ != nullptr;
     if (!machine_) return agent::run_program(context, request, std::move(program));
     machine_->prepare_for_programs();
+    if (!request.bare_disks()) disks_.assemble();
     for (std::string& warning : disks_.make_all_nodes()) context.warn(std::move(warning));
     if (tree_.mounted()) {
         tree_.settle_all();
@@ -275,13 +276,16 @@ void Agent::run_program(const Context& context, const proto::RunProgram& request
     // However it ends: nothing of it may still hold the disks.
     struct Cleanup {
         Agent& agent;
+        const Context& context;
         ~Cleanup() {
-            end_left_behind();
-            if (agent.mounts_.count() > 0) return;
-            agent.stacks_.forget();
-            agent.disks_.forget();
+            try {
+                end_left_behind();
+                agent.look_again();
+            } catch (const Failure& failure) {
+                context.warn("after the program: " + failure.message());
+            }
         }
-    } cleanup{*this};
+    } cleanup{*this, context};
     agent::run_program(context, request, std::move(program));
 }
 
@@ -290,6 +294,14 @@ ResizeContext Agent::resize_context(const char* what) {
     if (tree_.mounted())
         throw Failure(proto::USAGE, std::string("cannot ") + what + " while the guest is mounted", EBUSY);
     return {connection_, disks_, mounts_};
+}
+
+// A program may have changed anything on the disks.
+void Agent::look_again() {
+    ::sync();
+    if (mounts_.count() > 0) return;
+    stacks_.forget();
+    disks_.forget();
 }
 
 void Agent::finish() {

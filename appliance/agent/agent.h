@@ -24,8 +24,8 @@ class Agent {
   public:
     // In the appliance.
     Agent(Connection& connection, Machine& machine);
-    // On a host, for tests: `sysroot` is the guest's tree; nothing is woken, bound or mounted, and a program is
-    // run (on that host) only with `programs`.
+    // On a host, for tests: `sysroot` is the guest's tree; nothing is woken, bound or mounted, and a program
+    // is run (on that host) only with `programs`.
     Agent(Connection& connection, Fd sysroot, bool programs = false);
 
     // Works until the stream ends. Throws ConnectionLost.
@@ -38,6 +38,7 @@ class Agent {
     void mount_os(const proto::MountOs& request, proto::Response& response);
     void inspect(proto::Response& response);
     void run_program(const Context& context, const proto::RunProgram& request);
+    void look_again();
     void finish();
     ResizeContext resize_context(const char* what);
     void need_machine(const char* what) const;

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <utility>
 
 #include "failure.h"
 #include "log.h"
@@ -332,8 +333,14 @@ void Disks::make_node(Volume& volume) {
 std::vector<std::string> Disks::make_all_nodes() {
     std::vector<std::string> warnings;
     auto link = [&](const std::string& name, const std::string& node) {
-        if (name == node || ::symlink(node.substr(node.rfind('/') + 1).c_str(), name.c_str()) == 0) return;
-        if (errno != EEXIST) warnings.push_back("cannot make the link " + name + ": " + errno_text(errno));
+        if (name == node || !name.starts_with("/dev/")) return;
+        for (size_t slash = name.find('/', 5); slash != name.npos; slash = name.find('/', slash + 1))
+            ::mkdir(name.substr(0, slash).c_str(), 0755);
+        if (::symlink(node.c_str(), name.c_str()) == 0) {
+            links_.push_back(name);
+        } else if (errno != EEXIST) {
+            warnings.push_back("cannot make the link " + name + ": " + errno_text(errno));
+        }
     };
     for (Disk& disk : disks_) {
         link("/dev/" + disk.name, disk.node);
@@ -352,10 +359,17 @@ std::vector<std::string> Disks::make_all_nodes() {
             warnings.push_back(failure.message());
         }
     }
+    for (const Volume& volume : assembled_) {
+        if (volume.kind == VolumeKind::kSubvolume) continue;
+        link(volume.device, volume.node);
+        for (const std::string& name : volume.other_names) link(name, volume.node);
+    }
     return warnings;
 }
 
 void Disks::forget() {
+    for (const std::string& link : std::exchange(links_, {})) ::unlink(link.c_str());
+    assembled_.clear();
     for (Disk& disk : disks_) {
         blkpg_partition partition{};
         blkpg_ioctl_arg command{};
@@ -368,8 +382,8 @@ void Disks::forget() {
             std::optional<DeviceName> parsed = parse_device_name(name);
             if (!parsed) continue;
             partition.pno = static_cast<int>(parsed->partition);
-            if (::ioctl(disk.fd.get(), BLKPG, &command) == 0)
-                ::unlink(("/dev/" + disk.name + std::to_string(parsed->partition)).c_str());
+            if (::ioctl(disk.fd.get(), BLKPG, &command) < 0 && errno != ENXIO)
+                note("/dev/" + name + " is still in use");
         }
         // A partition's device has a cache of its own: what was written by it, the disk's doesn't know of.
         ::ioctl(disk.fd.get(), BLKFLSBUF, 0);

@@ -113,7 +113,7 @@ class Disks {
     // about what could not be made.
     std::vector<std::string> make_all_nodes();
     // What was known of the disks' contents may be wrong: it is read again when it is needed next. Nothing
-    // may be mounted.
+    // may be mounted, and what was put together is to be taken apart before (Stacks::forget).
     void forget();
     // What fstab's first field means: /dev/..., UUID=, LABEL=, PARTUUID=, PARTLABEL=, /dev/disk/by-*/.
     // nullptr: not there.
@@ -139,6 +139,7 @@ class Disks {
     std::list<Disk> disks_;
     std::list<Volume> volumes_;  // of the disks whose table was read
     std::list<Volume> assembled_;
+    std::vector<std::string> links_;  // in /dev, by make_all_nodes()
     std::function<bool()> assembler_;
 };
 

@@ -368,4 +368,12 @@ void Stacks::dismantle() {
     if (trouble) throw Failure(proto::BUSY, *trouble, EBUSY);
 }
 
+void Stacks::forget() {
+    seen_.clear();
+    locked_.clear();
+    physical_.clear();
+    lvm_ = {};
+    needed_memory_ = 0;
+}
+
 }  // namespace inspect::agent

@@ -202,6 +202,11 @@ Guest::Guest(Context& context, Access access, const std::function<void(SessionOp
     signals_.attach(session_.get());
 }
 
+Guest::Guest(Context& context, SessionOptions options)
+    : context_(context), stats_(StatsFormat::kNone), session_(std::make_unique<Session>(std::move(options))) {
+    signals_.attach(session_.get());
+}
+
 Guest::~Guest() {
     signals_.attach(nullptr);
     report_warnings();
@@ -262,10 +267,11 @@ void Guest::make_room_for_name(const std::string& path, bool replace) {
     if (S_ISLNK(stat->mode) && is_directory(path)) call("remove", {path}).remove(path);
 }
 
-void Guest::commit() {
+bool Guest::commit() {
     report_warnings();
     bool changed = call("commit").commit();
     context_.note(changed ? "the changes are in the images" : "nothing changed in the images");
+    return changed;
 }
 
 void Guest::report_warnings() noexcept {

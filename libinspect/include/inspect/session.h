@@ -236,6 +236,8 @@ struct RunOptions {
     // In the guest's tree as its root directory, with /dev, /proc, /sys and a /tmp of its own there
     // meanwhile. Else in the appliance, where the guest's tree (if there is one) is /sysroot.
     bool chroot = false;
+    // Arrays, encrypted and logical volumes are not put together for it, so the disks are in nobody's use.
+    bool bare_disks = false;
 
     // What it reads from stdin; missing: nothing, as from /dev/null. Fills the buffer as far as it can and
     // returns how much; 0: the end; nullopt: nothing just now.
