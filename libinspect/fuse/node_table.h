@@ -37,19 +37,20 @@ struct Node {
     uint64_t inode = 0;
     uint32_t mode = 0;
     uint64_t links = 0;
-    uint64_t size = 0;        // as far as is known; for guessing, not for deciding
-    uint64_t lookups = 0;     // that the kernel has not yet taken back
-    uint32_t opens = 0;       // files that are open now (of writable mounts)
-    uint32_t children = 0;    // names of other nodes in this directory
-    std::vector<Name> names;  // in no order; none: the root, or unlinked
-    uint32_t slot = 0;        // what the agent has open of it; 0: nothing
-    bool pinned = false;      // the slot must stay
-    bool gone = false;        // its inode number may be another file's by now
-    bool no_xattrs = false;   // it is known to have none
-    uint64_t changed = 0;     // TreeServer's count when it was last changed
-    uint64_t read_end = 0;    // where the last read ended
-    uint64_t read_ahead = 0;  // how far has been read in advance
-    std::string link_target;  // of a symlink; empty: not known
+    uint64_t size = 0;           // as far as is known; for guessing, not for deciding
+    uint64_t lookups = 0;        // that the kernel has not yet taken back
+    uint32_t opens = 0;          // files that are open now (of writable mounts)
+    uint32_t children = 0;       // names of other nodes in this directory
+    std::vector<Name> names;     // in no order; none: the root, or unlinked
+    uint32_t slot = 0;           // what the agent has open of it; 0: nothing
+    bool pinned = false;         // the slot must stay
+    bool gone = false;           // its inode number may be another file's by now
+    bool no_xattrs = false;      // it is known to have none
+    uint64_t changed = 0;        // TreeServer's count when it was last changed
+    uint64_t entry_changed = 0;  // the same of something that has a name in this directory
+    uint64_t read_end = 0;       // where the last read ended
+    uint64_t read_ahead = 0;     // how far has been read in advance
+    std::string link_target;     // of a symlink; empty: not known
 
     bool is_directory() const { return S_ISDIR(mode); }
     bool is_regular() const { return S_ISREG(mode); }

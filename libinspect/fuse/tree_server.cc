@@ -3,9 +3,8 @@
 // What the operations of TreeServer share: questions to the agent, and replies made of its answers.
 #include "fuse/tree_server.h"
 
+#include <algorithm>
 #include <cerrno>
-
-#include "fuse/directory_stream.h"
 
 namespace inspect::fuse {
 
@@ -76,7 +75,16 @@ void TreeServer::ask(fuse_req_t req, Question question) {
     pipeline_.submit(std::move(call));
 }
 
+void TreeServer::forget(uint64_t id, uint64_t count) {
+    const Node* node = nodes_.find(id);
+    if (node && node->links > 1 && !node->is_directory())
+        unknown_changed_ = std::max(unknown_changed_, node->changed);
+    nodes_.forget(id, count);
+}
+
 void TreeServer::tidy_up() {
+    for (uint64_t id : listings_.take_dropped()) forget(id, 1);
+    go_ahead();
     if (!nodes_.has_dropped()) return;
     Pipeline::Call call;
     call.prepare = [this](proto::Request& request) {
@@ -89,8 +97,12 @@ void TreeServer::tidy_up() {
 
 void TreeServer::changes(std::initializer_list<uint64_t> nodes) {
     ++changes_;
-    for (uint64_t id : nodes)
-        if (Node* node = nodes_.find(id)) node->changed = changes_;
+    for (uint64_t id : nodes) {
+        Node* node = nodes_.find(id);
+        if (!node) continue;
+        node->changed = changes_;
+        for (const Node::Name& name : node->names) name.parent->entry_changed = changes_;
+    }
 }
 
 std::optional<NodeStat> TreeServer::stat_of(const proto::Response& response) {

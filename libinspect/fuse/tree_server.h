@@ -15,11 +15,14 @@
 #include <fuse_lowlevel.h>
 
 #include <array>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
+#include "fuse/listing.h"
 #include "fuse/node_table.h"
 #include "fuse/read_cache.h"
 #include "guest/pipeline.h"
@@ -54,7 +57,7 @@ class TreeServer {
 
     // names
     void lookup(fuse_req_t req, uint64_t parent, const char* name);
-    void forget(uint64_t node, uint64_t count) { nodes_.forget(node, count); }
+    void forget(uint64_t node, uint64_t count);
     struct NewObject {
         uint32_t mode;
         dev_t rdev = 0;
@@ -140,21 +143,42 @@ class TreeServer {
     // Notes that these are about to change: what is known of them from before is not used any more.
     void changes(std::initializer_list<uint64_t> nodes);
 
-    void fetch_entries(fuse_req_t req, const std::shared_ptr<DirectoryStream>& stream, int64_t cookie,
-                       std::function<void()> then);
+    std::shared_ptr<Listing> first_listing(uint64_t directory);
+    std::shared_ptr<Listing> fetch_listing(uint64_t directory, int64_t cookie);
     void reply_entries(fuse_req_t req, DirectoryStream& stream, size_t size, bool plus);
-    static bool take_entries(const proto::Item& item, DirectoryStream& stream);
+    void offer_node(Node& directory, const Listing& listing, const Listing::Entry& entry,
+                    fuse_entry_param& param);
+
+    // Directories that a walk will come to.
+    struct ToCome {
+        uint64_t parent;
+        uint64_t changes;  // the count when its stat was asked for
+        std::string name;
+        NodeStat stat;
+    };
+    void walk(uint64_t directory, const std::shared_ptr<Listing>& listing);
+    void after_loading(uint64_t directory, const std::shared_ptr<Listing>& listing);
+    void expand(uint64_t directory, Listing& listing);
+    void go_ahead();
 
     struct PendingRead;
     void fetch_chunks(uint64_t node, uint64_t first, uint64_t count);
     void read_uncached(fuse_req_t req, uint64_t node, size_t size, uint64_t offset);
     void read_ahead(Node& node, uint64_t begin, uint64_t end);
+    void read_neighbours(const Node& node);
     static void finish_read(const PendingRead& read);
 
     Pipeline& pipeline_;
     TreeServerOptions options_;
     NodeTable nodes_;
     ReadCache cache_;
+    ListingCache listings_;
+    std::deque<ToCome> to_come_;
+    std::unordered_set<uint64_t> ahead_;  // listed in advance, and not yet read
+    size_t asked_ahead_ = 0;              // and not yet answered
+    // The last change to a file with other names than we know, and that we know no more: a listing from
+    // before it may be old.
+    uint64_t unknown_changed_ = 0;
     uint64_t changes_ = 0;        // how many there were
     bool no_opens_ = false;       // the kernel opens files without asking
     bool xattrs_wanted_ = false;  // somebody asks for extended attributes

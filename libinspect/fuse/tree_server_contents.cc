@@ -94,6 +94,7 @@ void TreeServer::read(fuse_req_t req, uint64_t id, size_t size, uint64_t offset)
         });
     }
     if (in_order) read_ahead(*node, first, last + 1);
+    if (offset == 0) read_neighbours(*node);
     if (read->loading == 0) finish_read(*read);
 }
 
@@ -115,6 +116,44 @@ void TreeServer::read_ahead(Node& node, uint64_t begin, uint64_t end) {
     }
 }
 
+// Files that are read in the order in which their directory lists them: the next ones are fetched together,
+// as long as they are small.
+void TreeServer::read_neighbours(const Node& node) {
+    constexpr size_t kSearch = 256;  // entries
+    constexpr size_t kSkipped = 16;  // entries that a reader in order passes over: directories, large files
+    constexpr unsigned kLeast = 4;   // files
+    constexpr unsigned kMost = 32;
+    if (node.names.empty()) return;
+    Node& directory = *node.names.back().parent;
+    std::shared_ptr<Listing> listing = listings_.find(directory.id);
+    if (!listing || listing->loading || directory.changed > listing->changes) return;
+    const std::vector<Listing::Entry>& entries = listing->entries;
+    const std::string& name = node.names.back().name;
+    auto search = [&](size_t from) {
+        size_t end = std::min(entries.size(), from + kSearch);
+        while (from < end && entries[from].name != name) ++from;
+        return from < end ? from : entries.size();
+    };
+    size_t at = search(listing->last_read);
+    bool in_order = at < entries.size() && at - listing->last_read <= kSkipped;
+    if (at == entries.size()) at = search(0);
+    if (at == entries.size()) return;
+    listing->fetch_size = in_order ? std::clamp(2 * listing->fetch_size, kLeast, kMost) : kLeast;
+    if (!in_order) listing->fetched_to = 0;
+    listing->last_read = at + 1;
+    if (listing->fetched_to > at + listing->fetch_size / 2) return;
+    size_t next = std::max(listing->fetched_to, at + 1);
+    for (unsigned fetched = 0; next < entries.size() && fetched < listing->fetch_size; ++next) {
+        const std::optional<NodeStat>& stat = entries[next].stat;
+        if (!stat || !S_ISREG(stat->attributes.st_mode)) continue;
+        const Node* file = nodes_.child(directory, entries[next].name);
+        if (!file || file->size == 0 || file->size > kChunk || cache_.find(file->id, 0)) continue;
+        fetch_chunks(file->id, 0, 1);
+        ++fetched;
+    }
+    listing->fetched_to = next;
+}
+
 void TreeServer::fetch_chunks(uint64_t id, uint64_t first, uint64_t count) {
     auto chunks = std::make_shared<std::vector<std::shared_ptr<ReadCache::Chunk>>>();
     for (uint64_t i = 0; i < count; ++i) chunks->push_back(cache_.add(id, first + i));
@@ -127,10 +166,14 @@ void TreeServer::fetch_chunks(uint64_t id, uint64_t first, uint64_t count) {
     Question question;
     proto::TreeRead& request = *question.request.mutable_tree_read();
     request.set_offset(first * kChunk);
-    request.set_length(static_cast<uint32_t>(count * kChunk));
+    const Node* node = nodes_.find(id);
+    // What can't change is read to its end and not beyond; and if that was all of it, it needn't stay open.
+    bool whole = !options_.writable && node && node->size <= kChunk;
+    request.set_length(static_cast<uint32_t>(whole ? std::max<uint64_t>(node->size, 1) : count * kChunk));
     question.most_bytes = request.length();
-    question.place = [id](Placer& placer, proto::Request& asked) {
-        return placer.opened(id, *asked.mutable_tree_read()->mutable_place());
+    question.place = [id, whole](Placer& placer, proto::Request& asked) {
+        proto::Place& place = *asked.mutable_tree_read()->mutable_place();
+        return whole ? placer.object(id, place) : placer.opened(id, place);
     };
     question.on_data = [chunks, at = size_t{0}](std::span<const std::byte> bytes) mutable {
         while (!bytes.empty()) {

@@ -4,13 +4,13 @@
 // mount` but the appliance.
 #pragma once
 
-#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <future>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 
@@ -29,7 +29,9 @@ inline std::string why_no_fuse() {
     return "";
 }
 
-// base/guest appears on base/mount. Unmounts at the latest when it is destroyed.
+// base/guest appears on base/mount, served by a process of its own: a process that waits for its own FUSE
+// mount in munmap(2) would wait for ever, as its other threads can't touch memory meanwhile. Unmounts at the
+// latest when it is destroyed.
 class MountedTree {
   public:
     explicit MountedTree(const std::filesystem::path& base, bool writable = true) : base_(base) {
@@ -38,70 +40,85 @@ class MountedTree {
         fs::permissions(base / "run", fs::perms::owner_all);
         setenv("XDG_RUNTIME_DIR", (base / "run").c_str(), 1);
         std::ofstream(base / "disk.img") << std::string(4096, '\0');
-        SessionOptions options;
-        options.disks.push_back({.path = (base / "disk.img").string(), .format = "raw"});
-        options.writable = writable;
-        session_.emplace(std::make_unique<Session::Impl>(
-            options, SessionSeams{.start =
-                                      [this](const EngineOptions&) {
-                                          auto machine =
-                                              std::make_unique<AgentMachine>((base_ / "guest").string());
-                                          machine_ = machine.get();
-                                          return machine;
-                                      },
-                                  .connection = {.silence = std::chrono::seconds(10)}}));
-        session_->mount_os();
-        std::promise<void> mounted;
-        HostMountOptions mount;
-        mount.directory = mount_point().string();
-        mount.on_mounted = [&] { mounted.set_value(); };
-        thread_ = std::thread([this, mount, &mounted] {
-            try {
-                mount_on_host(*session_, mount);
-            } catch (...) {
-                error_ = std::current_exception();
-                try {
-                    mounted.set_exception(error_);
-                } catch (const std::future_error&) {
-                    // It was mounted; unmount() tells.
-                }
-            }
-        });
-        try {
-            mounted.get_future().get();
-        } catch (...) {
-            thread_.join();
-            throw;
+        auto [ours, childs] = make_socket_pair(SOCK_SEQPACKET);
+        child_ = fork();
+        if (child_ < 0) throw Error::from_errno("fork", errno);
+        if (child_ == 0) {
+            ours.reset();
+            _exit(serve(base, writable, childs.get()));
         }
+        childs.reset();
+        control_ = std::move(ours);
+        char text[1024];
+        ssize_t size = recv(control_.get(), text, sizeof text, 0);
+        if (size == 1) return;
+        waitpid(child_, nullptr, 0);
+        child_ = -1;
+        throw Error(ErrorKind::kUsage, std::string(text, size > 0 ? static_cast<size_t>(size) : 0));
     }
     ~MountedTree() {
-        if (!thread_.joinable()) return;
+        if (child_ < 0) return;
         try {
             unmount_from_host(mount_point(), {.lazy = true});
         } catch (const Error&) {
             // The test that cares has asked itself.
         }
-        thread_.join();
+        waitpid(child_, nullptr, 0);
     }
     MountedTree(const MountedTree&) = delete;
     MountedTree& operator=(const MountedTree&) = delete;
 
     std::filesystem::path mount_point() const { return base_ / "mount"; }
-    std::filesystem::path guest() const { return base_ / "guest"; }
-    // Throws what mounting or serving threw.
+    // Throws what serving threw.
     void unmount() {
         unmount_from_host(mount_point());
-        thread_.join();
-        if (error_) std::rethrow_exception(error_);
+        waitpid(child_, nullptr, 0);
+        child_ = -1;
     }
-    void kill_agent() { machine_->stop(true); }
+    void kill_agent() {
+        send(control_.get(), "", 1, 0);
+        char byte;
+        recv(control_.get(), &byte, 1, 0);
+    }
 
   private:
+    // The child's life. It says "" (one byte) when it is mounted, else why not; a byte to it kills its agent.
+    static int serve(const std::filesystem::path& base, bool writable, int control) {
+        AgentMachine* machine = nullptr;
+        SessionOptions options;
+        options.disks.push_back({.path = (base / "disk.img").string(), .format = "raw"});
+        options.writable = writable;
+        auto start = [&](const EngineOptions&) {
+            auto made = std::make_unique<AgentMachine>((base / "guest").string());
+            machine = made.get();
+            return made;
+        };
+        try {
+            Session session(std::make_unique<Session::Impl>(
+                options, SessionSeams{.start = start, .connection = {.silence = std::chrono::seconds(10)}}));
+            session.mount_os();
+            HostMountOptions mount;
+            mount.directory = (base / "mount").string();
+            mount.on_mounted = [&] {
+                send(control, "", 1, 0);
+                std::thread([&machine, control] {
+                    char byte;
+                    if (recv(control, &byte, 1, 0) != 1) return;
+                    machine->stop(true);
+                    send(control, "", 1, 0);
+                }).detach();
+            };
+            mount_on_host(session, mount);
+            return 0;
+        } catch (const std::exception& error) {
+            send(control, error.what(), std::strlen(error.what()), MSG_DONTWAIT | MSG_NOSIGNAL);
+            return 1;
+        }
+    }
+
     std::filesystem::path base_;
-    std::optional<Session> session_;
-    AgentMachine* machine_ = nullptr;
-    std::thread thread_;
-    std::exception_ptr error_;
+    pid_t child_ = -1;
+    Fd control_;
 };
 
 }  // namespace inspect

@@ -22,12 +22,12 @@ struct HostMountOptions {
     std::string subdirectory = "/";
     // For the host's kernel and fusermount3(1), as after mount's -o: "allow_other", "default_permissions"...
     // "nonempty" lets the directory have entries.
-    std::vector<std::string> fuse_options;
+    std::vector<std::string> fuse_options = {};
     // Once this is readable it is unmounted; where it is in use, that is when the last user has gone. -1:
     // none.
     int stop_fd = -1;
     // Called when the tree is there.
-    std::function<void()> on_mounted;
+    std::function<void()> on_mounted = {};
 };
 
 // Shows what the session has mounted, or is about to, and works until somebody unmounts it: fusermount3 -u,
