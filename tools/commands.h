@@ -29,6 +29,7 @@ extern const Command kUmountCommand;
 extern const Command kResizeCommand;
 extern const Command kServeCommand;
 extern const Command kRecoverCommand;
+extern const Command kBackupCommand;
 extern const Command kApplianceCommand;
 extern const Command kDoctorCommand;
 extern const Command kHelpCommand;

@@ -55,7 +55,7 @@ uint64_t lvm_number(const std::string& text) {
 // Its configuration is the appliance's and a filter.
 ProgramResult run_lvm(Programs& programs, const std::vector<std::string>& nodes,
                       std::vector<std::string> arguments) {
-    std::string text = read_text("/etc/lvm/lvm.conf") + "\ndevices/filter = [";
+    std::string text = read_small_file("/etc/lvm/lvm.conf") + "\ndevices/filter = [";
     for (const std::string& node : nodes) {
         text += "\"a|^";
         for (char c : node) {
@@ -103,8 +103,8 @@ LvmReport parse_lvm_report(std::string_view text) {
                 std::any_of(report.groups.begin(), report.groups.end(),
                             [&](const VolumeGroup& group) { return group.uuid == volume.group_uuid; });
             if (!volume.group_uuid.empty() && !known)
-                report.groups.push_back(
-                    {volume.group, volume.group_uuid, number(fields["VG_SIZE"]), number(fields["VG_FREE"])});
+                report.groups.push_back({volume.group, volume.group_uuid, lvm_number(fields["VG_SIZE"]),
+                                         lvm_number(fields["VG_FREE"])});
             report.physical.push_back(std::move(volume));
         }
     }

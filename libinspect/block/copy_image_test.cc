@@ -6,7 +6,7 @@
 #include <inspect/image.h>
 
 #include "block/raw.h"
-#include "block/temp_dir_for_test.h"
+#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

@@ -17,7 +17,7 @@ constexpr Option kDisk[] = {
     {0, "cache", Takes::kValue, "MODE", "cache mode of the images after it: see insp(1)", "",
      "writeback none writethrough directsync unsafe"},
     {0, "repair", Takes::kOptionalValue, "WHAT",
-     "let qemu-img repair qcow2 images that are marked dirty or corrupt: 'leaks' or 'all'", "", "leaks all"},
+     "let qemu-img repair dirty or corrupt qcow2 images: 'leaks' or 'all'", "", "leaks all"},
     {0, "key", Takes::kValue, "ID:key:SECRET|ID:file:PATH",
      "unlock an encrypted disk; ID: a device, a UUID, or 'all'"},
     {0, "keys-from-stdin", Takes::kNothing, "", "read keys for all encrypted disks from stdin, one a line"},
