@@ -102,7 +102,7 @@ int run_resize(Context& context) {
     const bool dry_run = context.args.has("dry-run");
     std::optional<Copy> copy;
     if (context.args.has("output") && !dry_run) copy.emplace(*context.args.value("output"));
-    Guest guest(context, Access::kChange, [&](SessionOptions& options) {
+    Guest guest(context, dry_run ? Access::kRead : Access::kChange, [&](SessionOptions& options) {
         if (copy) copy->make(options.disks.at(0));
     });
     const ResizePlan plan = guest.call("plan_resize").plan_resize(wishes);

@@ -120,6 +120,7 @@ class Survey {
             }
         }
         if (superblock.type == "LVM2_member") describe_member(volume, content);
+        if (superblock.type == "ntfs") describe_ntfs(volume, content);
         const auto& wanted = request_.minimum_of();
         if (std::find(wanted.begin(), wanted.end(), volume.device) != wanted.end())
             find_minimum(volume, content);
@@ -138,6 +139,21 @@ class Survey {
         }
     }
 
+    // One that Windows left in the middle of something must not be resized.
+    void describe_ntfs(Volume& volume, Content& content) {
+        context_.disks.make_node(volume);
+        const ProgramResult result =
+            programs_.run({"/usr/sbin/ntfsresize", "--info", "--no-progress-bar", volume.node});
+        if (!result.child.succeeded()) {
+            content.set_obstacle(
+                "Windows did not leave its file system clean, or hibernates; start it and shut it down "
+                "completely, or "
+                "let it check the file system (chkdsk /f)");
+        } else if (auto minimum = number_after(result.output, "You might resize at ")) {
+            content.set_minimum(*minimum);
+        }
+    }
+
     // By the file system's own tool: only that knows what it can move.
     void find_minimum(Volume& volume, Content& content) {
         context_.disks.make_node(volume);
@@ -147,11 +163,6 @@ class Survey {
             minimum =
                 number_after(output_of({"/usr/sbin/resize2fs", "-P", volume.node}, what), "filesystem: ");
             if (minimum) *minimum *= content.granule();
-        } else if (content.type() == "ntfs") {
-            minimum = number_after(
-                output_of({"/usr/sbin/ntfsresize", "--info", "--force", "--no-progress-bar", volume.node},
-                          what),
-                "You might resize at ");
         } else if (content.type() == "btrfs") {
             with_mounted(context_.mounts, volume, [&](const std::string& path) {
                 minimum = number_after(

@@ -355,6 +355,7 @@ std::unique_ptr<Image> Image::open(const DiskSpec& spec, const ImageOptions& opt
     std::unique_ptr<Image> image(new Image(spec, options));
     Opener(*image).open();
     if (image->files_.empty()) image->settle_remote_journal();
+    image->session_size_ = image->new_size_ = image->size_;
     if (!options.writable || options.write_mode != WriteMode::kDirect) image->make_overlay();
     return image;
 }
@@ -366,7 +367,7 @@ void Image::make_overlay() {
         store.spill_directories.push_back(path.substr(0, path.rfind('/')));
     }
     // One that the disk grows in has whole blocks.
-    const uint64_t size = session_size() > size_ ? align_up(session_size(), OverlayStore::kBlockSize) : size_;
+    const uint64_t size = session_size_ > size_ ? align_up(session_size_, OverlayStore::kBlockSize) : size_;
     overlay_ = std::make_shared<OverlayStore>(OverlayStore::create(size, store));
 }
 
@@ -376,18 +377,25 @@ bool Image::resizable() const noexcept {
     return node_.kind == DiskNode::Kind::kRaw;
 }
 
-void Image::set_new_size(uint64_t size) {
-    if (!resizable())
-        throw Error(ErrorKind::kUnsupported,
-                    "the size of " + quote(path()) +
-                        " can't be changed here: it can be for files that are raw or qcow2 "
-                        "images, with --write-mode=atomic");
-    const uint64_t before = session_size();
-    new_size_ = size == size_ ? 0 : size;
-    if (session_size() != before) make_overlay();
+void Image::require_resizable() const {
+    if (resizable()) return;
+    throw Error(ErrorKind::kUnsupported, "the size of " + quote(path()) +
+                                             " can't be changed here: it can be for files that are raw or "
+                                             "qcow2 images, with --write-mode=atomic");
 }
 
-uint64_t Image::session_size() const noexcept { return std::max(size_, new_size_); }
+void Image::grow_session(uint64_t size) {
+    require_resizable();
+    session_size_ = std::max(size, size_);
+    make_overlay();
+}
+
+void Image::set_new_size(uint64_t size) {
+    require_resizable();
+    if (size > session_size_)
+        throw Error(ErrorKind::kUsage, "the session's disk is smaller than what the image is to be");
+    new_size_ = size;
+}
 
 // What a commit to storage that is not a local file of ours left, if it was this user's on this host.
 void Image::settle_remote_journal() {
@@ -433,7 +441,7 @@ bool Image::commit() {
     if (!writable()) throw Error(ErrorKind::kDenied, quote(path()) + " was not opened for writing");
     if (committed_)
         throw Error(ErrorKind::kUsage, "the changes to " + quote(path()) + " were committed already");
-    if (!overlay_ || (overlay_->empty() && new_size_ == 0)) return false;
+    if (!overlay_ || (overlay_->empty() && new_size_ == size_)) return false;
     committed_ = true;
     if (files_.empty()) return commit_remote();
     files_[0]->check_not_changed();
@@ -451,7 +459,7 @@ bool Image::commit_qcow2() {
     RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
     PosixJournalFile journal = files_[0]->journal_file(true);
     return commit_to_qcow2(*overlay_, node_.file->open(), node_.backing ? node_.backing->open() : nullptr,
-                           device, journal, new_size_);
+                           device, journal, new_size_ == size_ ? 0 : new_size_);
 }
 
 bool Image::commit_remote() {

@@ -100,7 +100,7 @@ ResizePlan Session::Impl::plan_resize(const ResizeWishes& wishes) {
         constexpr uint64_t kMost = uint64_t{1} << 59;
         if (size > kMost)
             throw Error(ErrorKind::kUsage, "an image can't have more than " + exact_size_text(kMost));
-        if (size > image.size()) image.set_new_size(size);
+        if (size > image.size()) image.grow_session(size);
     }
     ResizePlan plan = inspect::plan_resize(survey_disk({}), wishes);
     if (!plan.minimum_wanted.empty()) {
