@@ -5,11 +5,12 @@ namespace inspect::cli {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kFilesystemsCommand, &kInspectCommand, &kInfoCommand,    &kLsCommand,     &kCatCommand,
-    &kEditCommand,        &kWriteCommand,   &kCopyOutCommand, &kCopyInCommand, &kMkdirCommand,
-    &kRmCommand,          &kMvCommand,      &kChmodCommand,   &kChownCommand,  &kLnCommand,
-    &kTouchCommand,       &kServeCommand,   &kRecoverCommand, &kBackupCommand, &kApplianceCommand,
-    &kDoctorCommand,      &kHelpCommand,
+    &kFilesystemsCommand, &kInspectCommand, &kInfoCommand,    &kLsCommand,        &kCatCommand,
+    &kEditCommand,        &kWriteCommand,   &kCopyOutCommand, &kCopyInCommand,    &kMkdirCommand,
+    &kRmCommand,          &kMvCommand,      &kChmodCommand,   &kChownCommand,     &kLnCommand,
+    &kTouchCommand,       &kRunCommand,     &kMountCommand,   &kUmountCommand,    &kResizeCommand,
+    &kBackupCommand,      &kServeCommand,   &kRecoverCommand, &kApplianceCommand, &kDoctorCommand,
+    &kHelpCommand,
 };
 
 }  // namespace

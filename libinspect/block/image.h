@@ -68,6 +68,16 @@ class Image {
     // The local files, the image itself first (if it is one), then what it stands on.
     const std::vector<std::unique_ptr<ImageFile>>& files() const noexcept { return files_; }
 
+    // Whether commit() could give the disk another size: a regular file that is a raw or qcow2 image, changed
+    // atomically.
+    bool resizable() const noexcept;
+    // The size in bytes that commit() gives the disk; a multiple of 512. One that is larger than it has is
+    // the session's disk's from now on, so it is given before anything is written to the overlay. Throws
+    // Error(kUnsupported) where it isn't resizable().
+    void set_new_size(uint64_t size);
+    // Of the session's disk, bytes: the larger one of both.
+    uint64_t session_size() const noexcept;
+
     // Makes the overlay's changes the image's, atomically and durably (block/commit.h). False when there was
     // nothing to change, and in the direct mode. The process that wrote the overlay must have ended. Once
     // only. Throws Error; kBusy when the image was changed or replaced by another program meanwhile, kDenied
@@ -78,6 +88,7 @@ class Image {
     class Opener;
     Image(DiskSpec spec, const ImageOptions& options);
     void settle_remote_journal();
+    void make_overlay();
     bool commit_raw();
     bool commit_qcow2();
     bool commit_remote();
@@ -88,6 +99,7 @@ class Image {
     bool detected_ = false;
     bool committed_ = false;
     uint64_t size_ = 0;
+    uint64_t new_size_ = 0;  // 0: it stays
     DiskNode node_;
     std::vector<std::unique_ptr<ImageFile>> files_;
     // Connections that node_ names, and the programs at their other ends.

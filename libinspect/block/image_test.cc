@@ -191,6 +191,81 @@ TEST(Image, AQcow2ImageOnABackingFileIsChangedAtomically) {
     EXPECT_FALSE(image->commit());
 }
 
+// ---- repair
+
+constexpr char kFeaturesByte = 79;  // the lowest byte of a header's incompatible features
+
+void set_byte(const std::string& path, std::streamoff at, char value) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(at).put(value);
+}
+
+TEST(Image, QemuImgRepairsWhatIsMarked) {
+    if (::system("command -v qemu-img >/dev/null") != 0)
+        GTEST_SKIP() << "qemu-img (Debian's qemu-utils) is not installed";
+    TempDir dir;
+    const std::string path = dir.file("image");
+    const auto make = [&](char features) {
+        make_qcow2(path, {.size = 1 << 20},
+                   [](BlockDevice& disk) { disk.write(0, Bytes(10, std::byte{5})); });
+        set_byte(path, kFeaturesByte, features);
+    };
+    const auto open = [&](Repair repair, bool writable) {
+        return Image::open({.path = path, .repair = repair}, {.writable = writable});
+    };
+    make(1);  // dirty
+    EXPECT_EQ(read_all(*open(Repair::kNone, false))[9], std::byte{5});
+    expect_error(ErrorKind::kUnsupported, "--repair", [&] { open(Repair::kNone, true); });
+    {
+        auto image = open(Repair::kLeaks, true);
+        serve(*image)->write(9, Bytes(1, std::byte{6}));
+        EXPECT_TRUE(image->commit());
+    }
+    EXPECT_EQ(read_all(*open(Repair::kNone, true))[9], std::byte{6});
+
+    make(2);  // corrupt: its first data cluster's refcount, the fifth, is 0
+    Bytes bytes = read_file(path);
+    set_byte(path, 2 * 65536 + 4 * 2 + 1, 0);
+    ASSERT_NE(read_file(path), bytes) << "the refcount block is where it is expected";
+    expect_error(ErrorKind::kCorrupt, "--repair", [&] { open(Repair::kNone, false); });
+    expect_error(ErrorKind::kCorrupt, "--repair=all", [&] { open(Repair::kLeaks, false); });
+    EXPECT_EQ(read_all(*open(Repair::kAll, false))[9], std::byte{5});
+    EXPECT_EQ(read_all(*open(Repair::kNone, true))[9], std::byte{5});
+
+    // What is sound is left alone; qemu-img isn't even asked.
+    bytes = read_file(path);
+    const std::string search_path = ::getenv("PATH");
+    ::setenv("PATH", dir.path().c_str(), 1);
+    open(Repair::kAll, true);
+    EXPECT_EQ(read_file(path), bytes);
+    make(1);
+    expect_error(ErrorKind::kNotFound, "qemu-utils", [&] { open(Repair::kAll, true); });
+    ::setenv("PATH", search_path.c_str(), 1);
+    // A program that has it in use keeps qemu-img away.
+    {
+        auto reader = open(Repair::kNone, false);
+        expect_error(ErrorKind::kBusy, "lock", [&] { open(Repair::kAll, false); });
+    }
+    open(Repair::kAll, false);
+}
+
+TEST(Image, ARepairOpensNoOtherFileThatADetectedImageNames) {
+    if (::system("command -v qemu-img >/dev/null") != 0)
+        GTEST_SKIP() << "qemu-img (Debian's qemu-utils) is not installed";
+    TempDir dir;
+    const std::string path = dir.file("image");
+    // The backing file isn't there: who tried to open it would fail.
+    make_qcow2(
+        path, {.size = 1 << 20, .backing_name = "none", .backing_format = "raw"}, [](BlockDevice&) {},
+        std::make_unique<MemoryDevice>(1 << 20));
+    set_byte(path, kFeaturesByte, 1);
+    expect_error(ErrorKind::kDenied, "--allow-backing",
+                 [&] { Image::open({.path = path, .repair = Repair::kAll}, kReader); });
+    EXPECT_EQ(read_file(path)[kFeaturesByte], std::byte{0}) << "repaired all the same";
+}
+
+// ---- chains
+
 TEST(Image, AChainThatComesBackToItselfIsRefused) {
     TempDir dir;
     const Qcow2CreateOptions on_b{.size = 1 << 20, .backing_name = "b", .backing_format = "qcow2"};

@@ -21,6 +21,8 @@ inline constexpr int kExitSuccess = 0;
 inline constexpr int kExitFailure = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitNothingFound = 3;
+// Where another program's exit code is passed through: whatever goes wrong with us.
+inline constexpr int kExitOwnFailure = 125;
 
 enum class Takes : uint8_t {
     kNothing,
@@ -63,6 +65,9 @@ struct Command {
     HostOperands host_operands = HostOperands::kNone;
     const char* operand_words = "";  // for completion, where operands are keywords
     int (*run)(Context&) = nullptr;
+    int failure_code = kExitFailure;
+    int usage_code = kExitUsage;
+    bool operands_end_options = false;  // what comes after the first operand is none of ours
 };
 
 // Command-line errors: exit code 2, with a pointer to --help.

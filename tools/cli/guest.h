@@ -4,6 +4,7 @@
 // and with its warnings and statistics reported at the end.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,6 +36,8 @@ class Guest {
   public:
     // Opens the images; throws UsageError or what Session throws.
     Guest(Context& context, Access access);
+    // The same, of what `adjust` makes of what the command line says.
+    Guest(Context& context, Access access, const std::function<void(SessionOptions&)>& adjust);
     ~Guest();
     Guest(const Guest&) = delete;
     Guest& operator=(const Guest&) = delete;
@@ -55,6 +58,14 @@ class Guest {
 
     // Puts the changes into the images.
     void commit();
+
+    // For a command that works until it is told to end: readable once a signal has come, and from then on a
+    // signal interrupts nothing else.
+    int stop_fd() const { return signals_.fd(); }
+    void serve_until_stopped() {
+        signals_.attach(nullptr);
+        report_warnings();
+    }
 
   private:
     void report_warnings() noexcept;

@@ -78,6 +78,11 @@ enum class RecoveryResult {
 // changed since (nothing is touched then).
 RecoveryResult recover_image(const std::string& path);
 
+// Copies a local image file, byte for byte, to a file that isn't there yet. Holes stay holes; where the file
+// system can, the two share their blocks. What the image stands on is not copied, and a relative name of it
+// stays what it is. Throws Error; then there is no new file.
+void copy_image_file(const std::string& from, const std::string& to);
+
 struct ServeOptions {
     std::string socket_path;  // a Unix socket; or
     uint16_t port = 0;        // a port on the loopback interface; 0 lets the system choose
