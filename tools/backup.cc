@@ -48,9 +48,6 @@ constexpr Option kOptions[] = {
     {0, "keep-tag", Takes::kValue, "TAG", "forget: keep all with this tag"},
     {0, "prune", Takes::kNothing, "", "forget: let restic give the space back"},
     {'n', "dry-run", Takes::kNothing, "", "forget: only say what would be done"},
-    {0, "password-file", Takes::kValue, "FILE", "the file with the password; or RESTIC_PASSWORD_FILE", "",
-     "<file>"},
-    {0, "password-command", Takes::kValue, "COMMAND", "what prints it; or RESTIC_PASSWORD_COMMAND"},
 };
 
 constexpr int kMaxCompression = 19, kAutoCompression = 3, kFastCompression = -5;

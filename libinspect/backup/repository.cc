@@ -61,12 +61,6 @@ BackupSnapshot to_public(const Snapshot& snapshot) {
     return result;
 }
 
-std::vector<uint64_t> zero_lengths(const GuestBackup& backup, size_t disk) {
-    if (!backup.record || backup.record->chunk_size == 0) return {};
-    const uint64_t chunk = backup.record->chunk_size;
-    return {chunk, backup.record->zero_unit, backup.disks[disk].size % chunk};
-}
-
 std::string create_backup_repository(const BackupAccess& access) {
     auto storage = repository::open_storage(repository::find_location(to_access(access)));
     if (storage->has_config())

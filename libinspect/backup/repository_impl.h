@@ -32,7 +32,5 @@ struct BackupRepository::Impl {
 };
 
 BackupSnapshot to_public(const repository::Snapshot& snapshot);
-// The lengths of which a disk's chunks may be zeros.
-std::vector<uint64_t> zero_lengths(const repository::GuestBackup& backup, size_t disk);
 
 }  // namespace inspect

@@ -11,6 +11,7 @@
 
 #include "base/checked.h"
 #include "base/log.h"
+#include "block/backup_open.h"
 #include "block/commit.h"
 #include "block/format.h"
 #include "block/iovec.h"
@@ -104,7 +105,10 @@ class Image::Opener {
         if (image_.options_.writable && !spec_.snapshot.empty())
             throw Error(ErrorKind::kUsage,
                         "a snapshot in " + quote(spec_.path) + " can be read, but not be changed");
-        if (is_remote(spec_.path)) {
+        if (BackupLocation::looks_like(spec_.path)) {
+            image_.node_ = backup();
+            format = "raw";
+        } else if (is_remote(spec_.path)) {
             if (format.empty()) format = "raw";
             image_.node_ = remote(spec_.path, format, write_directly);
         } else {
@@ -335,6 +339,25 @@ class Image::Opener {
         return connection(open_with_qsd(image), location, writable);
     }
 
+    DiskNode backup() {
+        if (image_.options_.writable)
+            throw Error(ErrorKind::kDenied, quote(spec_.path) +
+                                                " is a backup, which can't be changed; 'insp backup restore' "
+                                                "makes an image of it");
+        if (!spec_.format.empty() && spec_.format != "raw")
+            throw Error(ErrorKind::kUsage, "what is in a backup is the disk itself: its format is raw");
+        auto server = std::make_unique<BackupServer>(
+            spec_.path, repository::Access{{}, spec_.password_file, spec_.password_command});
+        DiskNode node;
+        node.kind = DiskNode::Kind::kNbd;
+        node.name = spec_.path;
+        node.terms = server->terms();
+        image_.sockets_.push_back(server->take_socket());
+        node.fd = image_.sockets_.back().get();
+        image_.backups_.push_back(std::move(server));
+        return node;
+    }
+
     DiskNode connection(std::unique_ptr<NbdBridge> bridge, const std::string& name, bool writable) {
         DiskNode node;
         node.kind = DiskNode::Kind::kNbd;
@@ -351,10 +374,12 @@ class Image::Opener {
     const DiskSpec& spec_;
 };
 
+Image::Image(DiskSpec spec, const ImageOptions& options) : spec_(std::move(spec)), options_(options) {}
+
 std::unique_ptr<Image> Image::open(const DiskSpec& spec, const ImageOptions& options) {
     std::unique_ptr<Image> image(new Image(spec, options));
     Opener(*image).open();
-    if (image->files_.empty()) image->settle_remote_journal();
+    if (image->files_.empty() && image->backups_.empty()) image->settle_remote_journal();
     image->session_size_ = image->new_size_ = image->size_;
     if (!options.writable || options.write_mode != WriteMode::kDirect) image->make_overlay();
     return image;
@@ -431,6 +456,7 @@ void Image::settle_remote_journal() {
 Image::~Image() {
     sockets_.clear();  // hangs up, so that the programs at the other ends end
     bridges_.clear();
+    backups_.clear();
 }
 
 uint32_t Image::logical_block_size() const noexcept {

@@ -34,6 +34,8 @@ struct ImageOptions {
     uint64_t memory_limit = OverlayStore::kDefaultMemoryLimit;  // bytes of changes that are kept in memory
 };
 
+class BackupServer;
+
 // Not thread-safe.
 class Image {
   public:
@@ -87,7 +89,7 @@ class Image {
 
   private:
     class Opener;
-    Image(DiskSpec spec, const ImageOptions& options) : spec_(std::move(spec)), options_(options) {}
+    Image(DiskSpec spec, const ImageOptions& options);
     void settle_remote_journal();
     void make_overlay();
     void require_resizable() const;
@@ -107,6 +109,7 @@ class Image {
     std::vector<std::unique_ptr<ImageFile>> files_;
     // Connections that node_ names, and the programs at their other ends.
     std::vector<std::unique_ptr<NbdBridge>> bridges_;
+    std::vector<std::unique_ptr<BackupServer>> backups_;
     std::vector<Fd> sockets_;
     // Of an image that is no local file: a writer's lock, and a change that was committed and isn't finished.
     std::optional<RemoteLock> remote_lock_;

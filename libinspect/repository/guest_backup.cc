@@ -122,4 +122,10 @@ size_t find_disk(const GuestBackup& backup, std::string_view name) {
                 "the snapshot " + backup.describe() + " has no disk '" + std::string(name) + "'");
 }
 
+std::vector<uint64_t> zero_lengths(const GuestBackup& backup, size_t disk) {
+    if (!backup.record || backup.record->chunk_size == 0) return {};
+    const uint64_t chunk = backup.record->chunk_size;
+    return {chunk, backup.record->zero_unit, backup.disks[disk].size % chunk};
+}
+
 }  // namespace inspect::repository

@@ -39,4 +39,7 @@ GuestBackup read_guest_backup(Repository& repository, const Snapshot& snapshot);
 // Throws Error: kNotFound, kUsage (there are several).
 size_t find_disk(const GuestBackup& backup, std::string_view name);
 
+// The lengths of which a disk's chunks may be zeros, for DiskContents.
+std::vector<uint64_t> zero_lengths(const GuestBackup& backup, size_t disk);
+
 }  // namespace inspect::repository

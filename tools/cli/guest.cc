@@ -96,6 +96,8 @@ std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
     std::optional<CacheMode> cache;
     next.allow_backing = arguments.has("allow-backing");
     next.force_share = arguments.has("force-share");
+    next.password_file = arguments.value("password-file").value_or("");
+    next.password_command = arguments.value("password-command").value_or("");
     next.repair = repair_of(arguments);
     const std::string uri = arguments.value("connect").value_or("");
     const char* unused = nullptr;  // an option that no image came after
