@@ -332,6 +332,7 @@ void Stacks::forget() noexcept {
     locked_.clear();
     physical_.clear();
     lvm_ = {};
+    needed_memory_ = 0;
     try {
         arrays_.clear();
         for (const std::string& name : names_in("/sys/block")) {
@@ -366,14 +367,6 @@ void Stacks::dismantle() {
         });
     }
     if (trouble) throw Failure(proto::BUSY, *trouble, EBUSY);
-}
-
-void Stacks::forget() {
-    seen_.clear();
-    locked_.clear();
-    physical_.clear();
-    lvm_ = {};
-    needed_memory_ = 0;
 }
 
 }  // namespace inspect::agent

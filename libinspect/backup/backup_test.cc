@@ -145,7 +145,9 @@ TEST(ExtFreeSpace, IsWhatDebugfsSays) {
                 run_program({find_program("debugfs"), "-R", "testb " + std::to_string(number), image},
                             std::chrono::seconds(60), 1 << 20);
             // The blocks before a group whose bitmap was never written may be free without our saying so.
-            if (is_free) EXPECT_NE(said.output.find("not in use"), std::string::npos) << said.output;
+            if (is_free) {
+                EXPECT_NE(said.output.find("not in use"), std::string::npos) << said.output;
+            }
         }
     }
     MemoryDevice nothing(1 << 20);
