@@ -85,8 +85,10 @@ StartedArray start_array(Programs& programs, const std::string& node,
         }
         throw Failure(proto::CORRUPT, "the RAID can't be started: " + reason);
     }
-    // What the guest would resynchronise is the guest's to resynchronise.
-    write_attribute(node, "sync_action", "frozen");
+    // What the guest would resynchronise is the guest's to resynchronise. Only where there is something:
+    // saying so ends the "auto-read-only".
+    const std::string resync = read_attribute(node, "resync_start");
+    if (!resync.empty() && resync != "none") write_attribute(node, "sync_action", "frozen");
     std::string degraded = read_attribute(node, "degraded");
     return {node, read_attribute(node, "level"), !degraded.empty() && degraded != "0"};
 }

@@ -193,6 +193,7 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
         int errnum = errno;
         std::string reason = kernel_reason(volume);
         if (type == "ntfs" && mount_by_ntfs_3g(volume, target, options)) {
+            if (!options.read_only()) refuse_hibernated(volume, target);
             mounted_.push_back({&volume, target, {}, options.read_only()});
             return;
         }
@@ -209,6 +210,7 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
         if (!reason.empty()) message += ": " + reason;
         throw Failure(kind, message, errnum);
     }
+    if (type == "ntfs" && !options.read_only()) refuse_hibernated(volume, target);
     mounted_.push_back({&volume, target, {}, options.read_only()});
 }
 
@@ -232,16 +234,26 @@ std::string Mounts::btrfs_devices(Volume& volume) {
 }
 
 // The kernel's driver leaves a volume alone that was not unmounted cleanly; ntfs-3g replays its journal.
-// Neither writes to one that Windows has hibernated on (or left by its "fast startup"): what Windows holds in
-// memory would contradict it. False: ntfs-3g can't either.
+// False: ntfs-3g can't either.
 bool Mounts::mount_by_ntfs_3g(Volume& volume, const std::string& target, const MountOptions& options) {
     if (!programs_) return false;
     ProgramResult result = programs_->run(
         {"/usr/bin/ntfs-3g", "-o", options.read_only() ? "ro,noatime" : "rw,noatime", volume.node, target});
-    if (!result.child.succeeded()) return false;
+    return result.child.succeeded();
+}
+
+// Nothing may be written to an NTFS that Windows has hibernated on, or left by its "fast startup": what
+// Windows holds in memory would contradict it. ntfs-3g falls back to read-only there, the kernel's driver
+// doesn't look.
+void Mounts::refuse_hibernated(const Volume& volume, const std::string& target) {
     struct statvfs status;
-    if (options.read_only() || ::statvfs(target.c_str(), &status) < 0 || !(status.f_flag & ST_RDONLY))
-        return true;
+    bool hibernated = ::statvfs(target.c_str(), &status) == 0 && (status.f_flag & ST_RDONLY);
+    Fd file(::open((target + "/hiberfil.sys").c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    char start[4];
+    if (file && ::read(file.get(), start, sizeof start) == sizeof start)
+        hibernated = hibernated || std::string_view(start, sizeof start) == "hibr";
+    file.reset();
+    if (!hibernated) return;
     ::umount2(target.c_str(), UMOUNT_NOFOLLOW);
     throw Failure(
         proto::DENIED,

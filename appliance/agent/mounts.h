@@ -54,6 +54,7 @@ class Mounts {
     void unmount(Mounted& mounted);
 
     std::string btrfs_devices(Volume& volume);
+    static void refuse_hibernated(const Volume& volume, const std::string& target);
     bool mount_by_ntfs_3g(Volume& volume, const std::string& target, const MountOptions& options);
 
     Disks& disks_;

@@ -180,8 +180,10 @@ bool Stacks::unlock(const std::vector<Volume*>& members) {
         names.push_back(volume->device);
         const std::string uuid = disks_.superblock(*volume).uuid;
         const std::vector<std::string_view> secrets = keys_.for_volume(names, uuid);
-        locked_.insert(volume->device);
-        if (secrets.empty()) continue;
+        if (secrets.empty()) {
+            locked_.insert(volume->device);
+            continue;
+        }
         std::string basename = volume->device.substr(volume->device.rfind('/') + 1);
         std::string name = type == "BitLocker" ? "bitlk-" + basename : "luks-" + uuid;
         if (disks_.find_assembled("/dev/mapper/" + name)) name += "-" + basename;  // a copy of the disk
@@ -207,7 +209,6 @@ bool Stacks::unlock(const std::vector<Volume*>& members) {
             opened.parts = {volume};
             opened.group = type;
             disks_.add(std::move(opened));
-            locked_.erase(volume->device);
             progress = true;
         } catch (const Failure& failure) {
             warn(*volume, failure.message());

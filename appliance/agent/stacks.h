@@ -36,7 +36,7 @@ class Stacks {
 
     // What went wrong since the last call.
     std::vector<std::string> take_warnings() { return std::exchange(warnings_, {}); }
-    // The devices that are locked still, for lack of a key that fits.
+    // The encrypted devices that no key was given for.
     const std::set<std::string>& locked() const { return locked_; }
     // What the appliance would need to unlock one that it couldn't for lack of memory; 0: there is none.
     uint64_t needed_memory() const { return needed_memory_; }

@@ -281,7 +281,8 @@ END
 }
 
 # fill TYPE: a command for the appliance that mounts /dev/sda as TYPE and copies the tree of tree.tar (/dev/sdb) to it.
-fill() { echo "mount -t $1 /dev/sda /sysroot; tar -xf - --no-same-owner -C /sysroot </dev/sdb || tar -xf - -C /sysroot </dev/sdb; umount /sysroot"; }
+fill() { echo "mount -t $1 /dev/sda /sysroot; tar -xf - --no-same-owner -C /sysroot </dev/sdb; umount /sysroot"; }
+fill_ntfs='ntfs-3g /dev/sda /sysroot; tar -xf - --no-same-owner -C /sysroot </dev/sdb; umount /sysroot'
 plain_tar() {
     plain_tree tree
     tar -C tree --sort=name --owner=0 --group=0 --mtime="@$SOURCE_DATE_EPOCH" -cf tree.tar .
@@ -290,22 +291,29 @@ plain_tar() {
 # A whole-disk NTFS
 guest_ntfs() {
     plain_tar && truncate -s 16M "$1"
-    appliance "mkntfs -q -F -Q -L ntfslabel /dev/sda; $(fill ntfs3)" "$1" tree.tar
+    appliance "mkntfs -q -F -Q -L ntfslabel /dev/sda; $fill_ntfs" "$1" tree.tar
 }
 # NTFS that was not unmounted: its dirty flag is set
 guest_ntfs_dirty() {
     guest_ntfs "$1"
-    appliance 'ntfsfix --no-action /dev/sda >/dev/null || true
-        mount -t ntfs3 /dev/sda /sysroot; echo x >/sysroot/x; sync; echo b >/proc/sysrq-trigger 2>/dev/null || true
-        mkdir /tmp/copy; dd if=/dev/sda of=/tmp/copy/d bs=1M; rm /sysroot/x; umount /sysroot
-        dd if=/tmp/copy/d of=/dev/sda bs=1M' "$1"
+    # In the record of $Volume, the fourth of the MFT and of its mirror, the attribute 0x70 ends with the flags.
+    perl -e '
+        open(my $disk, "+<", shift) or die; local $/;
+        my $data = <$disk>;
+        my ($sector, $cluster) = (unpack("S<", substr($data, 11)), ord substr($data, 13, 1));
+        for my $mft (unpack("Q<2", substr($data, 48))) {
+            my $record = $mft * $cluster * $sector + 3 * 1024;
+            my $at = $record + unpack("S<", substr($data, $record + 20));
+            $at += unpack("L<", substr($data, $at + 4)) while unpack("L<", substr($data, $at)) != 0x70;
+            seek($disk, $at + unpack("S<", substr($data, $at + 20)) + 10, 0); print $disk "\1";
+        }' "$1"
 }
 # NTFS on which Windows is hibernated
 guest_ntfs_hibernated() {
     plain_tar && truncate -s 16M "$1"
     perl -e 'print "hibr", "\0" x 8188' >tree/hiberfil.sys
     tar -C tree --sort=name --owner=0 --group=0 --mtime="@$SOURCE_DATE_EPOCH" -cf tree.tar .
-    appliance "mkntfs -q -F -Q /dev/sda; $(fill ntfs3)" "$1" tree.tar
+    appliance "mkntfs -q -F -Q /dev/sda; $fill_ntfs" "$1" tree.tar
 }
 # A whole-disk F2FS
 guest_f2fs() {
