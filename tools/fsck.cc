@@ -13,10 +13,6 @@ namespace {
 
 constexpr int kExitDamaged = 4;  // as e2fsck: errors are left
 
-constexpr Option kOptions[] = {
-    {0, "repair", Takes::kNothing, "", "repair what is found, and keep that"},
-};
-
 // $1 is the device. A journal that waits is replayed first, also in a mere check: the disk is a copy that is
 // thrown away, and without it much would seem to be wrong that isn't. Exit code 0: sound.
 struct Checker {
@@ -122,7 +118,7 @@ void print(Context& context, const std::vector<Report>& reports) {
 
 int run_fsck(Context& context) {
     const Arguments& args = context.args;
-    const bool repair = args.has("repair");
+    const bool repair = args.has("repair");  // of all disk options: here it is more than the container
     Guest guest(context, repair ? Access::kChange : Access::kRead);
     std::vector<FilesystemInfo> all = guest.call("filesystems").filesystems().filesystems;
     std::vector<FilesystemInfo> wanted;
@@ -169,7 +165,7 @@ constexpr Command kFsckCommand = {
     .examples =
         "insp fsck -a disk.img\n"
         "insp fsck -a disk.img --repair /dev/sda2",
-    .options = kOptions,
+    .options = {},
     .shared_options = kDiskOptions | kJsonOption,
     .run = run_fsck,
 };

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <memory>
 #include <string>
 #include <thread>
@@ -111,6 +112,7 @@ class AgentChannel final : public Channel {
 class AgentMachine final : public Machine {
   public:
     explicit AgentMachine(const std::string& sysroot) {
+        std::signal(SIGPIPE, SIG_IGN);  // as the agent's main() does
         int fds[2];
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
             throw Error::from_errno("make a socket pair", errno);

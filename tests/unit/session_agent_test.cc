@@ -471,22 +471,24 @@ TEST_F(SessionRunTest, GivesATerminal) {
     int fds[2];
     ASSERT_EQ(pipe(fds), 0);
     Fd read_end(fds[0]), write_end(fds[1]);
-    ASSERT_EQ(::write(fds[1], "go\n", 3), 3);
-    int step = 0;
-    // What is typed, and a window that grows meanwhile.
-    auto input = [&](std::span<std::byte> buffer) -> std::optional<size_t> {
-        size = {40, 120};
-        ssize_t count = ::read(read_end.get(), buffer.data(), 3);
-        if (++step == 1 && ::write(write_end.get(), "go\n", 3) != 3) return 0;
-        return static_cast<size_t>(count);
-    };
-    Ran ran = run_with(
-        {.arguments = {"sh", "-c", "stty size; read a; read b; stty size; test -t 2 && echo tty; exit 5"},
-         .input = input,
+    std::string output;
+    const RunResult result = session_->run(
+        {.arguments = {"sh", "-c", "stty size; read a; stty size; test -t 2 && echo tty; exit 5"},
+         .input = [&](std::span<std::byte> buffer) -> std::optional<size_t> {
+             return static_cast<size_t>(::read(read_end.get(), buffer.data(), 3));
+         },
          .input_ready_fd = read_end.get(),
+         .on_output =
+             [&](std::span<const std::byte> bytes) {
+                 output.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+                 // The window grows, and something is typed.
+                 if (size.rows == 40 || output.find("30 100\r\n") == std::string::npos) return;
+                 size = {40, 120};
+                 EXPECT_EQ(::write(write_end.get(), "go\n", 3), 3);
+             },
          .terminal = [&] { return size; }});
-    EXPECT_THAT(ran.output, AllOf(HasSubstr("30 100\r\n"), HasSubstr("40 120\r\n"), HasSubstr("tty\r\n")));
-    EXPECT_EQ(ran.result.exit_status, 5);
+    EXPECT_THAT(output, AllOf(HasSubstr("30 100\r\n"), HasSubstr("40 120\r\n"), HasSubstr("tty\r\n")));
+    EXPECT_EQ(result.exit_status, 5);
 }
 
 }  // namespace
