@@ -27,6 +27,12 @@ constexpr uint64_t kMbrSectors = uint64_t{1} << 32;
 
 using Kind = ResizeStep::Kind;
 
+// By itself, or in an opened LUKS volume.
+bool holds_physical_volume(const DiskContent& content) {
+    return content.type == "LVM2_member" ||
+           (!content.inner.empty() && holds_physical_volume(content.inner[0]));
+}
+
 class Planner {
   public:
     Planner(const DiskState& state, const ResizeWishes& wishes) : wishes_(wishes), stack_(plan_, wishes) {
@@ -205,7 +211,7 @@ class Planner {
         if (size >= partition.size || size >= partition.content.size_bytes) return;
         if (std::string why = stack_.why_not_shrinking(partition.content); !why.empty())
             throw Error(ErrorKind::kUnsupported, partition.device + " can't be made smaller: " + why);
-        if (partition.content.type == "LVM2_member") return;  // its volumes may become smaller too
+        if (holds_physical_volume(partition.content)) return;  // its volumes may become smaller too
         const std::optional<uint64_t> least = stack_.minimum(partition.content);
         if (least && size < *least)
             throw Error(ErrorKind::kNoSpace, partition.device + " can't be made smaller than " +
