@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include <inspect/backup.h>
@@ -29,6 +30,8 @@ constexpr Option kOptions[] = {
     {0, "all-blocks", Takes::kNothing, "", "create: read free space and swap space as well"},
     {0, "trust-mtime", Takes::kNothing, "", "create: files with the times of the last backup are unchanged"},
     {0, "bitmap", Takes::kValue, "NAME", "create: the images' bitmap that knows what changed since"},
+    {0, "inspect", Takes::kNothing, "",
+     "create: keep what is installed, too; verify: read every guest's directories in an appliance"},
     {0, "limit-rate", Takes::kValue, "SIZE", "create: read and write at most so much a second"},
     {0, "compression", Takes::kValue, "MODE", "create: 'off', 'auto' or 'max'", "", "off auto max"},
     {0, "target", Takes::kValue, "PATH", "restore: the image, block device, or directory to write to", "",
@@ -135,6 +138,11 @@ std::vector<BackupGuest> guests_of(const Arguments& args) {
     if (guests.empty()) throw UsageError("back up what? Give images, or -a or -d");
     if (guests.size() > 1 && args.has("name"))
         throw UsageError("--name can only name one guest; several disks of one guest are given by -a");
+    std::set<std::string> names;
+    for (const BackupGuest& guest : guests)
+        if (const std::string name = backup_guest_name(guest); !names.insert(name).second)
+            throw UsageError("two images would be the guest '" + name +
+                             "': back them up one by one, with --name");
     return guests;
 }
 
@@ -157,6 +165,7 @@ BackupOptions create_options(const Arguments& args) {
     options.hostname = args.value("host").value_or("");
     options.used_blocks_only = !args.has("all-blocks");
     options.trust_mtime = args.has("trust-mtime");
+    options.inspect = args.has("inspect");
     options.bitmap = args.value("bitmap").value_or("");
     if (const auto rate = args.value("limit-rate")) {
         options.rate_limit = parse_size(*rate, 1).value_or(0);
@@ -264,7 +273,7 @@ int run_restore(Context& context) {
     struct stat status = {};
     std::vector<std::pair<std::string, std::string>> files;  // disks, and where they go
     if (stat(target.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
-        for (const BackupDisk& disk : repository.info(name).disks) {
+        for (const BackupDisk& disk : repository.info(name, false).disks) {
             std::string file = disk.name;
             if (options.format == "qcow2")
                 file.replace(std::min(file.rfind('.'), file.size()), std::string::npos, ".qcow2");
@@ -295,6 +304,7 @@ int run_verify(Context& context) {
     Watcher watcher(context);
     VerifyOptions options;
     options.read_data = context.args.has("read-data");
+    options.inspect = context.args.has("inspect");
     options.on_progress = [&](const BackupProgress& now) { watcher(now); };
     const VerifyReport report = repository.verify(options);
     for (const std::string& note : report.notes) context.note(note);

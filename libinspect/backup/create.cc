@@ -6,6 +6,8 @@
 // that refers to them; each is durable before the next is written.
 #include <algorithm>
 
+#include <inspect/session.h>
+
 #include "backup/repository_impl.h"
 #include "backup/save_disk.h"
 #include "backup/unchanged.h"
@@ -29,28 +31,13 @@ namespace {
 
 constexpr uint64_t kMaxNameLength = 255;
 
-std::string guest_name(const BackupGuest& guest) {
-    std::string name = guest.name;
-    if (name.empty()) {
-        name = guest.disks[0].path;
-        name.erase(0, name.find_last_of('/') + 1);
-        const size_t dot = name.rfind('.');
-        if (dot != std::string::npos && dot > 0) name.resize(dot);
-    }
-    if (name.empty() || name == "." || name == ".." || name.size() > kMaxNameLength ||
-        std::ranges::any_of(name,
-                            [](unsigned char c) { return c < 0x20 || c == 0x7f || c == '/' || c == ':'; }))
-        throw Error(ErrorKind::kUsage, "'" + name + "' can't be a guest's name: give another with --name");
-    return name;
-}
-
 class Creation {
   public:
     Creation(repository::Repository& repository, const BackupGuest& guest, const BackupOptions& options)
         : repository_(repository),
           options_(options),
           limiter_(options.rate_limit),
-          name_(guest_name(guest)),
+          name_(backup_guest_name(guest)),
           writer_(repository, {.compression_level = options.compression_level,
                                .before_write = [this](uint64_t bytes) { limiter_.pass(bytes); }}) {
         for (const DiskSpec& spec : guest.disks) images_.push_back(Image::open(spec, {}));
@@ -77,6 +64,7 @@ class Creation {
         for (const auto& image : images_)
             record_.zero_unit = std::max(record_.zero_unit, zero_unit_for(image->size(), record_.chunk_size));
         if (options_.used_blocks_only) find_unused(guest);
+        if (options_.inspect) find_systems(guest);
         repository::Tree files;
         for (size_t i = 0; i < images_.size(); ++i) files.push_back(save_disk_file(i, guest.disks[i]));
         for (size_t i = 0; i < images_.size(); ++i) check_not_changed(i, guest.disks[i]);
@@ -115,6 +103,22 @@ class Creation {
             devices.push_back(opened.back().get());
         }
         unused_ = unused_space(guest.disks, devices, result_.warnings);
+    }
+
+    void find_systems(const BackupGuest& guest) {
+        SessionOptions session_options;
+        session_options.disks = guest.disks;
+        Session session(std::move(session_options));
+        for (const OperatingSystem& system : session.inspect()) {
+            repository::OsRecord& record = record_.systems.emplace_back();
+            record.root = system.root;
+            record.type = system.type;
+            record.distro = system.distro;
+            record.product_name = system.product_name;
+            record.hostname = system.hostname;
+            record.major = static_cast<uint64_t>(std::max(0, system.major_version));
+            record.minor = static_cast<uint64_t>(std::max(0, system.minor_version));
+        }
     }
 
     TreeNode save_disk_file(size_t number, const DiskSpec& spec) {
@@ -221,8 +225,23 @@ class Creation {
 
 }  // namespace
 
-BackupResult BackupRepository::create(const BackupGuest& guest, const BackupOptions& options) {
+std::string backup_guest_name(const BackupGuest& guest) {
+    std::string name = guest.name;
     if (guest.disks.empty()) throw Error(ErrorKind::kUsage, "there is no disk to back up");
+    if (name.empty()) {
+        name = guest.disks[0].path;
+        name.erase(0, name.find_last_of('/') + 1);
+        const size_t dot = name.rfind('.');
+        if (dot != std::string::npos && dot > 0) name.resize(dot);
+    }
+    if (name.empty() || name == "." || name == ".." || name.size() > kMaxNameLength ||
+        std::ranges::any_of(name,
+                            [](unsigned char c) { return c < 0x20 || c == 0x7f || c == '/' || c == ':'; }))
+        throw Error(ErrorKind::kUsage, "'" + name + "' can't be a guest's name: give another with --name");
+    return name;
+}
+
+BackupResult BackupRepository::create(const BackupGuest& guest, const BackupOptions& options) {
     impl_->repository->require_writable();
     Creation creation(*impl_->repository, guest, options);
     if (!impl_->lock) impl_->lock.emplace(*impl_->repository, repository::LockKind::kShared);

@@ -36,9 +36,12 @@ void prune_backup_repository(const BackupAccess& access) {
         const Fd writing(ends[1]);
         write_full(writing.get(), std::as_bytes(std::span(password)), "give restic the password");
     }
-    Subprocess restic({.arguments = {program, "-r", location, "--password-file",
-                                     "/dev/fd/" + std::to_string(reading.get()), "prune"},
-                       .inherited = {reading.get()}});
+    Subprocess restic(
+        {.arguments = {program, "--password-file", "/dev/fd/" + std::to_string(reading.get()), "prune"},
+         .inherited = {reading.get()},
+         // A location may have a password in it as well.
+         .environment = {"RESTIC_REPOSITORY=" + location,
+                         "RESTIC_REPOSITORY_FILE=", "RESTIC_PASSWORD_FILE=", "RESTIC_PASSWORD_COMMAND="}});
     const std::optional<int> status = restic.wait(kLongest);
     if (!status || !WIFEXITED(*status) || WEXITSTATUS(*status) != 0)
         throw Error(ErrorKind::kInternal,

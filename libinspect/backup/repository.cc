@@ -50,7 +50,10 @@ uint64_t stored_size(Repository& repository, BlobType type, const IdSet& blobs, 
 BackupSnapshot to_public(const Snapshot& snapshot) {
     BackupSnapshot result;
     result.id = snapshot.id.hex();
-    result.time_ns = snapshot.time.seconds * 1'000'000'000 + snapshot.time.nanoseconds;
+    // Nobody made a backup before 1970 or will after 2262, whatever a snapshot says.
+    constexpr int64_t kSecond = 1'000'000'000, kLast = INT64_MAX / kSecond - 1;
+    result.time_ns =
+        std::clamp<int64_t>(snapshot.time.seconds, 0, kLast) * kSecond + snapshot.time.nanoseconds;
     result.guest = repository::guest_name_of(snapshot);
     result.hostname = snapshot.hostname;
     result.username = snapshot.username;
@@ -69,7 +72,7 @@ std::string create_backup_repository(const BackupAccess& access) {
     return Repository::create(std::move(storage), password)->config().id;
 }
 
-BackupRepository::Impl::Impl(const BackupAccess& access) {
+BackupRepository::Impl::Impl(const BackupAccess& given) : access(given) {
     auto storage = repository::open_storage(repository::find_location(to_access(access)));
     repository = Repository::open(std::move(storage), repository::find_password(to_access(access), false));
 }
@@ -104,7 +107,7 @@ std::vector<BackupSnapshot> BackupRepository::list() {
     return all;
 }
 
-BackupInfo BackupRepository::info(const std::string& name) {
+BackupInfo BackupRepository::info(const std::string& name, bool with_sizes) {
     impl_->lock_shared();
     Repository& repository = *impl_->repository;
     const GuestBackup backup = impl_->find(name);
@@ -132,6 +135,7 @@ BackupInfo BackupRepository::info(const std::string& name) {
     if (backup.record)
         for (const repository::OsRecord& system : backup.record->systems)
             info.systems.push_back(system.product_name.empty() ? system.distro : system.product_name);
+    if (!with_sizes) return info;
     IdSet trees, data, other_trees, other_data;
     collect_blobs(repository, backup.snapshot.tree, trees, data);
     for (const Snapshot& other : impl_->snapshots())

@@ -25,6 +25,7 @@ struct BackupRepository::Impl {
     // Keeps others from removing what is being used. A repository that can't be written is used without.
     void lock_shared();
 
+    const BackupAccess access;
     std::unique_ptr<repository::Repository> repository;
     std::optional<repository::RepositoryLock> lock;
     std::optional<std::vector<repository::Snapshot>> known_snapshots;

@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include <inspect/session.h>
+
 #include "backup/repository_impl.h"
 #include "backup/workers.h"
 
@@ -213,11 +215,50 @@ class Verification {
     uint64_t bytes_ = 0;
 };
 
+// Opens the backup as images and reads all directories of the guest's operating system. What is wrong with
+// it; empty: nothing, or that it has none.
+std::string look_inside(const repository::GuestBackup& backup, const BackupAccess& access) {
+    SessionOptions options;
+    for (size_t disk = 0; disk < backup.disks.size(); ++disk) {
+        DiskSpec spec;
+        spec.path = "backup:" + access.location + ":" + backup.snapshot.id.hex() + ":" + std::to_string(disk);
+        spec.password_file = access.password_file;
+        spec.password_command = access.password_command;
+        options.disks.push_back(std::move(spec));
+    }
+    Session session(std::move(options));
+    if (session.inspect().empty()) return "";
+    session.mount_os();
+    std::string fault;
+    session.list_directory("/", true, true, [&fault](const DirectoryEntry& entry) {
+        if (fault.empty() && !entry.error.empty()) fault = entry.path + ": " + entry.error;
+    });
+    return fault;
+}
+
 }  // namespace
 
 VerifyReport BackupRepository::verify(const VerifyOptions& options) {
     impl_->lock_shared();
-    return Verification(*impl_->repository, options).run();
+    VerifyReport report = Verification(*impl_->repository, options).run();
+    if (!options.inspect) return report;
+    std::map<std::string, const Snapshot*> newest;
+    for (const Snapshot& snapshot : impl_->snapshots())
+        if (const std::string guest = guest_name_of(snapshot); !guest.empty()) newest[guest] = &snapshot;
+    for (const auto& [guest, snapshot] : newest) {
+        const std::string name = "snapshot " + snapshot->id.short_hex() + " of '" + guest + "'";
+        try {
+            const repository::GuestBackup backup = read_guest_backup(*impl_->repository, *snapshot);
+            if (const std::string fault = look_inside(backup, impl_->access); !fault.empty()) {
+                report.damage.push_back({name + ": " + fault});
+                report.affected.push_back(name);
+            }
+        } catch (const Error& error) {
+            report.damage.push_back({name + " can't be opened: " + error.message()});
+            report.affected.push_back(name);
+        }
+    }
+    return report;
 }
 
 }  // namespace inspect

@@ -3,6 +3,8 @@
 
 #include <sys/socket.h>
 
+#include <tuple>
+
 #include <inspect/error.h>
 
 #include "base/log.h"
@@ -60,10 +62,11 @@ BackupServer::BackupServer(const std::string& text, const repository::Access& ac
     std::unique_ptr<repository::ChunkCache> cache;
     if (remote) cache = repository::ChunkCache::open(repository_->config().id, repository_->key());
     device_ = std::make_unique<BackupDevice>(repository_, std::move(contents), std::move(cache), text);
-    auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
-    thread_ = std::thread([this, socket = std::move(theirs)] {
+    Fd ours;
+    std::tie(ours, server_socket_) = make_socket_pair(SOCK_STREAM);
+    thread_ = std::thread([this] {
         NbdServer server(*device_, {.read_only = true});
-        server.serve_connection(socket.get());
+        server.serve_connection(server_socket_.get());
     });
     try {
         NbdDevice client(std::move(ours), "", {.name = text, .read_only = true});
@@ -76,7 +79,8 @@ BackupServer::BackupServer(const std::string& text, const repository::Access& ac
 }
 
 BackupServer::~BackupServer() {
-    socket_.reset();
+    // Whoever has the other end: a process that lingers must not hold this one up.
+    ::shutdown(server_socket_.get(), SHUT_RDWR);
     thread_.join();
 }
 

@@ -32,7 +32,7 @@ class BackupServer {
   public:
     // Throws what opening a repository and finding a disk in it do.
     BackupServer(const std::string& location, const repository::Access& access);
-    // Waits for the client, whose end must have been closed.
+    // Ends the connection.
     ~BackupServer();
     BackupServer(const BackupServer&) = delete;
     BackupServer& operator=(const BackupServer&) = delete;
@@ -45,7 +45,8 @@ class BackupServer {
     std::shared_ptr<repository::Repository> repository_;
     std::unique_ptr<repository::RepositoryLock> lock_;
     std::unique_ptr<BackupDevice> device_;
-    Fd socket_;
+    Fd socket_;         // the client's end, until it is taken
+    Fd server_socket_;  // the thread's
     NbdTerms terms_;
     std::thread thread_;
 };

@@ -115,8 +115,11 @@ std::unique_ptr<RestStorage::Helper> RestStorage::start_helper() const {
     auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
     if (theirs.get() < 3) theirs = theirs.dup();
     auto helper = std::make_unique<Helper>();
-    helper->program = std::make_unique<Subprocess>(
-        SubprocessOptions{.arguments = {program, std::to_string(theirs.get())}, .inherited = {theirs.get()}});
+    helper->program =
+        std::make_unique<Subprocess>(SubprocessOptions{.arguments = {program, std::to_string(theirs.get())},
+                                                       .inherited = {theirs.get()},
+                                                       // It has no need to know.
+                                                       .environment = {"RESTIC_PASSWORD="}});
     helper->socket = std::move(ours);
     return helper;
 }

@@ -59,6 +59,8 @@ class Storage {
     virtual std::vector<StoredFile> list(FileKind kind) = 0;
     // Makes the directories of a new repository. Those that exist are no error.
     virtual void create() = 0;
+    // Removes what a writer that was killed left half-written, a day later.
+    virtual void tidy() {}
 
   protected:
     Storage() = default;

@@ -77,9 +77,10 @@ class Backup : public InspTest {
             if (entry.is_regular_file()) return entry.path();
         return {};
     }
-    int kills() const {
-        const char* text = ::getenv("INSP_TEST_BACKUP_KILLS");
-        return text != nullptr ? ::atoi(text) : 12;
+    // A number from the environment, for runs that are longer than a test may be.
+    static int number(const char* variable, int otherwise) {
+        const char* text = ::getenv(variable);
+        return text != nullptr ? ::atoi(text) : otherwise;
     }
 };
 
@@ -205,7 +206,7 @@ TEST_F(Backup, KilledAtAnyMomentItLosesNothing) {
     create({kept});
     const std::string disk = random_disk("killed.img", 48 << 20, 8);
     std::mt19937_64 random(9);
-    for (int i = 0; i < kills(); ++i) {
+    for (int i = 0; i < number("INSP_TEST_BACKUP_KILLS", 12); ++i) {
         Child child(command({"backup", "create", "-q", "--all-blocks", disk}), environment(repository()));
         ::usleep(static_cast<useconds_t>(random() % 400'000));
         child.kill(SIGKILL);
@@ -235,7 +236,7 @@ TEST_F(Backup, VerifyFindsEveryFlippedBitAndSaysWhoIsAffected) {
     std::vector<fs::path> files;
     for (const auto& entry : fs::recursive_directory_iterator(path()))
         if (entry.is_regular_file()) files.push_back(entry.path());
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < number("INSP_TEST_BACKUP_FLIPS", 20); ++i) {
         const fs::path& file = files[random() % files.size()];
         const std::string before = read_host_file(file);
         flip_a_bit(file, random);
@@ -343,6 +344,7 @@ TEST_F(BackupInAppliance, CatReadsOnlyWhatItNeeds) {
     EXPECT_TRUE(outcome.ok()) << outcome.describe();
     EXPECT_EQ(outcome.out, debugfs(image, "cat /etc/fstab"));
     EXPECT_THAT(outcome.err, HasSubstr("were read from the repository"));
+    insp_ok({"backup", "verify", "-q", "--inspect"}, options);
     EXPECT_TRUE(refused(insp({"touch", "-a", "backup::debian", "/x"}, options), kFailed, "can't be changed"));
 }
 

@@ -46,6 +46,9 @@ struct BackupGuest {
     std::string domain_xml = {};  // kept with the disks; may be empty
 };
 
+// What a guest will be called. Throws Error(kUsage) when that can't be a name.
+std::string backup_guest_name(const BackupGuest& guest);
+
 struct BackupProgress {
     uint64_t done = 0;    // bytes of the disk that are dealt with
     uint64_t total = 0;   // of all disks of the guest
@@ -63,6 +66,8 @@ struct BackupOptions {
     // The name of a persistent bitmap of the (qcow2) images that has followed all changes since the last
     // backup: what it calls clean is not read. Empty: none.
     std::string bitmap = {};
+    // Look which operating systems are on the disks, by an appliance, and keep the result with them.
+    bool inspect = false;
     uint64_t rate_limit = 0;    // bytes a second, of reading and of writing; 0: none
     int compression_level = 3;  // zstd's
     uint64_t chunk_size = 0;    // bytes, a power of two from 64 KiB to 8 MiB; 0: the usual one
@@ -137,6 +142,8 @@ struct BackupDamage {
 };
 
 struct VerifyOptions {
+    // Open the newest backup of every guest in an appliance and read its directories.
+    bool inspect = false;
     bool read_data = false;  // read every pack; otherwise what the indexes and directories say is compared
     std::function<void(const BackupProgress&)> on_progress = {};
 };
@@ -187,7 +194,8 @@ class BackupRepository {
     // Oldest first.
     std::vector<BackupSnapshot> list();
     // `name`: "latest", an id or its beginning, or a guest's name.
-    BackupInfo info(const std::string& name);
+    // `with_sizes`: what it takes in the repository as well, for which all snapshots are looked at.
+    BackupInfo info(const std::string& name, bool with_sizes = true);
     // The guest's libvirt XML; empty when there is none.
     std::string domain_xml(const std::string& name);
 
