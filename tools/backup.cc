@@ -31,7 +31,7 @@ constexpr Option kOptions[] = {
     {0, "trust-mtime", Takes::kNothing, "", "create: files with the times of the last backup are unchanged"},
     {0, "bitmap", Takes::kValue, "NAME", "create: the images' bitmap that knows what changed since"},
     {0, "inspect", Takes::kNothing, "",
-     "create: keep what is installed, too; verify: read every guest's directories in an appliance"},
+     "create: keep what is installed; verify: read the guests' directories"},
     {0, "limit-rate", Takes::kValue, "SIZE", "create: read and write at most so much a second"},
     {0, "compression", Takes::kValue, "MODE", "create: 'off', 'auto' or 'max'", "", "off auto max"},
     {0, "target", Takes::kValue, "PATH", "restore: the image, block device, or directory to write to", "",
