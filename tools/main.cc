@@ -73,7 +73,7 @@ int run_command(Context& context) {
             context.json.fail(error_kind_name(error.kind()), error.message());
         }
         context.out.flush();
-        return kExitFailure;
+        return context.args.command().failure_code;
     }
 }
 
@@ -107,7 +107,7 @@ int run(int argc, char* argv[]) {
     } catch (const UsageError& error) {
         print_error(command->name, error.message());
         write_stderr(std::string("Try 'insp ") + command->name + " --help'.\n");
-        return kExitUsage;
+        return command->usage_code;
     }
 }
 
@@ -118,7 +118,8 @@ int main(int argc, char* argv[]) {
     using namespace inspect::cli;
     fill_standard_descriptors();
     signals_start();
-    std::string_view name = argc > 1 && find_command(argv[1]) != nullptr ? argv[1] : "";
+    const Command* command = argc > 1 ? find_command(argv[1]) : nullptr;
+    std::string_view name = command != nullptr ? command->name : "";
     try {
         return run(argc, argv);
     } catch (const BrokenPipe&) {
@@ -132,5 +133,5 @@ int main(int argc, char* argv[]) {
     } catch (const std::exception& error) {
         print_error(name, std::string("a bug in insp: ") + error.what());
     }
-    return kExitFailure;
+    return command != nullptr ? command->failure_code : kExitFailure;
 }

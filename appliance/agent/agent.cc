@@ -3,8 +3,11 @@
 
 #include <sys/random.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <new>
 
 #include <inspect/error.h>
@@ -13,6 +16,7 @@
 #include "inspection.h"
 #include "log.h"
 #include "operations.h"
+#include "run_program.h"
 
 namespace inspect::agent {
 
@@ -46,10 +50,19 @@ void guarded(proto::Response& response, Work work) {
     }
 }
 
+// Where what is open was found, in our own tree.
+std::string path_of_open(int fd) {
+    char target[PATH_MAX];
+    ssize_t size = ::readlink(FdPath(fd).c_str(), target, sizeof target);
+    if (size < 0 || static_cast<size_t>(size) == sizeof target) fail_errno("cannot find", "the guest's tree");
+    return std::string(target, static_cast<size_t>(size));
+}
+
 }  // namespace
 
 Agent::Agent(Connection& connection, Machine& machine) : connection_(connection), machine_(&machine) {
     disks_.prepare();
+    disks_.set_assembler([this] { return stacks_.assemble(); });
     mounts_.prepare();
     connection_.warm();
     proto::Hello hello;
@@ -59,7 +72,8 @@ Agent::Agent(Connection& connection, Machine& machine) : connection_(connection)
     connection_.send_hello(hello);
 }
 
-Agent::Agent(Connection& connection, Fd sysroot) : connection_(connection), tree_(std::move(sysroot)) {
+Agent::Agent(Connection& connection, Fd sysroot, bool programs)
+    : connection_(connection), tree_(std::move(sysroot)), programs_on_host_(programs) {
     proto::Hello hello;
     hello.set_version(protocol::kProtocolVersion);
     connection_.send_hello(hello);
@@ -72,6 +86,7 @@ void Agent::run() {
         guarded(response, [&] {
             if (!request.ParseFromString(received->payload))
                 throw Failure(proto::USAGE, "a request that can't be parsed", EINVAL);
+            if (request.has_wake()) wipe(received->payload);  // it may hold keys
             if (request.after_success() && !previous_succeeded_) {
                 response.set_skipped(true);
                 return;
@@ -81,6 +96,8 @@ void Agent::run() {
         });
         Context context{connection_, tree_, response};
         for (std::string& warning : tree_.take_warnings()) context.warn(std::move(warning));
+        for (std::string& warning : stacks_.take_warnings()) context.warn(std::move(warning));
+        response.set_needed_memory(stacks_.needed_memory());
         previous_succeeded_ = !response.has_failure() && !response.skipped();
         if (log_verbose())
             note(
@@ -90,14 +107,15 @@ void Agent::run() {
     }
 }
 
-void Agent::dispatch(const proto::Request& request, proto::Response& response) {
+void Agent::dispatch(proto::Request& request, proto::Response& response) {
     Context context{connection_, tree_, response};
     switch (request.op_case()) {
         case proto::Request::kWake:
-            return wake(request.wake());
+            return wake(*request.mutable_wake());
         case proto::Request::kListFilesystems:
             need_machine("list file systems");
             *response.mutable_filesystems() = disks_.list(mounts_.types());
+            stacks_.describe(*response.mutable_filesystems());
             return;
         case proto::Request::kInspect:
             return inspect(response);
@@ -148,6 +166,13 @@ void Agent::dispatch(const proto::Request& request, proto::Response& response) {
         }
         case proto::Request::kPing:
             return;
+        case proto::Request::kRunProgram:
+            return run_program(context, request.run_program());
+        case proto::Request::kSurveyDisk:
+            return survey_disk(resize_context("look at disks"), request.survey_disk(),
+                               *response.mutable_survey());
+        case proto::Request::kResizeStep:
+            return resize_step(resize_context("resize"), request.resize_step());
         default:
             if (tree_operation(context, open_tree_, request)) return;
     }
@@ -160,12 +185,15 @@ void Agent::need_machine(const char* what) const {
         throw Failure(proto::UNSUPPORTED, std::string("cannot ") + what + " outside of an appliance");
 }
 
-void Agent::wake(const proto::Wake& request) {
+void Agent::wake(proto::Wake& request) {
     need_machine("wake");
     if (!disks_.disks().empty()) throw Failure(proto::USAGE, "the appliance was woken already");
     set_log_verbose(request.verbose());
     machine_->wake(request);
     disks_.bind(request);
+    const auto& disks = disks_.disks();
+    stacks_.prepare(request,
+                    std::all_of(disks.begin(), disks.end(), [](const Disk& disk) { return disk.read_only; }));
 }
 
 void Agent::mount(const proto::Mount& request) {
@@ -201,6 +229,9 @@ void Agent::mount_os(const proto::MountOs& request, proto::Response& response) {
         if (roots.empty()) {
             std::string message = "no operating system was found on the disks";
             for (const std::string& warning : finder.warnings()) message += "; " + warning;
+            for (const std::string& warning : stacks_.take_warnings()) message += "; " + warning;
+            for (const std::string& device : stacks_.locked())
+                message += "; " + device + " is encrypted: give its key (--key " + device + ":key:...)";
             throw Failure(proto::NOT_FOUND, message + "; a file system can be mounted by its device (-m)");
         }
         if (roots.size() > 1) {
@@ -210,7 +241,7 @@ void Agent::mount_os(const proto::MountOs& request, proto::Response& response) {
         }
         response.mutable_mount()->set_root(roots[0].volume->device);
         tree_ = std::move(roots[0].tree);
-        finder.defer_tree(tree_, roots[0].fstab);
+        finder.defer_tree(tree_, roots[0]);
     } catch (const Failure&) {
         mounts_.unmount_to(before);
         throw;
@@ -223,7 +254,54 @@ void Agent::inspect(proto::Response& response) {
     need_machine("inspect");
     proto::InspectResult& result = *response.mutable_inspect();
     *result.mutable_filesystems() = disks_.list(mounts_.types());
+    stacks_.describe(*result.mutable_filesystems());
     inspect_systems(disks_, mounts_, connection_, result);
+}
+
+// Programs find all that a user knows of: the partitions' devices under the names that the host uses,
+// terminals, the guest's whole tree.
+void Agent::run_program(const Context& context, const proto::RunProgram& request) {
+    if (!programs_on_host_ || request.chroot()) need_machine("run a program");
+    if (request.chroot()) tree_.root();  // there must be one
+    Program program;
+    program.contained = machine_ != nullptr;
+    if (!machine_) return agent::run_program(context, request, std::move(program));
+    machine_->prepare_for_programs();
+    if (!request.bare_disks()) disks_.assemble();
+    for (std::string& warning : disks_.make_all_nodes()) context.warn(std::move(warning));
+    if (tree_.mounted()) {
+        tree_.settle_all();
+        program.tree = path_of_open(tree_.root());
+    }
+    // However it ends: nothing of it may still hold the disks.
+    struct Cleanup {
+        Agent& agent;
+        const Context& context;
+        ~Cleanup() {
+            try {
+                end_left_behind();
+                agent.look_again();
+            } catch (const Failure& failure) {
+                context.warn("after the program: " + failure.message());
+            }
+        }
+    } cleanup{*this, context};
+    agent::run_program(context, request, std::move(program));
+}
+
+ResizeContext Agent::resize_context(const char* what) {
+    need_machine(what);
+    if (tree_.mounted())
+        throw Failure(proto::USAGE, std::string("cannot ") + what + " while the guest is mounted", EBUSY);
+    return {connection_, disks_, mounts_};
+}
+
+// A program may have changed anything on the disks.
+void Agent::look_again() {
+    ::sync();
+    if (mounts_.count() > 0) return;
+    stacks_.forget();
+    disks_.forget();
 }
 
 void Agent::finish() {
@@ -231,6 +309,7 @@ void Agent::finish() {
     tree_ = GuestTree();
     mounts_.unmount_to(0);
     disks_.release();
+    stacks_.dismantle();
 }
 
 }  // namespace inspect::agent

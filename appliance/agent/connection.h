@@ -75,6 +75,11 @@ class Connection {
     // The next frame of the host's upload; after kEnd it must not be called again.
     Upload receive();
 
+    // True when receive() would not wait.
+    bool upload_waiting() const { return !pending_.front().uploads.empty(); }
+    // Sends what has gathered.
+    void flush();
+
     // Hears what has arrived, without waiting, and tells the host now and then that the request is alive.
     // Cheap enough for every directory entry: it looks at the clock first.
     void check_cancelled();
@@ -104,7 +109,6 @@ class Connection {
     void append_message(protocol::FrameType type, uint32_t stream,
                         const google::protobuf::MessageLite& message);
     void write_out(std::span<const std::byte> bytes);
-    void flush();
 
     int in_;
     int out_;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "disks.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/blkpg.h>
 #include <linux/fs.h>
@@ -13,34 +12,57 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <utility>
 
 #include "failure.h"
 #include "log.h"
+#include "sysfs.h"
 
 namespace inspect::agent {
 
 namespace {
 
+constexpr std::string_view kSubvolumePrefix = "btrfsvol:";
 constexpr unsigned kFirstDiskSlot = 2;  // virtio-mmio.0 is the console, .1 the root image
 
-// The first line of a small file; empty when it can't be read.
-std::string read_line(const std::string& path) {
-    Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    char text[256];
-    ssize_t n = fd ? ::read(fd.get(), text, sizeof text) : -1;
-    std::string line(text, n > 0 ? static_cast<size_t>(n) : 0);
-    return line.substr(0, line.find('\n'));
+// As virt-filesystems calls them; empty for what is as the disk has it.
+const char* kind_name(VolumeKind kind) {
+    switch (kind) {
+        case VolumeKind::kPlain:
+            return "";
+        case VolumeKind::kLogical:
+            return "lv";
+        case VolumeKind::kArray:
+            return "md";
+        case VolumeKind::kDecrypted:
+            return "crypt";
+        case VolumeKind::kSubvolume:
+            return "subvolume";
+    }
+    return "";
 }
 
-std::vector<std::string> names_in(const std::string& path) {
-    std::vector<std::string> names;
-    DIR* directory = ::opendir(path.c_str());
-    if (!directory) return names;
-    while (const dirent* entry = ::readdir(directory)) {
-        if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-    }
-    ::closedir(directory);
-    return names;
+// Whether the kernel's device of the partition is where the partition is.
+bool has_right_node(const Volume& volume) {
+    constexpr uint64_t kSysfsSector = 512;
+    std::string name = volume.node.substr(volume.node.rfind('/') + 1);
+    std::string folder = "/sys/class/block/" + name + "/";
+    return read_line(folder + "start") == std::to_string(volume.partition->start / kSysfsSector) &&
+           read_line(folder + "size") == std::to_string(volume.size / kSysfsSector);
+}
+
+void tell_kernel(const Volume& volume, int operation) {
+    blkpg_partition partition{};
+    partition.start = static_cast<long long>(volume.partition->start);
+    partition.length = static_cast<long long>(volume.size);
+    partition.pno = static_cast<int>(volume.partition->number);
+    blkpg_ioctl_arg command{};
+    command.op = operation;
+    command.datalen = sizeof partition;
+    command.data = &partition;
+    // Busy: there is one already, that a program made.
+    if (::ioctl(volume.disk->fd.get(), BLKPG, &command) < 0 && (errno != EBUSY || !has_right_node(volume)))
+        fail_errno("cannot make the device of", volume.device);
 }
 
 bool same_text(std::string_view a, std::string_view b) {  // UUIDs: the case doesn't matter
@@ -96,6 +118,12 @@ std::string decode_udev(std::string_view text) {
         }
     }
     return out;
+}
+
+bool Volume::read_only() const {
+    return degraded || (parts.empty() ? disk->read_only
+                                      : std::any_of(parts.begin(), parts.end(),
+                                                    [](const Volume* part) { return part->read_only(); }));
 }
 
 void Disks::prepare() {
@@ -211,12 +239,70 @@ std::vector<Volume*> Disks::volumes(bool thorough) {
             if (volume.disk == &disk) all.push_back(&volume);
         }
     }
+    for (Volume& volume : assembled_) {
+        if (volume.kind != VolumeKind::kSubvolume) all.push_back(&volume);
+    }
     return all;
 }
 
+Volume& Disks::add(Volume volume) {
+    if (!volume.fd) {
+        volume.fd = Fd(::open(volume.node.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!volume.fd) fail_errno("cannot open", volume.device);
+        if (::ioctl(volume.fd.get(), BLKGETSIZE64, &volume.size) < 0)
+            fail_errno("cannot tell the size of", volume.device);
+    }
+    volume.has_node = true;
+    note(volume.device + " is " + volume.node + ", " + std::to_string(volume.size) + " bytes");
+    return assembled_.emplace_back(std::move(volume));
+}
+
+Volume* Disks::find_assembled(std::string_view device) {
+    for (Volume& volume : assembled_) {
+        if (volume.device == device || std::find(volume.other_names.begin(), volume.other_names.end(),
+                                                 device) != volume.other_names.end())
+            return &volume;
+    }
+    return nullptr;
+}
+
+Volume* Disks::find_decrypted(const Volume& encrypted) {
+    assemble();
+    for (Volume& volume : assembled_) {
+        if (volume.kind == VolumeKind::kDecrypted && volume.parts[0] == &encrypted) return &volume;
+    }
+    return nullptr;
+}
+
+// "btrfsvol:/dev/sda2/@/home". The device's own name may have slashes, so the longest that fits counts.
+Volume* Disks::find_subvolume(std::string_view name) {
+    if (Volume* known = find_assembled(name)) return known;
+    std::string_view rest = name.substr(kSubvolumePrefix.size());
+    for (size_t slash = rest.rfind('/'); slash != rest.npos && slash > 0;
+         slash = rest.rfind('/', slash - 1)) {
+        Volume* parent = find(rest.substr(0, slash));
+        if (!parent) continue;
+        if (superblock(*parent).type != "btrfs" || slash + 1 == rest.size()) return nullptr;
+        make_node(*parent);
+        Volume volume{parent->disk, std::nullopt, std::string(name), parent->node, parent->size};
+        volume.kind = VolumeKind::kSubvolume;
+
+        volume.parts = {parent};
+        volume.subvolume = rest.substr(slash + 1);
+        return &add(std::move(volume));
+    }
+    return nullptr;
+}
+
 Volume* Disks::find(std::string_view device) {
+    if (device.starts_with(kSubvolumePrefix)) return find_subvolume(device);
     std::optional<DeviceName> name = parse_device_name(device);
-    if (!name || name->disk >= disks_.size()) return nullptr;
+    if (!name) {
+        if (!device.starts_with("/dev/")) return nullptr;
+        Volume* found = find_assembled(device);
+        return found || !assemble() ? found : find_assembled(device);
+    }
+    if (name->disk >= disks_.size()) return nullptr;
     Disk& disk = *std::next(disks_.begin(), static_cast<ptrdiff_t>(name->disk));
     read_table(disk, false);
     for (Volume& volume : volumes_) {
@@ -228,6 +314,7 @@ Volume* Disks::find(std::string_view device) {
 
 Volume& Disks::get(std::string_view device) {
     if (Volume* found = find(device)) return *found;
+    assemble();
     std::string message = "there is no " + std::string(device) + "; there is";
     std::vector<Volume*> all = volumes();
     constexpr size_t kShown = 20;
@@ -239,24 +326,96 @@ Volume& Disks::get(std::string_view device) {
 
 void Disks::make_node(Volume& volume) {
     if (!volume.partition || volume.has_node) return;
-    blkpg_partition partition{};
-    partition.start = static_cast<long long>(volume.partition->start);
-    partition.length = static_cast<long long>(volume.size);
-    partition.pno = static_cast<int>(volume.partition->number);
-    blkpg_ioctl_arg command{};
-    command.op = BLKPG_ADD_PARTITION;
-    command.datalen = sizeof partition;
-    command.data = &partition;
-    if (::ioctl(volume.disk->fd.get(), BLKPG, &command) < 0)
-        fail_errno("cannot make the device of", volume.device);
+    tell_kernel(volume, BLKPG_ADD_PARTITION);
     volume.has_node = true;
+}
+
+std::vector<std::string> Disks::make_all_nodes() {
+    std::vector<std::string> warnings;
+    auto link = [&](const std::string& name, const std::string& node) {
+        if (name == node || !name.starts_with("/dev/")) return;
+        for (size_t slash = name.find('/', 5); slash != name.npos; slash = name.find('/', slash + 1))
+            ::mkdir(name.substr(0, slash).c_str(), 0755);
+        if (::symlink(node.c_str(), name.c_str()) == 0) {
+            links_.push_back(name);
+        } else if (errno != EEXIST) {
+            warnings.push_back("cannot make the link " + name + ": " + errno_text(errno));
+        }
+    };
+    for (Disk& disk : disks_) {
+        link("/dev/" + disk.name, disk.node);
+        try {
+            read_table(disk, false);
+        } catch (const Failure& failure) {
+            warnings.push_back(failure.message());
+        }
+    }
+    for (Volume& volume : volumes_) {
+        if (!volume.partition) continue;
+        try {
+            make_node(volume);
+            link(volume.device, volume.node);
+        } catch (const Failure& failure) {
+            warnings.push_back(failure.message());
+        }
+    }
+    for (const Volume& volume : assembled_) {
+        if (volume.kind == VolumeKind::kSubvolume) continue;
+        link(volume.device, volume.node);
+        for (const std::string& name : volume.other_names) link(name, volume.node);
+    }
+    return warnings;
+}
+
+void Disks::forget() {
+    for (const std::string& link : std::exchange(links_, {})) ::unlink(link.c_str());
+    assembled_.clear();
+    for (Disk& disk : disks_) {
+        blkpg_partition partition{};
+        blkpg_ioctl_arg command{};
+        command.op = BLKPG_DEL_PARTITION;
+        command.datalen = sizeof partition;
+        command.data = &partition;
+        // Also those that a program made. One that is in use stays, and make_node() looks at it again.
+        for (const std::string& name : names_in("/sys/block/" + disk.node.substr(5))) {
+            if (!name.starts_with(disk.node.substr(5))) continue;
+            std::optional<DeviceName> parsed = parse_device_name(name);
+            if (!parsed) continue;
+            partition.pno = static_cast<int>(parsed->partition);
+            if (::ioctl(disk.fd.get(), BLKPG, &command) < 0 && errno != ENXIO)
+                note("/dev/" + name + " is still in use");
+        }
+        // A partition's device has a cache of its own: what was written by it, the disk's doesn't know of.
+        ::ioctl(disk.fd.get(), BLKFLSBUF, 0);
+        uint64_t size = 0;
+        if (::ioctl(disk.fd.get(), BLKGETSIZE64, &size) == 0) disk.size = size;
+        disk.table.reset();
+        disk.thorough = false;
+    }
+    volumes_.clear();
+}
+
+void Disks::partitions_changed(Disk& disk, const std::map<uint32_t, uint64_t>& sizes) {
+    auto new_size = [&](uint32_t number, uint64_t& size) {
+        const auto found = sizes.find(number);
+        if (found != sizes.end()) size = found->second;
+        return found != sizes.end();
+    };
+    for (Partition& partition : disk.table->partitions) new_size(partition.number, partition.size);
+    for (Volume& volume : volumes_) {
+        if (volume.disk != &disk || !volume.partition) continue;
+        if (!new_size(volume.partition->number, volume.size)) continue;
+        volume.partition->size = volume.size;
+        if (volume.has_node) tell_kernel(volume, BLKPG_RESIZE_PARTITION);
+    }
 }
 
 const Superblock& Disks::superblock(Volume& volume, bool thorough) {
     if (volume.superblock && (volume.thorough || !thorough)) return *volume.superblock;
     try {
         const uint64_t start = volume.partition ? volume.partition->start : 0;
-        volume.superblock = probe_superblock(volume.disk->fd.get(), start, volume.size, thorough);
+        const int fd = volume.fd ? volume.fd.get() : volume.disk->fd.get();
+        volume.superblock = probe_superblock(fd, start, volume.size, thorough);
     } catch (const Failure& failure) {
         throw Failure(failure.kind(), volume.device + ": " + failure.message(), failure.errnum());
     }
@@ -325,14 +484,21 @@ bool Disks::matches(Volume& volume, std::string_view spec) { return matches(volu
 Volume* Disks::find_spec(std::string_view text) {
     Spec spec(text);
     if (spec.kind == Spec::kDevice) return find(spec.value);
-    for (Volume* volume : volumes()) {
-        if (matches(*volume, spec)) return volume;
-    }
+    do {
+        Volume* copy = nullptr;
+        for (Volume* volume : volumes()) {
+            if (!matches(*volume, spec)) continue;
+            if (!volume->snapshot) return volume;
+            if (!copy) copy = volume;
+        }
+        if (copy) return copy;
+    } while (assemble());
     return nullptr;
 }
 
 proto::FilesystemList Disks::list(const std::vector<std::string>& mountable_types) {
     proto::FilesystemList out;
+    assemble();
     std::vector<Volume*> all = volumes(true);
     for (Disk& disk : disks_) {
         proto::Disk& item = *out.add_disks();
@@ -347,7 +513,12 @@ proto::FilesystemList Disks::list(const std::vector<std::string>& mountable_type
         proto::Filesystem& item = *out.add_filesystems();
         item.set_device(volume->device);
         item.set_size_bytes(volume->size);
-        item.set_whole_disk(!volume->partition);
+        item.set_whole_disk(volume->kind == VolumeKind::kPlain && !volume->partition);
+        item.set_kind(kind_name(volume->kind));
+        item.set_volume_uuid(volume->uuid);
+        item.set_group(volume->group);
+        item.set_degraded(volume->degraded);
+        for (const Volume* part : volume->parts) item.add_parts(part->device);
         if (volume->partition) {
             item.set_partition(true);
             item.set_partition_number(volume->partition->number);
@@ -370,6 +541,7 @@ proto::FilesystemList Disks::list(const std::vector<std::string>& mountable_type
 }
 
 void Disks::release() {
+    drop_assembled();
     for (Disk& disk : disks_) disk.fd.reset();
 }
 

@@ -7,7 +7,6 @@
 
 #include <cerrno>
 
-#include "child.h"
 #include "failure.h"
 #include "log.h"
 #include "os_tree.h"
@@ -90,38 +89,17 @@ Packaging read_packaging(const GuestTree& tree, const Release& release) {
     return {};
 }
 
-// What libmagic says of a program of the guest.
-std::string read_architecture(const GuestTree& tree, Connection& connection, std::string& warning) {
+// By a program of the guest.
+std::string read_architecture(const GuestTree& tree) {
     for (const char* path : {"bin/sh", "bin/bash", "usr/bin/env", "bin/ls", "sbin/init",
                              "lib/systemd/systemd", "usr/lib/systemd/systemd"}) {
-        try {
-            struct stat status;
-            Fd program = tree.open_regular(path, status);
-            std::string description;
-            ChildResult result = run_child(
-                connection, {"/usr/bin/file", "-b", "-"}, program.get(), [&](std::string_view text) {
-                    constexpr size_t kMost = 4096;
-                    description.append(text.substr(0, kMost - std::min(kMost, description.size())));
-                });
-            if (!result.succeeded()) {
-                warning = "the architecture is unknown: " + result.describe("file");
-                return {};
-            }
-            std::string architecture = architecture_of(description);
-            if (!architecture.empty()) return architecture;
-        } catch (const Failure& failure) {
-            if (failure.kind() == proto::ENGINE) {
-                warning = "the architecture is unknown: " + failure.message();
-                return {};
-            }
-            note(failure.message());  // there is another one
-        }
+        std::string architecture = architecture_of(read_small_file(tree, path, 20));
+        if (!architecture.empty()) return architecture;
     }
     return {};
 }
 
-void describe(OsFinder& finder, const OsRoot& root, Disks& disks, Connection& connection,
-              proto::OperatingSystem& system) {
+void describe(OsFinder& finder, const OsRoot& root, Disks& disks, proto::OperatingSystem& system) {
     system.set_root(root.volume->device);
     system.set_type("linux");
     bool root_listed = false;
@@ -155,9 +133,7 @@ void describe(OsFinder& finder, const OsRoot& root, Disks& disks, Connection& co
     Packaging packages = read_packaging(root.tree, release);
     system.set_package_format(packages.format);
     system.set_package_management(packages.management);
-    std::string warning;
-    system.set_architecture(read_architecture(root.tree, connection, warning));
-    if (!warning.empty()) system.add_warnings(warning);
+    system.set_architecture(read_architecture(root.tree));
 }
 
 }  // namespace
@@ -179,7 +155,7 @@ void inspect_systems(Disks& disks, Mounts& mounts, Connection& connection, proto
             connection.check_cancelled();
             proto::OperatingSystem& system = *result.add_systems();
             finder.warnings().clear();
-            describe(finder, root, disks, connection, system);
+            describe(finder, root, disks, system);
             for (const std::string& warning : finder.warnings()) system.add_warnings(warning);
         }
     } catch (...) {

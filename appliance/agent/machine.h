@@ -20,6 +20,8 @@ class Machine {
     Fd open_port();
     // Clock and random pool: right after a boot or a restore, before anything draws random bytes.
     void wake(const proto::Wake& request);
+    // What a user's programs expect of /dev: terminals, /dev/fd, /dev/shm. Made when the first is run.
+    void prepare_for_programs();
     bool software_kvm() const { return software_kvm_; }
 
   private:
@@ -28,6 +30,7 @@ class Machine {
 
     Fd random_;
     bool software_kvm_ = false;
+    bool prepared_for_programs_ = false;
 };
 
 // The directory that guests' trees are mounted on.

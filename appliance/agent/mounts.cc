@@ -6,13 +6,16 @@
 #include <sys/mount.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <utility>
 
+#include "btrfs.h"
 #include "failure.h"
 #include "log.h"
 #include "mount_options.h"
@@ -31,18 +34,46 @@ constexpr Driver kDrivers[] = {
     {"ext2", "ext4", false},      {"ext3", "ext4", false},        {"ext4", "ext4", false},
     {"xfs", "xfs", false},        {"vfat", "vfat", false},        {"ntfs", "ntfs3", false},
     {"iso9660", "iso9660", true}, {"squashfs", "squashfs", true}, {"erofs", "erofs", true},
-    {"btrfs", "btrfs", false},
+    {"btrfs", "btrfs", false},    {"exfat", "exfat", false},      {"f2fs", "f2fs", false},
+    {"udf", "udf", false},        {"hfsplus", "hfsplus", false},  {"hfs", "hfs", false},
 };
 
 bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
 
 // Why something that is no file system can't be mounted.
-std::string_view why_not(std::string_view type) {
+std::string why_not(std::string_view type) {
     if (type.empty()) return "no known file system is on it";
-    if (type == "crypto_LUKS") return "it is encrypted (LUKS)";
+    if (type == "crypto_LUKS") return "it is encrypted (LUKS): give its key (--key)";
     if (type == "LVM2_member") return "it is a physical volume of LVM";
     if (type == "linux_raid_member") return "it is a member of a RAID";
     if (type == "swap") return "it is swap space";
+    if (type == "BitLocker") return "it is encrypted (BitLocker): give its key (--key)";
+    static constexpr std::pair<std::string_view, std::string_view> kNames[] = {
+        {"zfs_member", "ZFS"},
+        {"bcache", "a bcache device"},
+        {"bcachefs", "bcachefs"},
+        {"apfs", "APFS"},
+        {"ReFS", "ReFS"},
+        {"refs", "ReFS"},
+        {"VMFS", "VMFS"},
+        {"VMFS_volume_member", "VMFS"},
+        {"drbd", "a DRBD device"},
+        {"drbdmanage_control_volume", "a DRBD device"},
+        {"isw_raid_member", "a firmware RAID (Intel)"},
+        {"ddf_raid_member", "a firmware RAID (DDF)"},
+        {"stratis", "a Stratis pool"},
+        {"vdo", "VDO"},
+        {"ceph_bluestore", "Ceph's BlueStore"},
+        {"LVM1_member", "a physical volume of LVM1"},
+        {"jfs", "JFS"},
+        {"reiserfs", "ReiserFS"},
+        {"nilfs2", "NILFS2"},
+        {"ufs", "UFS"},
+        {"minix", "Minix"},
+    };
+    for (const auto& [known, name] : kNames) {
+        if (type == known) return "it holds " + std::string(name) + ", which the appliance cannot open";
+    }
     return "the appliance has no driver for it";
 }
 
@@ -74,8 +105,14 @@ void Mounts::prepare() {
     std::string text(16 << 10, '\0');
     ssize_t n = file ? ::read(file.get(), text.data(), text.size()) : 0;
     text.resize(n > 0 ? static_cast<size_t>(n) : 0);
+    utsname kernel{};
+    ::uname(&kernel);
+    const std::string modules = std::string("/lib/modules/") + kernel.release + "/kernel/fs/";
     for (const Driver& known : kDrivers) {
-        if (text.find("\t" + std::string(known.driver) + "\n") != std::string::npos)
+        // One that is a module the kernel loads by itself.
+        const std::string driver = known.driver;
+        if (text.find("\t" + driver + "\n") != std::string::npos ||
+            ::access((modules + driver + "/" + driver + ".ko").c_str(), F_OK) == 0)
             types_.emplace_back(known.type);
     }
     kernel_log_ = Fd(::open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC));
@@ -120,11 +157,12 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
     });
     if (driver == std::end(kDrivers) || !can_mount(driver->type)) {
         throw Failure(proto::UNSUPPORTED, "cannot mount " + volume.device +
-                                              (type.empty() ? "" : " (" + type + ")") + ": " +
-                                              std::string(why_not(type)));
+                                              (type.empty() ? "" : " (" + type + ")") + ": " + why_not(type));
     }
-    if (!request.read_only && volume.disk->read_only) {
-        throw Failure(proto::DENIED, "cannot mount " + volume.device + " for writing: the disk is read-only",
+    if (!request.read_only && volume.read_only()) {
+        throw Failure(proto::DENIED,
+                      "cannot mount " + volume.device + " for writing: " +
+                          (volume.degraded ? "the RAID is degraded" : "the disk is read-only"),
                       EROFS);
     }
     bool read_only = request.read_only || driver->read_only;
@@ -144,6 +182,9 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
     add_own_options(options, driver->type, superblock);
     options.add_all(request.options);  // after ours, so that the user's word counts
     options.add(read_only ? "ro" : "rw");
+    if (volume.kind == VolumeKind::kSubvolume && !options.has("subvol") && !options.has("subvolid"))
+        options.add("subvol=" + volume.subvolume);
+    if (type == "btrfs") options.add_all(btrfs_devices(volume));
     note("mount -t " + std::string(driver->driver) + " -o " + (options.read_only() ? "ro," : "rw,") +
          options.data + " " + volume.node + " " + target);
     disks_.make_node(volume);
@@ -151,6 +192,11 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
         0) {
         int errnum = errno;
         std::string reason = kernel_reason(volume);
+        if (type == "ntfs" && mount_by_ntfs_3g(volume, target, options)) {
+            if (!options.read_only()) refuse_hibernated(volume, target);
+            mounted_.push_back({&volume, target, {}, options.read_only()});
+            return;
+        }
         // EINVAL is ext4's word for a bad superblock, and everyone's for a bad option.
         proto::ErrorKind kind = errno_kind(errnum);
         if (kind == proto::USAGE) kind = user_data.empty() ? proto::CORRUPT : proto::USAGE;
@@ -164,7 +210,57 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
         if (!reason.empty()) message += ": " + reason;
         throw Failure(kind, message, errnum);
     }
+    if (type == "ntfs" && !options.read_only()) refuse_hibernated(volume, target);
     mounted_.push_back({&volume, target, {}, options.read_only()});
+}
+
+// "device=..." for each of the devices that the file system is on besides this one.
+std::string Mounts::btrfs_devices(Volume& volume) {
+    const uint64_t start = volume.partition ? volume.partition->start : 0;
+    if (btrfs_device_count(volume.fd ? volume.fd.get() : volume.disk->fd.get(), start) <= 1) return {};
+    std::string options;
+    const std::string uuid = disks_.superblock(volume).uuid;
+    disks_.assemble();
+    for (Volume* other : disks_.volumes()) {
+        try {
+            if (other->node == volume.node || disks_.superblock(*other).uuid != uuid) continue;
+            disks_.make_node(*other);
+            options += (options.empty() ? "device=" : ",device=") + other->node;
+        } catch (const Failure& failure) {
+            note(failure.message());
+        }
+    }
+    return options;
+}
+
+// The kernel's driver leaves a volume alone that was not unmounted cleanly; ntfs-3g replays its journal.
+// False: ntfs-3g can't either.
+bool Mounts::mount_by_ntfs_3g(Volume& volume, const std::string& target, const MountOptions& options) {
+    if (!programs_) return false;
+    ProgramResult result = programs_->run(
+        {"/usr/bin/ntfs-3g", "-o", options.read_only() ? "ro,noatime" : "rw,noatime", volume.node, target});
+    return result.child.succeeded();
+}
+
+// Nothing may be written to an NTFS that Windows has hibernated on, or left by its "fast startup": what
+// Windows holds in memory would contradict it. ntfs-3g falls back to read-only there, the kernel's driver
+// doesn't look.
+void Mounts::refuse_hibernated(const Volume& volume, const std::string& target) {
+    struct statvfs status;
+    bool hibernated = ::statvfs(target.c_str(), &status) == 0 && (status.f_flag & ST_RDONLY);
+    Fd file(::open((target + "/hiberfil.sys").c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    char start[4];
+    if (file && ::read(file.get(), start, sizeof start) == sizeof start)
+        hibernated = hibernated || std::string_view(start, sizeof start) == "hibr";
+    file.reset();
+    if (!hibernated) return;
+    ::umount2(target.c_str(), UMOUNT_NOFOLLOW);
+    throw Failure(
+        proto::DENIED,
+        "cannot mount " + volume.device +
+            " (ntfs) for writing: Windows is hibernated on it, or was shut down by its fast startup. Shut it "
+            "down completely (shutdown /s /t 0), or mount it read-only",
+        EROFS);
 }
 
 Fd Mounts::mount(Volume& volume, const std::string& target, const Request& request) {

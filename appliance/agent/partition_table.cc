@@ -14,67 +14,14 @@
 #include "base/checked.h"
 #include "base/endian.h"
 #include "failure.h"
+#include "partition_format.h"
 
 namespace inspect::agent {
 
 namespace {
 
-constexpr uint32_t kMaxPartitions = 255;      // the kernel's bound
-constexpr uint64_t kMaxEntryBytes = 1 << 20;  // of a GPT's array
+constexpr uint32_t kMaxPartitions = 255;  // the kernel's bound
 constexpr unsigned kMaxLogical = 128;
-
-struct MbrEntry {
-    uint8_t boot;
-    uint8_t first_chs[3];
-    uint8_t type;
-    uint8_t last_chs[3];
-    le32 start;  // sectors
-    le32 size;
-};
-static_assert(sizeof(MbrEntry) == 16);
-
-struct Mbr {
-    uint8_t code[440];
-    le32 signature;
-    uint8_t unused[2];
-    MbrEntry entries[4];
-    uint8_t magic[2];
-
-    bool has_magic() const { return magic[0] == 0x55 && magic[1] == 0xaa; }
-};
-static_assert(sizeof(Mbr) == 512);
-
-struct GptHeader {
-    char magic[8];
-    le32 revision;
-    le32 header_size;
-    le32 header_crc;
-    le32 reserved;
-    le64 my_lba;
-    le64 alternate_lba;
-    le64 first_usable;
-    le64 last_usable;
-    uint8_t disk_guid[16];
-    le64 entries_lba;
-    le32 entry_count;
-    le32 entry_size;
-    le32 entries_crc;
-};
-static_assert(sizeof(GptHeader) == 92);
-
-struct GptEntry {
-    uint8_t type[16];
-    uint8_t guid[16];
-    le64 first;
-    le64 last;  // inclusive
-    le64 attributes;
-    le16 name[36];
-};
-static_assert(sizeof(GptEntry) == 128);
-
-constexpr uint8_t kProtective = 0xee;
-
-bool is_extended(uint8_t type) { return type == 0x05 || type == 0x0f || type == 0x85; }
 
 std::string format_guid(const uint8_t (&g)[16]) {
     char text[37];
@@ -125,11 +72,9 @@ class Reader {
     PartitionTable read();
 
   private:
-    // False: not within the disk.
-    bool read_at(uint64_t offset, void* out, size_t size) const;
     bool read_sector(uint64_t lba, Mbr& out) const;
-    std::optional<GptHeader> gpt_header(uint64_t lba, std::vector<uint8_t>& entries) const;
     bool read_gpt();
+    void check_backup(const GptCopy& copy, uint64_t last_lba);
     void read_mbr(const Mbr& mbr);
     void read_logical(uint64_t first, uint64_t sectors, uint32_t signature);
     void add(uint32_t number, uint64_t first_sector, uint64_t sectors, Partition partition);
@@ -142,57 +87,35 @@ class Reader {
     PartitionTable table_;
 };
 
-bool Reader::read_at(uint64_t offset, void* out, size_t size) const {
-    if (!range_fits(offset, size, disk_size_)) return false;
-    size_t done = 0;
-    while (done < size) {
-        ssize_t n =
-            ::pread(fd_, static_cast<char*>(out) + done, size - done, static_cast<off_t>(offset + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) throw Failure::from_errno("cannot read the partition table", errno);
-        if (n == 0) return false;
-        done += static_cast<size_t>(n);
-    }
-    return true;
-}
-
 bool Reader::read_sector(uint64_t lba, Mbr& out) const {
     std::optional<uint64_t> offset = checked_mul<uint64_t>(lba, sector_size_);
-    return offset && read_at(*offset, &out, sizeof out);
+    return offset && read_table_bytes(fd_, disk_size_, *offset, &out, sizeof out);
 }
 
-std::optional<GptHeader> Reader::gpt_header(uint64_t lba, std::vector<uint8_t>& entries) const {
-    std::vector<uint8_t> sector(sector_size_);
-    std::optional<uint64_t> offset = checked_mul<uint64_t>(lba, sector_size_);
-    if (!offset || !read_at(*offset, sector.data(), sector.size())) return std::nullopt;
-    GptHeader header;
-    std::memcpy(&header, sector.data(), sizeof header);
-    if (std::memcmp(header.magic, "EFI PART", 8) != 0 || header.my_lba != lba) return std::nullopt;
-    if (header.header_size < sizeof header || header.header_size > sector_size_) return std::nullopt;
-    std::memset(sector.data() + offsetof(GptHeader, header_crc), 0, 4);
-    if (crc32(sector.data(), header.header_size) != header.header_crc) return std::nullopt;
-    // A last usable sector past the end is no reason to refuse: the image may be cut short, and what is left
-    // of it is wanted all the more.
-    if (header.first_usable > header.last_usable) return std::nullopt;
-    uint64_t bytes = static_cast<uint64_t>(header.entry_count) * header.entry_size;
-    if (header.entry_size < sizeof(GptEntry) || bytes > kMaxEntryBytes) return std::nullopt;
-    std::optional<uint64_t> entries_at = checked_mul<uint64_t>(header.entries_lba, sector_size_);
-    entries.resize(bytes);
-    if (!entries_at || !read_at(*entries_at, entries.data(), bytes)) return std::nullopt;
-    if (crc32(entries.data(), bytes) != header.entries_crc) return std::nullopt;
-    return header;
+void Reader::check_backup(const GptCopy& copy, uint64_t last_lba) {
+    if (copy.header.alternate_lba > last_lba)
+        return warn("the GPT says that the disk is larger than it is: the image may be cut short");
+    std::optional<GptCopy> backup = read_gpt_copy(fd_, disk_size_, sector_size_, copy.header.alternate_lba);
+    if (!backup) return warn("the GPT's backup is damaged or missing");
+    if (backup->entries == copy.entries &&
+        std::memcmp(backup->header.disk_guid, copy.header.disk_guid, sizeof copy.header.disk_guid) == 0)
+        return;
+    warn("the GPT and its backup differ");
+    table_.obstacle =
+        "its two copies differ; find out which one is right and make the other like it (gdisk does)";
 }
 
 bool Reader::read_gpt() {
     uint64_t last_lba = disk_size_ / sector_size_ - 1;
-    std::vector<uint8_t> entries;
-    std::optional<GptHeader> header = gpt_header(1, entries);
-    if (!header) {
-        header = gpt_header(last_lba, entries);
-        if (!header) {
+    auto copy_at = [&](uint64_t lba) { return read_gpt_copy(fd_, disk_size_, sector_size_, lba); };
+    std::optional<GptCopy> copy = copy_at(1);
+    if (!copy) {
+        copy = copy_at(last_lba);
+        if (!copy) {
             char magic[8];
             uint32_t other = sector_size_ == 512 ? 4096 : 512;
-            bool mismatch = read_at(other, magic, sizeof magic) && std::memcmp(magic, "EFI PART", 8) == 0;
+            bool mismatch = read_table_bytes(fd_, disk_size_, other, magic, sizeof magic) &&
+                            std::memcmp(magic, "EFI PART", 8) == 0;
             warn(mismatch ? "the GPT was made for sectors of " + std::to_string(other) +
                                 " bytes, and the disk was opened with " + std::to_string(sector_size_)
                           : std::string(
@@ -200,16 +123,15 @@ bool Reader::read_gpt() {
             return false;
         }
         warn("the GPT is damaged: its backup at the end of the disk is used");
+        table_.obstacle = "the first of its two copies is damaged; repair it (gdisk's recovery menu does)";
     } else if (thorough_) {
-        std::vector<uint8_t> backup_entries;
-        if (header->alternate_lba > last_lba) {
-            warn("the GPT says that the disk is larger than it is: the image may be cut short");
-        } else if (!gpt_header(header->alternate_lba, backup_entries)) {
-            warn("the GPT's backup is damaged or missing");
-        } else if (backup_entries != entries) {
-            warn("the GPT and its backup differ");
-        }
+        check_backup(*copy, last_lba);
     }
+    const GptHeader* header = &copy->header;
+    const std::vector<uint8_t>& entries = copy->entries;
+    const uint64_t entry_sectors = (entries.size() + sector_size_ - 1) / sector_size_;
+    table_.reserved_at_start = header->first_usable * sector_size_;
+    table_.reserved_at_end = (entry_sectors + 1) * sector_size_;
     table_.type = "gpt";
     static constexpr uint8_t kUnused[16] = {};
     for (uint32_t i = 0; i < header->entry_count; ++i) {
@@ -228,6 +150,7 @@ bool Reader::read_gpt() {
         partition.type = format_guid(entry.type);
         partition.uuid = format_guid(entry.guid);
         partition.label = utf16_name(entry.name);
+        partition.attributes = entry.attributes;
         add(i + 1, entry.first, entry.last - entry.first + 1, std::move(partition));
     }
     return true;
@@ -263,22 +186,25 @@ std::string mbr_uuid(uint32_t signature, uint32_t number) {
     return text;
 }
 
-Partition mbr_partition(uint8_t type, uint32_t signature, uint32_t number) {
+Partition mbr_partition(uint8_t type, bool active, uint32_t signature, uint32_t number) {
     Partition partition{};
     char text[8];
     std::snprintf(text, sizeof text, "0x%02x", type);
     partition.type = text;
     if (signature != 0) partition.uuid = mbr_uuid(signature, number);
     partition.container = is_extended(type);
+    partition.attributes = active ? 1 : 0;
     return partition;
 }
 
 void Reader::read_mbr(const Mbr& mbr) {
     table_.type = "dos";
+    table_.reserved_at_start = sector_size_;
     for (uint32_t i = 0; i < 4; ++i) {
         const MbrEntry& entry = mbr.entries[i];
         if (entry.size == 0 || entry.start == 0) continue;
-        add(i + 1, entry.start, entry.size, mbr_partition(entry.type, mbr.signature, i + 1));
+        add(i + 1, entry.start, entry.size,
+            mbr_partition(entry.type, entry.boot == 0x80, mbr.signature, i + 1));
     }
     for (const MbrEntry& entry : mbr.entries) {
         if (entry.size != 0 && is_extended(entry.type)) read_logical(entry.start, entry.size, mbr.signature);
@@ -306,7 +232,12 @@ void Reader::read_logical(uint64_t first, uint64_t sectors, uint32_t signature) 
             if (i >= 2 && (static_cast<uint64_t>(entry.start) + entry.size > at_size || start < first ||
                            start + entry.size > first + sectors))
                 continue;
-            add(number, start, entry.size, mbr_partition(entry.type, signature, number));
+            Partition partition = mbr_partition(entry.type, entry.boot == 0x80, signature, number);
+            partition.logical = true;
+            partition.record = at * sector_size_;
+            // Where a logical partition is described in the way of one only, its size can be changed safely.
+            if (i != 0) table_.obstacle = "its logical partitions are described in an unusual way";
+            add(number, start, entry.size, std::move(partition));
             ++number;
         }
         const MbrEntry* link = nullptr;
@@ -324,17 +255,22 @@ PartitionTable Reader::read() {
     if (disk_size_ < 3 * static_cast<uint64_t>(sector_size_) || !read_sector(0, mbr) || !mbr.has_magic())
         return std::move(table_);
     bool protective = false;
+    bool hybrid = false;
     bool plausible = true;
     bool any = false;
     for (const MbrEntry& entry : mbr.entries) {
         protective = protective || entry.type == kProtective;
+        hybrid = hybrid || (entry.type != kProtective && entry.type != 0 && entry.size != 0);
         // A boot sector with code where the table would be.
         plausible = plausible && (entry.boot == 0 || entry.boot == 0x80);
         // One that starts at sector 0 is mkfs.fat's imitation of a table around the whole disk.
         any = any || (entry.size != 0 && entry.start != 0);
     }
     if (protective) {
-        read_gpt();
+        if (read_gpt() && hybrid)
+            table_.obstacle =
+                "it is a hybrid one, whose MBR would say something else than its GPT afterwards; make the "
+                "MBR a protective one (gdisk: x, n) or resize with the tool that made it";
     } else if (plausible && any) {
         read_mbr(mbr);
     }

@@ -22,11 +22,19 @@ struct Partition {
     std::string uuid;        // PARTUUID, lower case
     std::string label;       // GPT: UTF-8
     bool container = false;  // an extended partition: it holds logical ones, nothing else
+    bool logical = false;
+    uint64_t record = 0;      // logical: where the sector that describes it is, bytes
+    uint64_t attributes = 0;  // GPT; MBR: 1 for the active one
 };
 
 struct PartitionTable {
     std::string type;  // "gpt", "dos", or empty: none
     std::vector<Partition> partitions;
+    // Not empty: why it must not be changed, and what to do. A phrase whose subject is the table; complete
+    // where it was read thoroughly.
+    std::string obstacle = {};
+    uint64_t reserved_at_start = 0;  // bytes that no partition may have
+    uint64_t reserved_at_end = 0;
     std::vector<std::string> warnings;  // phrases without the disk's name: "partition 3 ends past the end..."
 };
 

@@ -206,24 +206,45 @@ Packaging packaging(const Release& release) {
     return {};
 }
 
-std::string architecture_of(std::string_view description) {
-    auto has = [&](std::string_view text) { return description.find(text) != description.npos; };
-    if (!has("ELF ")) return {};
-    bool wide = has("64-bit");
-    bool little = has("LSB");
-    if (has("x86-64")) return "x86_64";
-    if (has("Intel 80386") || has("Intel i386") || has("80486")) return "i386";
-    if (has("aarch64")) return "aarch64";
-    if (has("ARM,")) return "arm";
-    if (has("PowerPC")) return wide ? (little ? "ppc64le" : "ppc64") : "ppc";
-    if (has("S/390")) return wide ? "s390x" : "s390";
-    if (has("RISC-V")) return wide ? "riscv64" : "riscv32";
-    if (has("LoongArch")) return wide ? "loongarch64" : "loongarch32";
-    if (has("MIPS")) return std::string(wide ? "mips64" : "mips") + (little ? "el" : "");
-    if (has("SPARC V9")) return "sparc64";
-    if (has("SPARC")) return "sparc";
-    if (has("IA-64")) return "ia64";
-    return {};
+std::string architecture_of(std::string_view start) {
+    constexpr size_t kClass = 4, kData = 5, kMachine = 18;
+    if (start.size() < kMachine + 2 || !start.starts_with("\x7f"
+                                                          "ELF"))
+        return {};
+    const bool wide = start[kClass] == 2;
+    const bool little = start[kData] == 1;
+    auto byte = [&](size_t i) { return static_cast<unsigned>(static_cast<unsigned char>(start[i])); };
+    switch (little ? byte(kMachine) | byte(kMachine + 1) << 8 : byte(kMachine) << 8 | byte(kMachine + 1)) {
+        case 62:
+            return "x86_64";
+        case 3:
+            return "i386";
+        case 183:
+            return "aarch64";
+        case 40:
+            return "arm";
+        case 20:
+            return "ppc";
+        case 21:
+            return little ? "ppc64le" : "ppc64";
+        case 22:
+            return wide ? "s390x" : "s390";
+        case 243:
+            return wide ? "riscv64" : "riscv32";
+        case 258:
+            return wide ? "loongarch64" : "loongarch32";
+        case 8:
+            return std::string(wide ? "mips64" : "mips") + (little ? "el" : "");
+        case 43:
+            return "sparc64";
+        case 2:
+        case 18:
+            return "sparc";
+        case 50:
+            return "ia64";
+        default:
+            return {};
+    }
 }
 
 }  // namespace inspect::agent

@@ -41,7 +41,9 @@ struct Packaging {
 };
 Packaging packaging(const Release& release);
 
-// "ELF 64-bit LSB pie executable, x86-64, ..." of file(1) -> "x86_64"; empty when it is no known program.
-std::string architecture_of(std::string_view description);
+// What processor a program is for, by the start of its file: "x86_64"; empty when it is no ELF program that
+// is known. 20 bytes are enough: e_ident's class and byte order, then e_machine (System V ABI, "ELF Header").
+// Spelt as libguestfs does.
+std::string architecture_of(std::string_view start);
 
 }  // namespace inspect::agent

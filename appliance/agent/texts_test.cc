@@ -320,19 +320,28 @@ TEST(ReleaseFiles, OlderOnes) {
 
 TEST(ReleaseFiles, Architectures) {
     struct {
-        const char* description;
+        bool wide;
+        bool little;
+        unsigned machine;
         const char* architecture;
     } cases[] = {
-        {"ELF 64-bit LSB pie executable, x86-64, version 1 (SYSV), dynamically linked", "x86_64"},
-        {"ELF 32-bit LSB executable, Intel 80386, version 1 (SYSV)", "i386"},
-        {"ELF 64-bit LSB shared object, ARM aarch64, version 1 (SYSV)", "aarch64"},
-        {"ELF 32-bit LSB executable, ARM, EABI5 version 1 (SYSV)", "arm"},
-        {"ELF 64-bit LSB executable, 64-bit PowerPC or cisco 7500, OpenPOWER ELF V2 ABI", "ppc64le"},
-        {"ELF 64-bit MSB executable, IBM S/390, version 1 (SYSV)", "s390x"},
-        {"ELF 64-bit LSB pie executable, UCB RISC-V, RVC, double-float ABI", "riscv64"},
-        {"POSIX shell script, ASCII text executable", ""},
+        {true, true, 62, "x86_64"},   {false, true, 3, "i386"},    {true, true, 183, "aarch64"},
+        {false, true, 40, "arm"},     {true, true, 21, "ppc64le"}, {true, false, 22, "s390x"},
+        {true, true, 243, "riscv64"}, {false, false, 8, "mips"},   {true, true, 0x7777, ""},
     };
-    for (const auto& c : cases) EXPECT_EQ(architecture_of(c.description), c.architecture);
+    for (const auto& c : cases) {
+        std::string start(20, '\0');
+        start.replace(0, 4,
+                      "\x7f"
+                      "ELF");
+        start[4] = c.wide ? 2 : 1;
+        start[5] = c.little ? 1 : 2;
+        start[c.little ? 18 : 19] = static_cast<char>(c.machine & 0xff);
+        start[c.little ? 19 : 18] = static_cast<char>(c.machine >> 8);
+        EXPECT_EQ(architecture_of(start), c.architecture);
+        EXPECT_EQ(architecture_of(start.substr(0, 19)), "");
+    }
+    EXPECT_EQ(architecture_of("#!/bin/sh\necho this is no program of a processor\n"), "");
 }
 
 }  // namespace

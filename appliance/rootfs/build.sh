@@ -6,9 +6,9 @@
 #   OUT/root.erofs  OUT/packages.txt ("name version architecture sha256" of each package, sorted)
 #
 # The packages come from the host's apt sources, at the version that apt would install, are verified by apt's
-# checksums, and only unpacked: no maintainer script runs, nothing is installed, no root is needed. The image is
-# uncompressed EROFS with 4 KiB blocks and no inline data, so that every page of every file can be mapped where it lies
-# (DAX). The same package versions give the same bytes. The result is cached (../cache.sh).
+# checksums, and only unpacked: no maintainer script runs, nothing is installed, no root is needed. The image is EROFS with
+# 4 KiB blocks and no inline data, so that every page of a file that is named in ./uncompressed can be mapped where it lies
+# (DAX); the rest is compressed. The same package versions give the same bytes. The result is cached (../cache.sh).
 set -euo pipefail
 export LC_ALL=C TZ=UTC
 here=$(cd "$(dirname "$0")" && pwd)
@@ -107,10 +107,20 @@ check_libraries() {
     [ -z "$missing" ] || fail "$here/packages lacks libraries:"$'\n'"$missing"
 }
 
+# A link in TREE for each of busybox's names that no other program has.
+link_busybox() {
+    local tree=$1 name
+    "$tree/usr/lib64/ld-linux-x86-64.so.2" --library-path "$tree/usr/lib/x86_64-linux-gnu" "$tree/usr/bin/busybox" --list-full |
+        while read -r name; do
+            name=usr/${name#usr/}
+            [ -e "$tree/usr/bin/${name##*/}" ] || [ -e "$tree/usr/sbin/${name##*/}" ] || ln -s ../bin/busybox "$tree/$name"
+        done
+}
+
 build() {
     local result=$1 tree=$scratch/tree name patterns
     fetch
-    mkdir -p "$tree"/{dev,etc,proc,root,run,sys,sysroot,tmp,usr/bin,usr/sbin,usr/lib,usr/lib64}
+    mkdir -p "$tree"/{dev,etc,mnt,proc,root,run,sys,sysroot,tmp,usr/bin,usr/sbin,usr/lib,usr/lib64}
     ln -s usr/bin "$tree/bin"
     ln -s usr/sbin "$tree/sbin"
     ln -s usr/lib "$tree/lib"
@@ -125,20 +135,26 @@ build() {
         unpack "$name" "$tree" "$@"
     done <"$here/packages"
     check_libraries "$tree"
+    link_busybox "$tree"
 
     # Enough of /etc for getpwuid(3) and for tools that look at the mounted file systems.
     echo 'root:x:0:0:root:/root:/bin/sh' >"$tree/etc/passwd"
     echo 'root:x:0:' >"$tree/etc/group"
     ln -s ../proc/self/mounts "$tree/etc/mtab"
     echo 'passwd: files' >"$tree/etc/nsswitch.conf"
+    mkdir -p "$tree/etc/lvm"
+    cp "$here/lvm.conf" "$tree/etc/lvm/lvm.conf"
+    mkdir -p "$tree/etc/modprobe.d"
+    cp "$here/modprobe.conf" "$tree/etc/modprobe.d/insp.conf"
     mkdir -p "$tree/usr/lib/modules"
     cp -a "$modules/lib/modules/." "$tree/usr/lib/modules/"
 
     find "$tree" -type d -exec chmod 755 {} +
     chmod -R u-s,go-ws "$tree"
     find "$tree" -exec touch -h -d @0 {} +
+    grep -v '^#' "$here/uncompressed" >"$scratch/hints"
     mkfs.erofs -x-1 -T0 -U6c696269-6e73-4070-8563-740000000001 --all-root -Enoinline_data --quiet \
-        "$result/root.erofs" "$tree" >&2
+        -zlz4hc,12 -C65536 --compress-hints="$scratch/hints" "$result/root.erofs" "$tree" >&2
     # The kernel maps a pmem device with DAX in units of 2 MiB; the tail is a hole.
     truncate -s %2M "$result/root.erofs"
     while read -r _ name _ patterns; do
@@ -148,7 +164,7 @@ build() {
 }
 
 key=$({
-    cat "$here/packages" "$here/build.sh"
+    cat "$here/packages" "$here/build.sh" "$here/uncompressed" "$here/lvm.conf" "$here/modprobe.conf"
     cut -d' ' -f2- <<<"$uris"
     (cd "$modules" && find . -type f | sort | xargs -r sha256sum)
     mkfs.erofs --version 2>&1 | grep ^mkfs.erofs || true # 1.5 calls it an unknown option

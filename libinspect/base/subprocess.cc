@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
@@ -83,10 +84,14 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
     return result;
 }
 
-// Our environment with `added` in it, and messages in English: they are quoted in ours.
-std::vector<std::string> make_environment(const std::vector<std::string>& added) {
-    std::vector<std::string> result(added);
+// Our environment with what is added in it, and messages in English: they are quoted in ours.
+std::vector<std::string> make_environment(const SubprocessOptions& options) {
+    std::vector<std::string> result(options.environment);
     result.push_back("LC_ALL=C.UTF-8");
+    if (!options.inherit_environment) {
+        result.push_back("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        return result;
+    }
     const size_t fixed = result.size();
     for (char** entry = environ; *entry != nullptr; ++entry) {
         const std::string_view text(*entry);
@@ -157,6 +162,17 @@ std::string read_errors(int fd) {
 
 }  // namespace
 
+std::string find_helper_program(const std::string& name, const char* variable) {
+    if (const char* named = ::secure_getenv(variable); named != nullptr && *named != '\0') return named;
+    char self[PATH_MAX];
+    const ssize_t length = ::readlink("/proc/self/exe", self, sizeof self);
+    std::string prefix(self, length > 0 ? static_cast<size_t>(length) : 0);
+    for (int i = 0; i < 2; ++i) prefix.resize(prefix.rfind('/') == prefix.npos ? 0 : prefix.rfind('/'));
+    for (const std::string& directory : {prefix + "/libexec/libinspect/", std::string(INSP_LIBEXECDIR "/")})
+        if (::access((directory + name).c_str(), X_OK) == 0) return directory + name;
+    return "";
+}
+
 std::string find_program(const std::string& name) {
     if (name.find('/') != name.npos) return ::access(name.c_str(), X_OK) == 0 ? name : "";
     const char* path = std::getenv("PATH");
@@ -179,7 +195,7 @@ Subprocess::Subprocess(const SubprocessOptions& options) {
     if (prepared.program.empty())
         throw Error(ErrorKind::kNotFound, "the program '" + name + "' is not installed");
     prepared.arguments = options.arguments;
-    prepared.environment = make_environment(options.environment);
+    prepared.environment = make_environment(options);
     prepared.argv = pointers(prepared.arguments);
     prepared.envp = pointers(prepared.environment);
 
@@ -266,14 +282,14 @@ std::string Subprocess::describe(int status) {
     return "ended with status " + std::to_string(WEXITSTATUS(status));
 }
 
-ProgramResult run_program(std::vector<std::string> arguments, std::chrono::milliseconds timeout,
-                          size_t max_output) {
-    const std::string name = arguments.at(0);
+ProgramResult run_program(SubprocessOptions options, std::chrono::milliseconds timeout, size_t max_output) {
+    const std::string name = options.arguments.at(0);
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) < 0) throw Error::from_errno("cannot run '" + name + "'", errno);
     const Fd ours(ends[0]);
     Fd theirs = above_standard(Fd(ends[1]));
-    Subprocess process({.arguments = std::move(arguments), .standard_output = theirs.get()});
+    options.standard_output = theirs.get();
+    Subprocess process(options);
     theirs.reset();
     ProgramResult result;
     const auto deadline = std::chrono::steady_clock::now() + timeout;
@@ -303,6 +319,11 @@ ProgramResult run_program(std::vector<std::string> arguments, std::chrono::milli
     result.status = *status;
     result.errors = process.errors();
     return result;
+}
+
+ProgramResult run_program(std::vector<std::string> arguments, std::chrono::milliseconds timeout,
+                          size_t max_output) {
+    return run_program(SubprocessOptions{.arguments = std::move(arguments)}, timeout, max_output);
 }
 
 }  // namespace inspect

@@ -25,12 +25,19 @@ struct SubprocessOptions {
     int standard_output = -1;  // a descriptor of ours, -1: /dev/null
     // What it gets when this process ends without having ended it.
     int death_signal = SIGKILL;
-    // NAME=VALUE, added to our environment.
+    // NAME=VALUE, added to our environment, or, unless that is inherited, all that there is but for PATH (the
+    // system's own folders) and the language of messages.
     std::vector<std::string> environment = {};
+    bool inherit_environment = true;
 };
 
 // A program's path, found as execvp(3) does, but never in the current directory. Empty when it isn't there.
 std::string find_program(const std::string& name);
+
+// A program of libinspect's own that users don't call, such as "insp-nbd": what the environment variable
+// names, else ../libexec/libinspect/ beside the running program's directory, else the installation's. Empty
+// when it isn't there.
+std::string find_helper_program(const std::string& name, const char* variable);
 
 // Not thread-safe. What the program writes to its standard error is kept, up to 64 KiB.
 class Subprocess {
@@ -65,8 +72,10 @@ struct ProgramResult {
     std::string errors;  // to its standard error
 };
 
-// Runs a program to its end. Throws Error: kNotFound when there is no such program, kInternal when it takes
-// longer than `timeout` or writes more than `max_output` bytes.
+// Runs a program to its end; its standard output is ours to choose. Throws Error: kNotFound when there is no
+// such program, kInternal when it takes longer than `timeout` or writes more than `max_output` bytes.
+ProgramResult run_program(SubprocessOptions options, std::chrono::milliseconds timeout, size_t max_output);
+// With nothing but arguments.
 ProgramResult run_program(std::vector<std::string> arguments, std::chrono::milliseconds timeout,
                           size_t max_output);
 

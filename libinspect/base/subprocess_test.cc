@@ -47,6 +47,11 @@ TEST(Subprocess, WhatIsTooLongOrTooMuchIsAnError) {
               ErrorKind::kNotFound);
     EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(20'000));
     // A program can't fill our memory with its complaints either.
+    const auto clean =
+        run_program({.arguments = {"env"}, .environment = {"ONLY=this"}, .inherit_environment = false},
+                    milliseconds(10'000), 1000);
+    EXPECT_EQ(std::count(clean.output.begin(), clean.output.end(), '\n'), 3) << clean.output;
+    EXPECT_NE(clean.output.find("ONLY=this\n"), std::string::npos) << clean.output;
     const auto loud = run_program({"sh", "-c", "yes >&2 || true"}, milliseconds(20'000), 100);
     EXPECT_LE(loud.errors.size(), 64u * 1024);
     EXPECT_GT(loud.errors.size(), 60u * 1024);

@@ -33,12 +33,13 @@ class Collector {
             image_.resize(new_size_);
         }
         for (auto run = store_.next_changed(0); run; run = store_.next_changed(run->end())) {
-            collect_up_to(*run, old_size_, &Collector::add_zeros, &Collector::add_data);
+            collect_up_to(*run, std::min(old_size_, new_size_), &Collector::add_zeros, &Collector::add_data);
             if (run->end() <= old_size_) continue;
             const uint64_t from = std::max(run->offset, old_size_);
             collect_up_to({from, run->end() - from, run->state}, new_size_, nullptr, &Collector::append_data);
         }
         if (new_size_ > old_size_) image_.flush();
+        if (new_size_ < old_size_) open_writer();  // that alone is a change
     }
 
     // Nothing when no change was found.
@@ -140,6 +141,7 @@ void discard(const JournalReader& reader, BlockDevice& image, JournalFile& journ
 
 void finish(JournalReader& reader, BlockDevice& image, JournalFile& journal) {
     reader.apply(image);
+    if (image.size() > reader.new_size()) image.resize(reader.new_size());
     image.flush();
     discard(journal);
 }
@@ -150,7 +152,7 @@ bool commit(const OverlayStore& store, BlockDevice& image, JournalFile& journal,
             const CommitOptions& options) {
     const uint64_t new_size = options.new_size ? options.new_size : image.size();
     const uint64_t old_size = image.size();
-    if (new_size < old_size || (options.new_size ? store.size() < new_size : store.size() != new_size)) {
+    if (options.new_size ? store.size() < new_size : store.size() != new_size) {
         throw Error(ErrorKind::kUsage, "the overlay and the image have different sizes");
     }
     if (options.protect_first_sector) check_first_sector(store);

@@ -3,7 +3,8 @@
 // Making an overlay's changes the image's, all of them or none, whatever happens on the way.
 //
 //   1  write a journal of what is going to change; sync it and its name. (Where the image is to grow its new
-//      end is written to it now, under a journal that says where it ended before.)
+//      end is written to it now, under a journal that says where it ended before; where it is to shrink its
+//      end is cut off in step 3.)
 //   2  mark it committed; sync              <- before this the image is the old one, after it the new one
 //   3  change the image; flush it
 //   4  remove the journal; sync its name
@@ -24,7 +25,8 @@ struct CommitOptions {
     // Refuse, with Error(kDenied), to make the image's first sector look like another image format's: the
     // next program that guesses formats would follow what a guest wrote there to any file of the host.
     bool protect_first_sector = false;
-    // The image's new size in bytes; 0: it stays. Not smaller than it is, and only where resize() works.
+    // The image's new size in bytes; 0: it stays. Only where resize() works. What the store has beyond it is
+    // of no concern.
     uint64_t new_size = 0;
 };
 

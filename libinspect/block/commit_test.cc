@@ -13,7 +13,7 @@
 #include "block/memory_device.h"
 #include "block/overlay.h"
 #include "block/raw.h"
-#include "block/temp_dir_for_test.h"
+#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {
@@ -111,6 +111,64 @@ TEST(Commit, OfAnImageThatGrowsIsAllOrNothingToo) {
         ASSERT_TRUE(image.contents() == scene.before || image.contents() == scene.after)
             << "an error at operation " << at << (thrown ? " was thrown" : "");
     }
+}
+
+// The image shrinks: changes in what stays, changes beyond it that nobody wants, and the end is cut off.
+struct ShrinkingScene {
+    static constexpr uint64_t kOld = 9 * 4096 + 700, kNew = 5 * 4096 + 512;
+    ShrinkingScene() {
+        Overlay overlay(std::make_unique<MemoryDevice>(before), store);
+        overlay.write(600, random_bytes(random, 5000));
+        overlay.write(kNew - 10, random_bytes(random, 5000));  // over the new end
+        overlay.write_zeroes(2 * 4096, 4 * 4096, true);
+        overlay.write(8 * 4096, random_bytes(random, 10));
+        Bytes whole(kOld);
+        overlay.read(0, whole);
+        after.assign(whole.begin(), whole.begin() + kNew);
+    }
+    std::mt19937_64 random{13};
+    Bytes before = random_bytes(random, kOld), after;
+    std::shared_ptr<OverlayStore> store = make_store(kOld, 2 * 4096);
+};
+
+TEST(Commit, OfAnImageThatShrinksIsAllOrNothingToo) {
+    ShrinkingScene scene;
+    uint64_t operations = 0;
+    {
+        FaultPlan plan;
+        FaultyDevice image(scene.before, plan);
+        FaultyJournalFile journal(plan);
+        EXPECT_TRUE(commit(*scene.store, image, journal, {.new_size = ShrinkingScene::kNew}));
+        EXPECT_EQ(image.contents(), scene.after);
+        EXPECT_FALSE(journal.open());
+        operations = plan.operations();
+    }
+    int cut_images = 0;
+    for (uint64_t at = 0; at < operations; ++at) {
+        for (int round = 0; round < 20; ++round) {
+            FaultPlan plan, after;
+            plan.cut_at(at);
+            FaultyDevice image(scene.before, plan);
+            FaultyJournalFile journal(plan);
+            EXPECT_THROW(commit(*scene.store, image, journal, {.new_size = ShrinkingScene::kNew}), PowerCut);
+            image.crash(scene.random, after);
+            journal.crash(scene.random, after);
+            recover(image, journal);
+            ASSERT_TRUE(image.contents() == scene.before || image.contents() == scene.after)
+                << "cut at operation " << at << ": " << image.contents().size() << " bytes";
+            EXPECT_FALSE(journal.open());
+            if (image.contents() == scene.after) ++cut_images;
+        }
+    }
+    EXPECT_GT(cut_images, 0);
+}
+
+TEST(Commit, ThatOnlyCutsTheEndIsAChange) {
+    FaultPlan plan;
+    FaultyDevice image(Bytes(9 * 4096, std::byte{5}), plan);
+    FaultyJournalFile journal(plan);
+    EXPECT_TRUE(commit(*make_store(9 * 4096), image, journal, {.new_size = 4096}));
+    EXPECT_EQ(image.contents(), Bytes(4096, std::byte{5}));
 }
 
 TEST(Commit, OfNothingDoesNothing) {

@@ -7,7 +7,7 @@
 #include "block/libvirt.h"
 #include "block/nbd_uri.h"
 #include "block/qsd_location.h"
-#include "block/temp_dir_for_test.h"
+#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

@@ -11,6 +11,7 @@
 
 #include "base/checked.h"
 #include "base/log.h"
+#include "block/backup_open.h"
 #include "block/commit.h"
 #include "block/format.h"
 #include "block/iovec.h"
@@ -19,6 +20,7 @@
 #include "block/overlay.h"
 #include "block/qcow2/qcow2.h"
 #include "block/qcow2_commit.h"
+#include "block/qcow2_repair.h"
 #include "block/qsd.h"
 #include "block/qsd_location.h"
 #include "block/raw.h"
@@ -103,13 +105,17 @@ class Image::Opener {
         if (image_.options_.writable && !spec_.snapshot.empty())
             throw Error(ErrorKind::kUsage,
                         "a snapshot in " + quote(spec_.path) + " can be read, but not be changed");
-        if (is_remote(spec_.path)) {
+        if (BackupLocation::looks_like(spec_.path)) {
+            image_.node_ = backup();
+            format = "raw";
+        } else if (is_remote(spec_.path)) {
             if (format.empty()) format = "raw";
             image_.node_ = remote(spec_.path, format, write_directly);
         } else {
             DiskNode file = local(spec_.path, image_.options_.writable);
             image_.detected_ = format.empty();
             if (image_.detected_) format = detect(file);
+            if (format == "qcow2" && spec_.repair != Repair::kNone) file = repaired(std::move(file));
             image_.node_ = top(std::move(file), format, write_directly);
         }
         image_.format_ = format;
@@ -193,6 +199,28 @@ class Image::Opener {
                                                  " bytes, too few for a disk image");
     }
 
+    // The qcow2 image in `file`, the session's own, after qemu-img has repaired it, if it is marked for that.
+    DiskNode repaired(DiskNode file) {
+        const Qcow2Header header = parse_header(file);
+        if (!header.marked_corrupt() && !header.dirty()) return file;
+        const ImageFile& image = *image_.files_[0];
+        if (spec_.read_only)
+            throw Error(ErrorKind::kDenied, quote(spec_.path) + " is to be read only, not to be repaired");
+        if (image.pending() != nullptr)
+            throw Error(ErrorKind::kBusy, quote(spec_.path) +
+                                              " can't be repaired before a change that was cut short is "
+                                              "finished, and others use it now");
+        const std::string path = image.resolved_path();
+        std::string data_file;
+        if (header.external_data()) {
+            if (image_.detected_ && !spec_.allow_backing) require_self_contained(header, path);
+            data_file = data_file_name(header, path);
+        }
+        image_.files_.clear();  // with their locks, which qemu-img takes itself
+        repair_qcow2(path, data_file, spec_.repair);
+        return local(spec_.path, image_.options_.writable);
+    }
+
     // The format that the first sector shows; "raw" when it shows none.
     std::string detect(const DiskNode& file) {
         std::array<std::byte, kFormatSector> sector{};
@@ -205,40 +233,55 @@ class Image::Opener {
 
     DiskNode qcow2(DiskNode file, const std::string& path, bool may_open_others, bool writable,
                    unsigned depth) {
-        const Qcow2Header header = [&] {
-            try {
-                return Qcow2Header::parse(*file.open());
-            } catch (const Error& error) {
-                throw error.with_context(quote(path));
-            }
-        }();
+        const Qcow2Header header = parse_header(file);
+        try {
+            header.require_intact(depth == 0 && image_.options_.writable);
+        } catch (const Error& error) {
+            throw error.with_context(quote(path));
+        }
         DiskNode node;
         node.kind = DiskNode::Kind::kQcow2;
         node.name = path;
         node.writable = writable;
         if (depth == 0 && !spec_.snapshot.empty()) node.snapshot = spec_.snapshot;
         node.file = std::make_unique<DiskNode>(std::move(file));
-        if (!may_open_others && (header.backing_name || header.external_data())) {
-            throw Error(ErrorKind::kDenied,
-                        quote(path) + " looks like a qcow2 image that stands on another file (" +
-                            quote(header.backing_name.value_or(header.data_file_name.value_or(""))) +
-                            "); as its format was only detected, that file is not opened: give "
-                            "--format=qcow2 or --allow-backing if this is meant, or --format=raw");
-        }
+        if (!may_open_others) require_self_contained(header, path);
         if (header.external_data()) node.data_file = std::make_unique<DiskNode>(data_file(header, path));
         if (header.backing_name) node.backing = std::make_unique<DiskNode>(backing(header, path, depth + 1));
         return node;
     }
 
-    DiskNode data_file(const Qcow2Header& header, const std::string& path) {
+    static Qcow2Header parse_header(const DiskNode& file) {
+        try {
+            return Qcow2Header::parse(*file.open());
+        } catch (const Error& error) {
+            throw error.with_context(quote(file.name));
+        }
+    }
+
+    // For an image whose format was detected.
+    static void require_self_contained(const Qcow2Header& header, const std::string& path) {
+        if (!header.backing_name && !header.external_data()) return;
+        throw Error(ErrorKind::kDenied,
+                    quote(path) + " looks like a qcow2 image that stands on another file (" +
+                        quote(header.backing_name.value_or(header.data_file_name.value_or(""))) +
+                        "); as its format was only detected, that file is not opened: give "
+                        "--format=qcow2 or --allow-backing if this is meant, or --format=raw");
+    }
+
+    static std::string data_file_name(const Qcow2Header& header, const std::string& path) {
         if (!header.data_file_name)
             throw Error(ErrorKind::kCorrupt, quote(path) + " doesn't say where its data file is");
         const ResolvedImageName name = resolve_image_name(path, *header.data_file_name);
         if (!name.is_path)
             throw Error(ErrorKind::kUnsupported,
                         "the data file of " + quote(path) + " is no local file: " + quote(name.name));
+        return name.name;
+    }
+
+    DiskNode data_file(const Qcow2Header& header, const std::string& path) {
         const bool writable = image_.options_.writable && image_.options_.write_mode == WriteMode::kDirect;
-        DiskNode node = local(name.name, writable);
+        DiskNode node = local(data_file_name(header, path), writable);
         node.writable = writable;
         if (writable) node.fd = image_.files_.back()->write_fd();
         return node;
@@ -296,6 +339,25 @@ class Image::Opener {
         return connection(open_with_qsd(image), location, writable);
     }
 
+    DiskNode backup() {
+        if (image_.options_.writable)
+            throw Error(ErrorKind::kDenied, quote(spec_.path) +
+                                                " is a backup, which can't be changed; 'insp backup restore' "
+                                                "makes an image of it");
+        if (!spec_.format.empty() && spec_.format != "raw")
+            throw Error(ErrorKind::kUsage, "what is in a backup is the disk itself: its format is raw");
+        auto server = std::make_unique<BackupServer>(
+            spec_.path, repository::Access{{}, spec_.password_file, spec_.password_command});
+        DiskNode node;
+        node.kind = DiskNode::Kind::kNbd;
+        node.name = spec_.path;
+        node.terms = server->terms();
+        image_.sockets_.push_back(server->take_socket());
+        node.fd = image_.sockets_.back().get();
+        image_.backups_.push_back(std::move(server));
+        return node;
+    }
+
     DiskNode connection(std::unique_ptr<NbdBridge> bridge, const std::string& name, bool writable) {
         DiskNode node;
         node.kind = DiskNode::Kind::kNbd;
@@ -312,18 +374,52 @@ class Image::Opener {
     const DiskSpec& spec_;
 };
 
+Image::Image(DiskSpec spec, const ImageOptions& options) : spec_(std::move(spec)), options_(options) {}
+
 std::unique_ptr<Image> Image::open(const DiskSpec& spec, const ImageOptions& options) {
     std::unique_ptr<Image> image(new Image(spec, options));
     Opener(*image).open();
-    if (image->files_.empty()) image->settle_remote_journal();
-    if (options.writable && options.write_mode == WriteMode::kDirect) return image;
-    OverlayStore::Options store{options.memory_limit, {}};
-    if (options.writable && !image->files_.empty()) {
-        const std::string& path = image->files_[0]->resolved_path();
+    if (image->files_.empty() && image->backups_.empty()) image->settle_remote_journal();
+    image->session_size_ = image->new_size_ = image->size_;
+    if (!options.writable || options.write_mode != WriteMode::kDirect) image->make_overlay();
+    return image;
+}
+
+void Image::make_overlay() {
+    OverlayStore::Options store{options_.memory_limit, {}};
+    if (writable() && !files_.empty()) {
+        const std::string& path = files_[0]->resolved_path();
         store.spill_directories.push_back(path.substr(0, path.rfind('/')));
     }
-    image->overlay_ = std::make_shared<OverlayStore>(OverlayStore::create(image->size_, store));
-    return image;
+    // One that the disk grows in has whole blocks.
+    const uint64_t size = session_size_ > size_ ? align_up(session_size_, OverlayStore::kBlockSize) : size_;
+    overlay_ = std::make_shared<OverlayStore>(OverlayStore::create(size, store));
+}
+
+bool Image::resizable() const noexcept {
+    if (!overlay_ || files_.empty() || files_[0]->is_block_device()) return false;
+    if (node_.kind == DiskNode::Kind::kQcow2) return !node_.data_file;
+    return node_.kind == DiskNode::Kind::kRaw;
+}
+
+void Image::require_resizable() const {
+    if (resizable()) return;
+    throw Error(ErrorKind::kUnsupported, "the size of " + quote(path()) +
+                                             " can't be changed here: it can be for files that are raw or "
+                                             "qcow2 images, with --write-mode=atomic");
+}
+
+void Image::grow_session(uint64_t size) {
+    require_resizable();
+    session_size_ = std::max(size, size_);
+    make_overlay();
+}
+
+void Image::set_new_size(uint64_t size) {
+    require_resizable();
+    if (size > session_size_)
+        throw Error(ErrorKind::kUsage, "the session's disk is smaller than what the image is to be");
+    new_size_ = size;
 }
 
 // What a commit to storage that is not a local file of ours left, if it was this user's on this host.
@@ -360,6 +456,7 @@ void Image::settle_remote_journal() {
 Image::~Image() {
     sockets_.clear();  // hangs up, so that the programs at the other ends end
     bridges_.clear();
+    backups_.clear();
 }
 
 uint32_t Image::logical_block_size() const noexcept {
@@ -370,7 +467,7 @@ bool Image::commit() {
     if (!writable()) throw Error(ErrorKind::kDenied, quote(path()) + " was not opened for writing");
     if (committed_)
         throw Error(ErrorKind::kUsage, "the changes to " + quote(path()) + " were committed already");
-    if (!overlay_ || overlay_->empty()) return false;
+    if (!overlay_ || (overlay_->empty() && new_size_ == size_)) return false;
     committed_ = true;
     if (files_.empty()) return commit_remote();
     files_[0]->check_not_changed();
@@ -380,14 +477,15 @@ bool Image::commit() {
 bool Image::commit_raw() {
     RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
     PosixJournalFile journal = files_[0]->journal_file(true);
-    return inspect::commit(*overlay_, device, journal, {.protect_first_sector = detected_, .new_size = 0});
+    return inspect::commit(*overlay_, device, journal,
+                           {.protect_first_sector = detected_, .new_size = new_size_});
 }
 
 bool Image::commit_qcow2() {
     RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
     PosixJournalFile journal = files_[0]->journal_file(true);
     return commit_to_qcow2(*overlay_, node_.file->open(), node_.backing ? node_.backing->open() : nullptr,
-                           device, journal);
+                           device, journal, new_size_ == size_ ? 0 : new_size_);
 }
 
 bool Image::commit_remote() {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <tuple>
 
+#include "base/temp_dir_for_test.h"
 #include "block/format.h"
 #include "block/memory_device.h"
 #include "block/nbd_for_test.h"
@@ -15,7 +16,6 @@
 #include "block/qcow2/create.h"
 #include "block/qcow2/qcow2.h"
 #include "block/raw.h"
-#include "block/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {
@@ -68,6 +68,40 @@ TEST(Image, ChangesAreCommittedOrVanish) {
     EXPECT_EQ(read_file(path), after);
     EXPECT_EQ(files_in(dir), 1u);
     expect_error(ErrorKind::kUsage, "already", [&] { image->commit(); });
+}
+
+TEST(Image, GetsAnotherSizeAtTheCommit) {
+    TempDir dir;
+    const std::string path = dir.write("image", Bytes(100'000, std::byte{1}));
+    {
+        auto image = open_image(path, kWriter);
+        EXPECT_TRUE(image->resizable());
+        image->grow_session(200'192);
+        EXPECT_EQ(image->session_size(), 200'192u);
+        expect_error(ErrorKind::kUsage, "smaller than what", [&] { image->set_new_size(300'032); });
+        EXPECT_FALSE(image->commit()) << "a larger disk in the session is no change by itself";
+    }
+    {
+        auto image = open_image(path, kWriter);
+        image->grow_session(200'192);
+        auto store =
+            std::make_shared<OverlayStore>(dup_fd(image->overlay()->memory_fd()),
+                                           dup_fd(image->overlay()->spill_fd()), image->overlay()->size());
+        Overlay disk(image->node().open(), store);
+        disk.resize(200'192);
+        disk.write(150'000, Bytes(10, std::byte{2}));
+        image->set_new_size(200'192);
+        EXPECT_TRUE(image->commit());
+    }
+    Bytes expected(200'192);
+    std::fill_n(expected.begin(), 100'000, std::byte{1});
+    std::fill_n(expected.begin() + 150'000, 10, std::byte{2});
+    EXPECT_EQ(read_file(path), expected);
+    auto image = open_image(path, kWriter);
+    image->set_new_size(51'200);
+    EXPECT_TRUE(image->commit());
+    EXPECT_EQ(read_file(path), Bytes(51'200, std::byte{1}));
+    EXPECT_EQ(files_in(dir), 1u);
 }
 
 TEST(Image, AReaderMayWriteItsOverlayButNotTheImage) {
@@ -190,6 +224,81 @@ TEST(Image, AQcow2ImageOnABackingFileIsChangedAtomically) {
     serve(*image)->write(120'000, Bytes(10, std::byte{3}));
     EXPECT_FALSE(image->commit());
 }
+
+// ---- repair
+
+constexpr char kFeaturesByte = 79;  // the lowest byte of a header's incompatible features
+
+void set_byte(const std::string& path, std::streamoff at, char value) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(at).put(value);
+}
+
+TEST(Image, QemuImgRepairsWhatIsMarked) {
+    if (::system("command -v qemu-img >/dev/null") != 0)
+        GTEST_SKIP() << "qemu-img (Debian's qemu-utils) is not installed";
+    TempDir dir;
+    const std::string path = dir.file("image");
+    const auto make = [&](char features) {
+        make_qcow2(path, {.size = 1 << 20},
+                   [](BlockDevice& disk) { disk.write(0, Bytes(10, std::byte{5})); });
+        set_byte(path, kFeaturesByte, features);
+    };
+    const auto open = [&](Repair repair, bool writable) {
+        return Image::open({.path = path, .repair = repair}, {.writable = writable});
+    };
+    make(1);  // dirty
+    EXPECT_EQ(read_all(*open(Repair::kNone, false))[9], std::byte{5});
+    expect_error(ErrorKind::kUnsupported, "--repair", [&] { open(Repair::kNone, true); });
+    {
+        auto image = open(Repair::kLeaks, true);
+        serve(*image)->write(9, Bytes(1, std::byte{6}));
+        EXPECT_TRUE(image->commit());
+    }
+    EXPECT_EQ(read_all(*open(Repair::kNone, true))[9], std::byte{6});
+
+    make(2);  // corrupt: its first data cluster's refcount, the fifth, is 0
+    Bytes bytes = read_file(path);
+    set_byte(path, 2 * 65536 + 4 * 2 + 1, 0);
+    ASSERT_NE(read_file(path), bytes) << "the refcount block is where it is expected";
+    expect_error(ErrorKind::kCorrupt, "--repair", [&] { open(Repair::kNone, false); });
+    expect_error(ErrorKind::kCorrupt, "--repair=all", [&] { open(Repair::kLeaks, false); });
+    EXPECT_EQ(read_all(*open(Repair::kAll, false))[9], std::byte{5});
+    EXPECT_EQ(read_all(*open(Repair::kNone, true))[9], std::byte{5});
+
+    // What is sound is left alone; qemu-img isn't even asked.
+    bytes = read_file(path);
+    const std::string search_path = ::getenv("PATH");
+    ::setenv("PATH", dir.path().c_str(), 1);
+    open(Repair::kAll, true);
+    EXPECT_EQ(read_file(path), bytes);
+    make(1);
+    expect_error(ErrorKind::kNotFound, "qemu-utils", [&] { open(Repair::kAll, true); });
+    ::setenv("PATH", search_path.c_str(), 1);
+    // A program that has it in use keeps qemu-img away.
+    {
+        auto reader = open(Repair::kNone, false);
+        expect_error(ErrorKind::kBusy, "lock", [&] { open(Repair::kAll, false); });
+    }
+    open(Repair::kAll, false);
+}
+
+TEST(Image, ARepairOpensNoOtherFileThatADetectedImageNames) {
+    if (::system("command -v qemu-img >/dev/null") != 0)
+        GTEST_SKIP() << "qemu-img (Debian's qemu-utils) is not installed";
+    TempDir dir;
+    const std::string path = dir.file("image");
+    // The backing file isn't there: who tried to open it would fail.
+    make_qcow2(
+        path, {.size = 1 << 20, .backing_name = "none", .backing_format = "raw"}, [](BlockDevice&) {},
+        std::make_unique<MemoryDevice>(1 << 20));
+    set_byte(path, kFeaturesByte, 1);
+    expect_error(ErrorKind::kDenied, "--allow-backing",
+                 [&] { Image::open({.path = path, .repair = Repair::kAll}, kReader); });
+    EXPECT_EQ(read_file(path)[kFeaturesByte], std::byte{0}) << "repaired all the same";
+}
+
+// ---- chains
 
 TEST(Image, AChainThatComesBackToItselfIsRefused) {
     TempDir dir;

@@ -157,7 +157,7 @@ JournalReader::JournalReader(JournalFile& file) : file_(file) {
         new_size_ = header.new_size;
     }
     if (!marked) return;
-    if (!intact || new_size_ < image_size_) damaged("its header's checksum is wrong");
+    if (!intact) damaged("its header's checksum is wrong");
     seed_ = crc32c(header.nonce);
     if (std::memcmp(mark_.magic, kMarkMagic, sizeof kMarkMagic) != 0 || mark_.crc != crc_of(mark_, seed_)) {
         damaged("its commit mark is wrong");
@@ -173,14 +173,15 @@ std::optional<uint64_t> JournalReader::size_to_restore(uint64_t size) const noex
 
 // Every record's checksum is checked before it is visited; what it says is within the image.
 void JournalReader::for_each(uint64_t image_size, const std::function<void(const Entry&)>& visit) {
-    if (image_size != new_size_) {
+    // One that is to become smaller may not be so yet.
+    if (image_size != new_size_ && !(image_size == image_size_ && new_size_ < image_size_)) {
         throw Error(ErrorKind::kCorrupt,
                     "the journal '" + file_.name() + "' is for an image of " + std::to_string(new_size_) +
                         " bytes, but the image has " + std::to_string(image_size) +
                         ": it was replaced or resized since a change to it was cut short; "
                         "remove the journal to use the image as it is");
     }
-    const uint64_t end = mark_.length;
+    const uint64_t end = mark_.length, records_end = std::min(image_size_, new_size_);
     uint64_t at = kRecordsOffset, image_at = 0;
     uint32_t records_crc = seed_;
     std::vector<std::byte> payload;
@@ -196,9 +197,9 @@ void JournalReader::for_each(uint64_t image_size, const std::function<void(const
         const uint64_t offset = record.offset, length = record.length, checked = record.checked;
         const bool data = record.kind == static_cast<uint32_t>(Kind::kData);
         const bool possible = (data || record.kind == static_cast<uint32_t>(Kind::kZero)) && length > 0 &&
-                              offset >= image_at && range_fits(offset, length, image_size_) &&
+                              offset >= image_at && range_fits(offset, length, records_end) &&
                               offset % kSectorSize == 0 &&
-                              (length % kSectorSize == 0 || offset + length == image_size_) &&
+                              (length % kSectorSize == 0 || offset + length == records_end) &&
                               checked == (data ? length : std::min(length, kZeroCheckedLength)) &&
                               (!data || length <= kMaxDataLength);
         if (!possible) damaged("a record makes no sense");

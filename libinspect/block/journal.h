@@ -36,7 +36,8 @@ struct Header {  // at 0
     le32 version;
     le32 reserved;
     le64 image_size;      // before
-    le64 new_size;        // after; what is beyond image_size was written to the image itself before the mark
+    le64 new_size;        // after; what is beyond image_size was written to the image itself before the mark;
+                          // a smaller one is where the image is cut once the records are applied
     std::byte nonce[16];  // random; every checksum starts from its checksum, so that no old journal's passes
     le32 crc;             // of the above, from 0
 };
@@ -121,6 +122,10 @@ class JournalReader {
     // For an uncommitted journal: the size to which an image that is now `size` bytes long is to be cut back,
     // because the change that was not committed had begun to make it longer.
     std::optional<uint64_t> size_to_restore(uint64_t size) const noexcept;
+
+    // For a committed journal: the image's size once all is done. A smaller one than it has is the caller's
+    // to make, after apply().
+    uint64_t new_size() const noexcept { return new_size_; }
 
     // For a committed journal. Checks all of it, and that every sector it is about is in `image` as it was
     // before or as it is to be. Throws Error(kCorrupt) when the journal is damaged or when the image has been

@@ -6,7 +6,7 @@
 #include "block/commit.h"
 #include "block/faulty.h"
 #include "block/memory_device.h"
-#include "block/temp_dir_for_test.h"
+#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

@@ -8,7 +8,7 @@
 #include <memory>
 
 #include "base/fd.h"
-#include "block/temp_dir_for_test.h"
+#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

@@ -18,7 +18,7 @@
 #include "block/nbd_listen.h"
 #include "block/nbd_server.h"
 #include "block/nbd_uri.h"
-#include "block/temp_dir_for_test.h"
+#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 

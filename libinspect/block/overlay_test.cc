@@ -10,7 +10,7 @@
 
 #include "block/memory_device.h"
 #include "block/raw.h"
-#include "block/temp_dir_for_test.h"
+#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

@@ -21,13 +21,15 @@ using State = OverlayStore::State;
 constexpr uint64_t kBlockSize = OverlayStore::kBlockSize;
 constexpr uint64_t kChunk = 1 << 20;
 
-// Writes what `changes` has, where it differs, to `disk`.
+// Writes what `changes` has, where it differs, to `disk`; what is beyond its end is left out.
 class Writer {
   public:
     Writer(const OverlayStore& changes, BlockDevice& disk) : changes_(changes), disk_(disk) {}
 
     void write() {
-        for (auto run = changes_.next_changed(0); run; run = changes_.next_changed(run->end())) {
+        for (auto run = changes_.next_changed(0); run && run->offset < disk_.size();
+             run = changes_.next_changed(run->end())) {
+            run->length = std::min(run->end(), disk_.size()) - run->offset;
             if (run->state == State::kZero) {
                 write_zeros(*run);
                 continue;
@@ -72,7 +74,8 @@ uint64_t room_to_grow(const OverlayStore& changes, const Qcow2Header& header) {
 }  // namespace
 
 bool commit_to_qcow2(const OverlayStore& changes, std::unique_ptr<BlockDevice> before,
-                     std::unique_ptr<BlockDevice> backing, BlockDevice& file, JournalFile& journal) {
+                     std::unique_ptr<BlockDevice> backing, BlockDevice& file, JournalFile& journal,
+                     uint64_t new_size) {
     const Qcow2Header header = Qcow2Header::parse(*before);
     if (header.external_data()) {
         throw Error(
@@ -86,12 +89,13 @@ bool commit_to_qcow2(const OverlayStore& changes, std::unique_ptr<BlockDevice> b
     const Overlay& image = *staged;
     Qcow2Device disk(header, {std::move(staged), std::move(backing), nullptr},
                      {.read_only = false, .snapshot = {}});
+    if (new_size != 0) disk.resize(new_size);
     Writer(changes, disk).write();
     disk.flush();
     if (stage->empty()) return false;
     // A file that could be shorter now stays as it is: what is beyond its last cluster is of no concern.
-    const uint64_t new_size = std::max(image.size(), file.size());
-    return commit(*stage, file, journal, {.protect_first_sector = false, .new_size = new_size});
+    const uint64_t new_file_size = std::max(image.size(), file.size());
+    return commit(*stage, file, journal, {.protect_first_sector = false, .new_size = new_file_size});
 }
 
 }  // namespace inspect

@@ -6,7 +6,7 @@
 #include "block/memory_device.h"
 #include "block/overlay.h"
 #include "block/qcow2/qcow2_for_test.h"
-#include "block/temp_dir_for_test.h"
+#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {
@@ -55,6 +55,26 @@ struct Scene {
         std::make_shared<OverlayStore>(OverlayStore::create(kSize, {1 << 20, {}}));
     Bytes before, disk_after;
 };
+
+TEST(CommitToQcow2, GivesTheDiskAnotherSize) {
+    for (const uint64_t size : {kSize / 2, 2 * kSize}) {
+        Scene scene;
+        MemoryDevice file(scene.before);
+        FaultPlan plan;
+        FaultyJournalFile journal(plan);
+        EXPECT_TRUE(commit_to_qcow2(*scene.store, std::make_unique<MemoryDevice>(scene.before),
+                                    Scene::backing(), file, journal, size));
+        const Qcow2Header header = Qcow2Header::parse(file);
+        EXPECT_EQ(header.size, size);
+        Qcow2Device disk(header, {std::make_unique<BorrowedDevice>(file), Scene::backing(), nullptr},
+                         {.read_only = true, .snapshot = {}});
+        Bytes contents(size);
+        disk.read(0, contents);
+        Bytes wanted = scene.disk_after;
+        wanted.resize(size);  // what is new reads as zeros, whatever the backing file has
+        EXPECT_EQ(contents, wanted) << size;
+    }
+}
 
 TEST(CommitToQcow2, IsAllOrNothingWhereverItIsCut) {
     Scene scene;

@@ -3,7 +3,7 @@
 
 #include <sys/stat.h>
 
-#include "block/temp_dir_for_test.h"
+#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

@@ -28,6 +28,12 @@ class Channel {
     // True when read() would return at once.
     virtual bool readable() = 0;
 
+    // Waits until read() would return at once or `fd` is readable (or at its end). Throws as read().
+    struct Ready {
+        bool channel;
+        bool fd;
+    };
+    virtual Ready wait_with(int fd, std::chrono::milliseconds timeout) = 0;
     // For who waits for several things at once. Writes as much as goes without waiting and returns how much
     // that was; throws as write().
     virtual size_t write_some(std::span<const std::byte> in) = 0;

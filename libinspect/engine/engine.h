@@ -20,6 +20,7 @@ struct EngineDisk {
     std::vector<int> node_fds;   // the descriptors that it names; read-only ones, where there is an overlay
     int overlay_memory_fd = -1;  // of an OverlayStore (block/overlay.h); -1: writes go to the node
     int overlay_spill_fd = -1;
+    uint64_t size = 0;  // in bytes, where the disk is larger than the node, by its overlay; else 0
     uint32_t sector_size = 512;
     bool read_only = false;  // what the guest is told; with an overlay it may be false for a read-only image
     std::string serial;

@@ -13,11 +13,13 @@ constexpr struct {
     unsigned number;
     const char* name;
 } kNotEmulated[] = {
-    {129, "pclmulqdq"},  {141, "cx16"},    {145, "pcid"},   {147, "sse4_1"}, {148, "sse4_2"},
-    {150, "movbe"},      {151, "popcnt"},  {153, "aes"},    {156, "avx"},    {158, "rdrand"},
-    {288, "fsgsbase"},   {291, "bmi1"},    {293, "avx2"},   {295, "smep"},   {296, "bmi2"},
-    {297, "erms"},       {298, "invpcid"}, {306, "rdseed"}, {307, "adx"},    {308, "smap"},
-    {311, "clflushopt"}, {312, "clwb"},    {514, "umip"},   {515, "pku"},    {580, "fsrm"},
+    {23, "mmx"},  // the kernel's sign that xor and raid6 can't use SSE
+    {129, "pclmulqdq"}, {137, "ssse3"},      {141, "cx16"},    {145, "pcid"},   {147, "sse4_1"},
+    {148, "sse4_2"},    {150, "movbe"},      {151, "popcnt"},  {153, "aes"},    {156, "avx"},
+    {158, "rdrand"},    {288, "fsgsbase"},   {291, "bmi1"},    {293, "avx2"},   {295, "smep"},
+    {296, "bmi2"},      {297, "erms"},       {298, "invpcid"}, {306, "rdseed"}, {307, "adx"},
+    {308, "smap"},      {311, "clflushopt"}, {312, "clwb"},    {317, "sha_ni"}, {514, "umip"},
+    {515, "pku"},       {580, "fsrm"},
 };
 
 std::string not_emulated() {

@@ -41,10 +41,7 @@ size_t SocketChannel::write_some(std::span<const std::byte> in) {
 
 size_t SocketChannel::read(std::span<std::byte> out, std::chrono::milliseconds timeout) {
     for (;;) {
-        if (!wait(POLLIN, timeout)) {
-            auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout).count();
-            throw explain_("the appliance does not answer for " + std::to_string(seconds) + " s", false);
-        }
+        if (!wait(POLLIN, timeout)) throw silence(timeout);
         ssize_t n = ::recv(socket_, out.data(), out.size(), MSG_DONTWAIT);
         if (n > 0) {
             bytes_out_ += static_cast<uint64_t>(n);
@@ -59,21 +56,37 @@ bool SocketChannel::readable() {
     return ::poll(&pfd, 1, 0) > 0;
 }
 
+Channel::Ready SocketChannel::wait_with(int fd, std::chrono::milliseconds timeout) {
+    Ready ready = wait(POLLIN, fd, timeout);
+    if (!ready.channel && !ready.fd) throw silence(timeout);
+    return ready;
+}
+
+Error SocketChannel::silence(std::chrono::milliseconds timeout) const {
+    auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout).count();
+    return explain_("the appliance does not answer for " + std::to_string(seconds) + " s", false);
+}
+
 // False when the time is over; a negative timeout waits for ever.
 bool SocketChannel::wait(short events, std::chrono::milliseconds timeout) {
+    return wait(events, -1, timeout).channel;
+}
+
+// Also until `fd` is readable, if it is one.
+Channel::Ready SocketChannel::wait(short events, int fd, std::chrono::milliseconds timeout) {
     auto deadline = Clock::now() + timeout;
     for (;;) {
-        struct pollfd pfds[2] = {{socket_, events, 0}, {interrupt_fd_, POLLIN, 0}};
+        struct pollfd pfds[3] = {{socket_, events, 0}, {interrupt_fd_, POLLIN, 0}, {fd, POLLIN, 0}};
         int wait_ms = -1;
         if (timeout >= 0ms) {
             auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
             wait_ms = static_cast<int>(std::clamp<int64_t>(left, 0, 1 << 30));
         }
-        int ready = ::poll(pfds, 2, wait_ms);
-        if (ready == 0) return false;
+        int ready = ::poll(pfds, 3, wait_ms);
+        if (ready == 0) return {false, false};
         if (ready < 0 && errno != EINTR) throw Error::from_errno(ErrorKind::kEngine, "poll", errno);
         if (ready > 0 && pfds[1].revents) throw Error(ErrorKind::kCancelled, "interrupted");
-        if (ready > 0) return true;
+        if (ready > 0) return {pfds[0].revents != 0, pfds[2].revents != 0};
     }
 }
 

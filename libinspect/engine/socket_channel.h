@@ -26,6 +26,7 @@ class SocketChannel : public Channel {
     void write(std::span<const std::byte> in) override;
     size_t read(std::span<std::byte> out, std::chrono::milliseconds timeout) override;
     bool readable() override;
+    Ready wait_with(int fd, std::chrono::milliseconds timeout) override;
     size_t write_some(std::span<const std::byte> in) override;
     int descriptor() const override { return socket_; }
 
@@ -34,6 +35,8 @@ class SocketChannel : public Channel {
 
   private:
     bool wait(short events, std::chrono::milliseconds timeout);
+    Ready wait(short events, int fd, std::chrono::milliseconds timeout);
+    Error silence(std::chrono::milliseconds timeout) const;
 
     int socket_;
     int interrupt_fd_;

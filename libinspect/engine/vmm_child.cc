@@ -97,6 +97,7 @@ void VmmChild::Arguments::add_disk(const EngineDisk& disk, int nbd_fd) {
         inherit(disk.overlay_memory_fd);
         inherit(disk.overlay_spill_fd);
     }
+    if (disk.size != 0) text += ",size=" + std::to_string(disk.size);
     if (nbd_fd >= 0) {
         text += ",nbd=" + std::to_string(nbd_fd);
         inherit(nbd_fd);

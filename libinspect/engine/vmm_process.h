@@ -8,7 +8,7 @@
 //
 //   insp-vmm --kvm=FD --channel=FD --control=FD --status=FD --memory=BYTES --slots=N --root=FD
 //            ( --kernel=FD --initrd=FD --cmdline=TEXT  |  --restore-state=FD --restore-memory=FD )
-//            [ --disk=block-size=512|4096,serial=TEXT[,overlay=FD:FD][,read-only],node=NODE ]...
+//            [ --disk=block-size=512|4096,serial=TEXT[,overlay=FD:FD[,size=BYTES]][,read-only],node=NODE ]...
 //            [ --software-kvm ] [ --no-sandbox ]
 //   insp-vmm --control=FD --status=FD --disk=nbd=FD,... [ --disk=nbd=FD,... ]... [ --no-sandbox ]
 //
@@ -28,7 +28,8 @@
 //                After a restore they are attached from the start; after a boot, by the request "attach".
 //                NODE is a DiskNode's text (block/disk_node.h). overlay=MEM:SPILL are the descriptors of an
 //                OverlayStore (block/overlay.h); where it is given, the node is only read. Without it,
-//                writes go straight to the node.
+//                writes go straight to the node. size=: the disk is larger than the node; what is beyond it
+//                reads as zeros.
 //   --software-kvm  the host's KVM emulates kernel mode: complete what its emulator lacks
 //   --no-sandbox    for debugging and sanitizers only
 //

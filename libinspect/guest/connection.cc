@@ -111,6 +111,15 @@ bool Connection::readable() {
     }
 }
 
+Channel::Ready Connection::wait_with(int fd) {
+    try {
+        return channel_.wait_with(fd, options_.silence);
+    } catch (...) {
+        broken_ = true;
+        throw;
+    }
+}
+
 // Reads once and works on all whole frames that are there then.
 void Connection::receive(Exchange& exchange) {
     try {
@@ -210,7 +219,17 @@ void Connection::grant(Exchange& exchange, size_t consumed) {
     send();
 }
 
-bool Connection::Upload::ended() { return exchange_.failed || exchange_.done(); }
+bool Connection::Upload::ended() { return exchange_.failed || exchange_.done() || exchange_.thrown; }
+
+bool Connection::Upload::wait(int fd) {
+    while (!ended()) {
+        connection_.send();
+        Channel::Ready ready = connection_.wait_with(fd);
+        if (ready.channel) connection_.receive(exchange_);
+        if (ready.fd) return !ended();
+    }
+    return false;
+}
 
 // Waits until `bytes` may be sent.
 bool Connection::Upload::reserve(size_t bytes) {

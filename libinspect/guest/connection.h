@@ -92,6 +92,7 @@ class Connection {
     void deliver(Exchange& exchange, const protocol::Frame& frame);
     void grant(Exchange& exchange, size_t consumed);
     bool readable();
+    Channel::Ready wait_with(int fd);
 
     Channel& channel_;
     Options options_;
@@ -108,6 +109,9 @@ class Connection::Upload {
     // sending then; the answer is what counts.
     bool item(const proto::Item& item);  // at most kMaxPayload bytes when serialised
     bool data(std::span<const std::byte> bytes);
+    // Sends what has gathered and takes in what the agent sends, until `fd` is readable: true. False when
+    // there is no use in going on.
+    bool wait(int fd);
     // True when there is no use in going on.
     bool ended();
 

@@ -47,6 +47,7 @@ std::vector<EngineDisk> Disks::engine_disks() const {
         if (const OverlayStore* overlay = disk.image->overlay()) {
             engine.overlay_memory_fd = overlay->memory_fd();
             engine.overlay_spill_fd = overlay->spill_fd();
+            if (disk.image->session_size() > disk.image->size()) engine.size = disk.image->session_size();
         }
         engine.sector_size = disk.sector_size;
         engine.read_only = false;

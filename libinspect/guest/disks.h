@@ -27,6 +27,11 @@ class Disks {
     // to the guest's kernel, which so can replay a journal; a disk that must not change is never committed.
     std::vector<EngineDisk> engine_disks() const;
 
+    // The images in the order of the disks.
+    Image& image(size_t index) const { return *disks_[index].image; }
+    size_t count() const noexcept { return disks_.size(); }
+    uint32_t sector_size(size_t index) const { return disks_[index].sector_size; }
+
     // Puts what changed into the images of the writable disks; nothing may run any more that writes to the
     // overlays. Each image is changed completely or not at all, whatever happens. They are changed one after
     // the other, in the order of the disks: a crash or an error on the way leaves the first ones changed and

@@ -3,6 +3,8 @@
 // For tests and fuzzers: a Channel whose other end is a function in the same thread, and a Machine around it.
 #pragma once
 
+#include <poll.h>
+
 #include <algorithm>
 #include <cstring>
 #include <deque>
@@ -65,6 +67,12 @@ class FakeChannel final : public Channel {
         return count;
     }
     bool readable() override { return !output_.empty(); }
+    Ready wait_with(int fd, std::chrono::milliseconds) override {
+        pollfd other{fd, POLLIN, 0};
+        Ready ready{readable(), ::poll(&other, 1, 0) > 0};
+        if (!ready.channel && !ready.fd) throw Error(ErrorKind::kEngine, "the appliance does not answer");
+        return ready;
+    }
     size_t write_some(std::span<const std::byte> in) override {
         write(in);
         return in.size();

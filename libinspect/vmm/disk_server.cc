@@ -8,6 +8,7 @@
 
 #include <inspect/error.h>
 
+#include "base/checked.h"
 #include "block/nbd_server.h"
 #include "block/overlay.h"
 #include "block/overlay_store.h"
@@ -18,9 +19,12 @@ namespace inspect {
 std::unique_ptr<BlockDevice> open_disk(const VmmArguments::Disk& disk) {
     auto device = disk.node.open();
     if (disk.overlay_memory < 0) return device;
-    const uint64_t size = device->size();
+    const bool grows = disk.size > device->size();
+    const uint64_t size = grows ? align_up(disk.size, OverlayStore::kBlockSize) : device->size();
     auto store = std::make_shared<OverlayStore>(Fd(disk.overlay_memory), Fd(disk.overlay_spill), size);
-    return std::make_unique<Overlay>(std::move(device), std::move(store));
+    auto overlay = std::make_unique<Overlay>(std::move(device), std::move(store));
+    if (grows) overlay->resize(disk.size);
+    return overlay;
 }
 
 struct DiskServer::Disk {

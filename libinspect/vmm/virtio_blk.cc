@@ -157,8 +157,9 @@ VirtioBlk::VirtioBlk(const GuestMemory& memory, std::unique_ptr<BlockDevice> dev
 
 void VirtioBlk::notify(unsigned index, std::unique_lock<std::mutex>&) {
     Virtqueue& requests = queue(index);
+    Virtqueue::Round round(requests);
     do {
-        while (!stopping_.load(std::memory_order_relaxed) && requests.pop(chain_)) {
+        while (!stopping_.load(std::memory_order_relaxed) && round.pop(chain_)) {
             uint32_t written = 0;
             serve(chain_, written);
             requests.push(chain_.head, written);

@@ -88,8 +88,9 @@ void VirtioConsole::wake() {
 // Only the I/O thread's calls run while the mutex is free, and they touch neither this queue nor this chain.
 void VirtioConsole::transmit(std::unique_lock<std::mutex>& lock) {
     Virtqueue& data = queue(kTransmit);
+    Virtqueue::Round round(data);
     do {
-        while (data.pop(vcpu_chain_)) {
+        while (round.pop(vcpu_chain_)) {
             const bool going_on = send_all(vcpu_chain_.readable, lock);
             data.push(vcpu_chain_.head, 0);
             if (!going_on) return;  // the VM stops; nobody will look at the queue again
@@ -171,8 +172,9 @@ bool VirtioConsole::receive() {
 
 void VirtioConsole::take_control() {
     Virtqueue& control = queue(kControlTransmit);
+    Virtqueue::Round round(control);
     do {
-        while (control.pop(vcpu_chain_)) {
+        while (round.pop(vcpu_chain_)) {
             Control message;
             // A driver sends each message as one buffer; what is cut otherwise is none of its.
             if (!vcpu_chain_.readable.empty() && vcpu_chain_.readable[0].iov_len >= sizeof message) {
@@ -213,7 +215,8 @@ void VirtioConsole::post(uint16_t event, uint16_t value, const char* name) {
 
 void VirtioConsole::deliver_control() {
     Virtqueue& control = queue(kControlReceive);
-    while (!undelivered_.empty() && control.pop(vcpu_chain_)) {
+    Virtqueue::Round round(control);
+    while (!undelivered_.empty() && round.pop(vcpu_chain_)) {
         const auto& message = undelivered_.front();
         uint32_t written = 0;
         if (!vcpu_chain_.writable.empty() && vcpu_chain_.writable[0].iov_len >= message.size()) {
@@ -228,7 +231,8 @@ void VirtioConsole::deliver_control() {
 }
 
 void VirtioConsole::discard(Virtqueue& unused) {
-    while (unused.pop(vcpu_chain_)) unused.push(vcpu_chain_.head, 0);
+    Virtqueue::Round round(unused);
+    while (round.pop(vcpu_chain_)) unused.push(vcpu_chain_.head, 0);
     finish(unused);
 }
 

@@ -26,8 +26,9 @@ VirtioPmem::VirtioPmem(const GuestMemory& memory, uint64_t address, uint64_t siz
 // A request is le32 type (0: flush); the answer le32, 0 for success.
 void VirtioPmem::notify(unsigned index, std::unique_lock<std::mutex>&) {
     Virtqueue& requests = queue(index);
+    Virtqueue::Round round(requests);
     do {
-        while (requests.pop(chain_)) {
+        while (round.pop(chain_)) {
             uint32_t written = 0;
             const le32 ok = 0;
             if (!chain_.writable.empty() && chain_.writable[0].iov_len >= sizeof ok) {

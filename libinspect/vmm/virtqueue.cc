@@ -112,6 +112,15 @@ bool Virtqueue::pop(DescriptorChain& chain) {
     return true;
 }
 
+bool Virtqueue::Round::pop(DescriptorChain& chain) {
+    if (left_ == 0) {
+        if (queue_->has_available()) queue_->broken_ = true;
+        return false;
+    }
+    --left_;
+    return queue_->pop(chain);
+}
+
 bool Virtqueue::collect(uint16_t head, DescriptorChain& chain) {
     chain.head = head;
     chain.readable.clear();

@@ -67,6 +67,18 @@ class Virtqueue {
     // The device's part. Takes the next chain into `chain`; false when there is none or the queue is broken
     // or not ready. Each chain that was taken must be given back by push().
     bool pop(DescriptorChain& chain);
+    // The chains of one notification. The only vCPU waits while its notification is served, so no more can
+    // come than the queue holds. What seems to be more is the device's own writing, into a used ring or
+    // buffer that lies on the available ring, and would never end: it breaks the queue.
+    class Round {
+      public:
+        explicit Round(Virtqueue& queue) noexcept : queue_(&queue), left_(queue.layout_.size) {}
+        bool pop(DescriptorChain& chain);
+
+      private:
+        Virtqueue* queue_;
+        uint32_t left_;
+    };
     // Undoes the pop() just done, as if the chain had not been taken.
     void unpop() noexcept { --progress_.next_available; }
     // `written`: how many bytes of the chain's writable part were written, from its start.

@@ -17,6 +17,9 @@ constexpr uint64_t kBase = 0x1000, kBuffer = 0x8000, kTable = 0xa000;
 constexpr uint16_t kNext = DriverQueue::kNext, kWrite = DriverQueue::kWrite,
                    kIndirect = DriverQueue::kIndirect;
 
+// Where Virtqueue::save() puts the place of the next used entry.
+constexpr size_t kNextUsedInState = 40;
+
 class VirtqueueTest : public testing::Test {
   protected:
     VirtqueueTest() { enable(kVirtioRingIndirect); }
@@ -324,6 +327,40 @@ TEST_F(VirtqueueTest, EventIndicesSuppressNotifications) {
     EXPECT_TRUE(queue.should_interrupt());
     queue.want_notifications(true);
     EXPECT_EQ(driver.available_event(), 9);
+}
+
+TEST_F(VirtqueueTest, ARoundIsNoLongerThanTheQueue) {
+    driver.describe_chain(0, {{kBuffer, 4, 0, 0}});
+    for (int i = 0; i < kSize; ++i) driver.offer(0);
+    Virtqueue::Round round(queue);
+    for (int i = 0; i < kSize; ++i) EXPECT_TRUE(round.pop(chain));
+    EXPECT_FALSE(round.pop(chain));
+    EXPECT_FALSE(queue.broken());
+}
+
+// The used ring's index is the available ring's: each chain that is given back seems to bring another.
+TEST_F(VirtqueueTest, RingsThatOverlapDoNotKeepTheDeviceBusyForever) {
+    driver.describe_chain(0, {{kBuffer, 4, 0, 0}});
+    queue.reset();
+    queue.set_size(kSize);
+    queue.set_descriptors(driver.descriptors());
+    queue.set_available(driver.available());
+    queue.set_used(driver.available());
+    queue.enable(0);
+    StateWriter out;
+    queue.save(out);
+    out.bytes()[kNextUsedInState] = std::byte{1};
+    StateReader in(out.bytes());
+    queue.load(in);
+    driver.offer(0);
+    Virtqueue::Round round(queue);
+    int served = 0;
+    while (round.pop(chain)) {
+        ++served;
+        queue.push(chain.head, 0);
+    }
+    EXPECT_EQ(served, kSize);
+    EXPECT_TRUE(queue.broken());
 }
 
 // ---- snapshots ----

@@ -53,6 +53,8 @@ VmmArguments::Disk parse_disk(std::string_view text, std::string_view argument) 
             disk.nbd = descriptor(value, argument);
         } else if (key == "block-size") {
             disk.block_size = static_cast<uint32_t>(number(value, 4096, argument));
+        } else if (key == "size") {
+            disk.size = number(value, uint64_t{1} << 60, argument);
         } else if (key == "serial") {
             disk.serial = value;
         } else if (key == "read-only" && value.empty()) {

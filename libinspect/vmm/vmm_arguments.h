@@ -16,6 +16,7 @@ struct VmmArguments {
         DiskNode node;
         int overlay_memory = -1, overlay_spill = -1;  // both or none
         int nbd = -1;                                 // a socket to serve it on; without a virtual machine
+        uint64_t size = 0;  // in bytes, if the overlay makes it larger than the node
         uint32_t block_size = 512;
         std::string serial;
         bool read_only = false;

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <fstream>
+
 #include "support/insp.h"
 
 namespace inspect::test {
@@ -113,6 +115,33 @@ TEST_F(Formats, SnapshotsAndBitmaps) {
     qemu_img({"bitmap", "--remove", image, "changes"});
     qemu_img({"snapshot", "-q", "-a", "before", image});
     EXPECT_EQ(debugfs(as_raw(image, "qcow2"), "cat /hello.txt"), "hello, guest\n");
+}
+
+TEST_F(Formats, DirtyAndCorruptImagesAreRepairedOnDemand) {
+    const std::string image = convert("ext4", "qcow2", {"-o", "lazy_refcounts=on"});
+    const Args disk = {"-a", image, "-m", "/dev/sda"};
+    const auto with = [&](Args args, const Args& more) {
+        args.insert(args.end(), disk.begin(), disk.end());
+        args.insert(args.end(), more.begin(), more.end());
+        return args;
+    };
+    const auto mark = [&](char features) {
+        std::fstream file(image, std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(79).put(features);
+    };
+    mark(1);
+    EXPECT_EQ(insp_ok(with({"cat"}, {"/hello.txt"})), "hello, guest\n") << "a dirty image can be read";
+    EXPECT_TRUE(refused(insp(with({"rm"}, {"/hello.txt"})), kFailed, "--repair"));
+    EXPECT_TRUE(refused(insp(with({"cat", "--ro", "--repair"}, {"/hello.txt"})), kUsage, "--ro"));
+    EXPECT_TRUE(refused(insp(with({"cat", "--repair=some"}, {"/hello.txt"})), kUsage, "some"));
+    Options without{.env = {{"PATH", scratch()}}};
+    EXPECT_TRUE(refused(insp(with({"rm", "--repair"}, {"/hello.txt"}), without), kFailed, "qemu-utils"));
+    insp_ok(with({"edit", "--repair=leaks", "-e", "s/hello/repaired/"}, {"/hello.txt"}));
+    expect_sound(image, "qcow2");
+    mark(2);
+    EXPECT_TRUE(refused(insp(with({"cat"}, {"/hello.txt"})), kFailed, "marked corrupt"));
+    EXPECT_EQ(insp_ok(with({"cat", "--repair"}, {"/hello.txt"})), "repaired, guest\n");
+    expect_sound(image, "qcow2");
 }
 
 TEST_F(Formats, OthersThroughTheStorageDaemon) {

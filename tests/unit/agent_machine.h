@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <memory>
 #include <string>
 #include <thread>
@@ -67,6 +68,14 @@ class AgentChannel final : public Channel {
         return !backlog_.empty() || poll(&descriptor, 1, 0) == 1;
     }
 
+    Ready wait_with(int fd, std::chrono::milliseconds timeout) override {
+        pollfd descriptors[] = {{socket_.get(), POLLIN, 0}, {fd, POLLIN, 0}};
+        if (poll(descriptors, 2, backlog_.empty() ? static_cast<int>(timeout.count()) : 0) == 0 &&
+            backlog_.empty())
+            throw Error(ErrorKind::kEngine, "the agent does not answer");
+        return {!backlog_.empty() || descriptors[0].revents != 0, descriptors[1].revents != 0};
+    }
+
     // For a Pipeline, whose requests need no machine: they go as they are.
     size_t write_some(std::span<const std::byte> in) override {
         ssize_t count = ::send(socket_.get(), in.data(), in.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -103,6 +112,7 @@ class AgentChannel final : public Channel {
 class AgentMachine final : public Machine {
   public:
     explicit AgentMachine(const std::string& sysroot) {
+        std::signal(SIGPIPE, SIG_IGN);  // as the agent's main() does
         int fds[2];
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
             throw Error::from_errno("make a socket pair", errno);
@@ -110,7 +120,7 @@ class AgentMachine final : public Machine {
         agent_ = std::thread([this, sysroot] {
             try {
                 agent::Connection connection(agent_side_.get(), agent_side_.get());
-                agent::Agent(connection, open_file(sysroot, O_PATH | O_DIRECTORY)).run();
+                agent::Agent(connection, open_file(sysroot, O_PATH | O_DIRECTORY), true).run();
             } catch (const std::exception& error) {
                 lost_ = error.what();
             }

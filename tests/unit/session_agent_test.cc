@@ -363,5 +363,133 @@ TEST_F(SessionAgentTest, DrawsRandomBytes) {
     EXPECT_FALSE(session_->commit());
 }
 
+// ---- programs, run on this host
+
+struct Ran {
+    RunResult result;
+    std::string output;
+    std::string errors;
+};
+
+class SessionRunTest : public SessionAgentTest {
+  protected:
+    Ran run_with(RunOptions options) {
+        Ran ran;
+        auto append = [](std::string& text) {
+            return [&text](std::span<const std::byte> bytes) {
+                text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+            };
+        };
+        options.on_output = append(ran.output);
+        options.on_error_output = append(ran.errors);
+        ran.result = session_->run(options);
+        return ran;
+    }
+    Ran run(std::vector<std::string> arguments) { return run_with({.arguments = std::move(arguments)}); }
+    // An input that gives this text.
+    static std::function<std::optional<size_t>(std::span<std::byte>)> text_input(std::string text) {
+        return [text, at = size_t{0}](std::span<std::byte> buffer) mutable -> std::optional<size_t> {
+            size_t count = std::min(buffer.size(), text.size() - at);
+            std::memcpy(buffer.data(), text.data() + at, count);
+            at += count;
+            return count;
+        };
+    }
+};
+
+TEST_F(SessionRunTest, KeepsOutputAndErrorsApart) {
+    Ran ran = run({"sh", "-c", "echo one; echo two >&2; echo three; exit 3"});
+    EXPECT_EQ(ran.output, "one\nthree\n");
+    EXPECT_EQ(ran.errors, "two\n");
+    EXPECT_EQ(ran.result.exit_status, 3);
+    EXPECT_FALSE(ran.result.succeeded());
+    EXPECT_EQ(ran.result.signal, 0);
+    EXPECT_TRUE(run({"true"}).result.succeeded());
+    EXPECT_EQ(run({"sh", "-c", "kill -USR1 $$"}).result.signal, SIGUSR1);
+    EXPECT_EQ(run({"cat"}).output, "") << "without an input there is none";
+}
+
+TEST_F(SessionRunTest, GivesEnvironmentAndDirectory) {
+    Ran ran = run_with({.arguments = {"sh", "-c", "echo \"$INSP_TEST $PWD\""},
+                        .environment = {"INSP_TEST=first", "INSP_TEST=a b"},
+                        .directory = "/proc"});
+    EXPECT_EQ(ran.output, "a b /proc\n");
+    EXPECT_THROW(run_with({.arguments = {"true"}, .environment = {"nothing"}}), Error);
+    EXPECT_THROW(run_with({.arguments = {}}), Error);
+    EXPECT_THROW(run_with({.arguments = {std::string("a\0b", 3)}}), Error);
+}
+
+TEST_F(SessionRunTest, SaysWhatCannotBeStarted) {
+    Ran missing = run({"insp-there-is-no-such-program"});
+    EXPECT_EQ(missing.result.exit_status, 127);
+    EXPECT_THAT(missing.result.not_started, HasSubstr("insp-there-is-no-such-program"));
+    Ran directory = run({"/proc"});
+    EXPECT_EQ(directory.result.exit_status, 126);
+    EXPECT_THAT(directory.result.not_started, HasSubstr("/proc"));
+    Ran nowhere = run_with({.arguments = {"true"}, .directory = "/nowhere"});
+    EXPECT_THAT(nowhere.result.not_started, HasSubstr("/nowhere"));
+    session_->ping();
+}
+
+TEST_F(SessionRunTest, PassesInputAndOutputAtTheSameTime) {
+    // More than all buffers and credits between us and the program together.
+    const std::string text = noise(20'000'000);
+    Ran ran = run_with({.arguments = {"cat"}, .input = text_input(text)});
+    EXPECT_TRUE(ran.output == text);
+    EXPECT_TRUE(ran.result.succeeded());
+}
+
+TEST_F(SessionRunTest, DropsInputThatNobodyReads) {
+    Ran ran =
+        run_with({.arguments = {"sh", "-c", "exec <&-; echo closed"}, .input = text_input(noise(9'000'000))});
+    EXPECT_EQ(ran.output, "closed\n");
+    EXPECT_EQ(run_with({.arguments = {"true"}, .input = text_input(noise(9'000'000))}).result.exit_status, 0);
+    session_->ping();
+}
+
+TEST_F(SessionRunTest, DoesNotWaitForInputWhenTheProgramIsOver) {
+    int fds[2];
+    ASSERT_EQ(pipe(fds), 0);
+    Fd read_end(fds[0]), write_end(fds[1]);
+    auto never = [](std::span<std::byte>) -> std::optional<size_t> {
+        ADD_FAILURE() << "nothing is there to read";
+        return 0;
+    };
+    Ran ran = run_with({.arguments = {"echo", "done"}, .input = never, .input_ready_fd = read_end.get()});
+    EXPECT_EQ(ran.output, "done\n");
+}
+
+TEST_F(SessionRunTest, EndsWhatAHandlerGivesUp) {
+    RunOptions options{.arguments = {"sh", "-c", "echo x; exec sleep 1000"}};
+    options.on_output = [](std::span<const std::byte>) { throw Error(ErrorKind::kNoSpace, "no room"); };
+    EXPECT_THAT(error_of([&] { session_->run(options); }).message(), HasSubstr("no room"));
+    EXPECT_EQ(run({"echo", "still here"}).output, "still here\n");
+}
+
+TEST_F(SessionRunTest, GivesATerminal) {
+    TerminalSize size{30, 100};
+    int fds[2];
+    ASSERT_EQ(pipe(fds), 0);
+    Fd read_end(fds[0]), write_end(fds[1]);
+    std::string output;
+    const RunResult result = session_->run(
+        {.arguments = {"sh", "-c", "stty size; read a; stty size; test -t 2 && echo tty; exit 5"},
+         .input = [&](std::span<std::byte> buffer) -> std::optional<size_t> {
+             return static_cast<size_t>(::read(read_end.get(), buffer.data(), 3));
+         },
+         .input_ready_fd = read_end.get(),
+         .on_output =
+             [&](std::span<const std::byte> bytes) {
+                 output.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+                 // The window grows, and something is typed.
+                 if (size.rows == 40 || output.find("30 100\r\n") == std::string::npos) return;
+                 size = {40, 120};
+                 EXPECT_EQ(::write(write_end.get(), "go\n", 3), 3);
+             },
+         .terminal = [&] { return size; }});
+    EXPECT_THAT(output, AllOf(HasSubstr("30 100\r\n"), HasSubstr("40 120\r\n"), HasSubstr("tty\r\n")));
+    EXPECT_EQ(result.exit_status, 5);
+}
+
 }  // namespace
 }  // namespace inspect

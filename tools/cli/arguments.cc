@@ -79,6 +79,7 @@ struct Parser {
     explicit Parser(const Command& command) : names(long_names(command)) {
         app.set_help_flag();
         app.allow_extras();  // the operands, and what is unknown
+        if (command.operands_end_options) app.prefix_command();
         std::string letters;
         for (const OptionGroup& group : option_groups(command)) {
             for (const Option& option : group.options) {
@@ -124,7 +125,7 @@ std::string unknown_option(const Parser& parser, const std::string& word) {
 }
 
 // What CLI11 didn't take: operands, and before a "--" also options that it doesn't know.
-std::vector<std::string> take_operands(const Parser& parser) {
+std::vector<std::string> take_operands(const Parser& parser, bool operands_end_options) {
     std::vector<std::string> operands;
     bool options_ended = false;
     std::vector<std::string> words = parser.app.remaining();
@@ -135,6 +136,7 @@ std::vector<std::string> take_operands(const Parser& parser) {
             throw UsageError(unknown_option(parser, word));
         } else {
             operands.push_back(std::move(word));
+            options_ended |= operands_end_options;
         }
     }
     return operands;
@@ -142,7 +144,8 @@ std::vector<std::string> take_operands(const Parser& parser) {
 
 void check_operands(const Arguments& arguments) {
     const Command& command = arguments.command();
-    bool needs_disk = (command.shared_options & kDiskOptions) != 0;
+    const bool needs_disk =
+        (command.shared_options & kDiskOptions) != 0 && (command.shared_options & kDisksOptional) == 0;
     std::string usage = std::string("insp ") + command.name + (needs_disk ? " -a IMAGE" : "") +
                         (*command.operands != 0 ? " " : "") + command.operands;
     if (needs_disk && !arguments.has("add") && !arguments.has("domain") && !arguments.has("domain-xml"))
@@ -180,7 +183,7 @@ Arguments Arguments::parse(const Command& command, int argc, char* const argv[])
         arguments.given_.push_back(std::move(given));
     }
     if (arguments.has("help") || arguments.has("version")) return arguments;
-    arguments.operands_ = take_operands(parser);
+    arguments.operands_ = take_operands(parser, command.operands_end_options);
     check_operands(arguments);
     return arguments;
 }

@@ -21,6 +21,8 @@ inline constexpr int kExitSuccess = 0;
 inline constexpr int kExitFailure = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitNothingFound = 3;
+// Where another program's exit code is passed through: whatever goes wrong with us.
+inline constexpr int kExitOwnFailure = 125;
 
 enum class Takes : uint8_t {
     kNothing,
@@ -43,6 +45,7 @@ inline constexpr unsigned kDiskOptions = 1;   // -a and how the appliance runs
 inline constexpr unsigned kMountOptions = 2;  // -m, --root
 inline constexpr unsigned kJsonOption = 4;
 inline constexpr unsigned kMemoryOption = 8;  // --memory alone, without disks
+inline constexpr unsigned kDisksOptional = 16;  // beside kDiskOptions: no disk need be given
 
 // Which operands are host files, for completion.
 enum class HostOperands : uint8_t { kNone, kLast, kAllButLast, kAll };
@@ -62,6 +65,9 @@ struct Command {
     HostOperands host_operands = HostOperands::kNone;
     const char* operand_words = "";  // for completion, where operands are keywords
     int (*run)(Context&) = nullptr;
+    int failure_code = kExitFailure;
+    int usage_code = kExitUsage;
+    bool operands_end_options = false;  // what comes after the first operand is none of ours
 };
 
 // Command-line errors: exit code 2, with a pointer to --help.

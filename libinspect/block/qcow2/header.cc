@@ -104,11 +104,6 @@ void check_features(const Qcow2Header& header, const ExtensionReader& extensions
                     (name.empty() ? "" : "'" + name + "', ") + "incompatible feature bit " +
                     std::to_string(bit) + ")");
     }
-    if ((header.incompatible_features & kIncompatibleCorrupt) != 0) {
-        throw Error(ErrorKind::kCorrupt,
-                    "the qcow2 image is marked corrupt: a program that wrote it found its metadata damaged. "
-                    "`qemu-img check -r all` may repair it; keep a copy");
-    }
 }
 
 // [offset, offset + length) is a table: on a cluster's boundary, behind the header, in the file.
@@ -160,6 +155,20 @@ void check_tables(const Qcow2Header& header, uint64_t file_size) {
 uint64_t Qcow2Header::l1_entries_for(uint64_t bytes) const noexcept {
     const uint64_t clusters = (bytes >> cluster_bits) + (bytes % cluster_size() != 0 ? 1 : 0);
     return clusters / l2_entries() + (clusters % l2_entries() != 0 ? 1 : 0);
+}
+
+void Qcow2Header::require_intact(bool for_writing) const {
+    if (marked_corrupt()) {
+        throw Error(ErrorKind::kCorrupt,
+                    "the qcow2 image is marked corrupt: a program that wrote it found its metadata damaged; "
+                    "--repair lets qemu-img repair it, as far as that can be done: keep a copy");
+    }
+    if (for_writing && dirty()) {
+        throw Error(ErrorKind::kUnsupported,
+                    "the qcow2 image was not closed properly by the program that wrote it last (it is marked "
+                    "dirty), so its refcounts can't be relied on; it can be read, and --repair makes it "
+                    "writable");
+    }
 }
 
 Qcow2Header Qcow2Header::parse(BlockDevice& file) {

@@ -57,7 +57,12 @@ struct Qcow2Header {
     bool raw_external_data() const noexcept {
         return external_data() && (autoclear_features & qcow2_format::kAutoclearRawDataFile) != 0;
     }
+    // The program that wrote it last did not close it: refcounts are not right.
     bool dirty() const noexcept { return (incompatible_features & qcow2_format::kIncompatibleDirty) != 0; }
+    // A program that wrote it found its metadata damaged.
+    bool marked_corrupt() const noexcept {
+        return (incompatible_features & qcow2_format::kIncompatibleCorrupt) != 0;
+    }
     bool lazy_refcounts() const noexcept {
         return (compatible_features & qcow2_format::kCompatibleLazyRefcounts) != 0;
     }
@@ -70,8 +75,12 @@ struct Qcow2Header {
 
     // Reads and checks the header in `file`. Throws Error:
     //   kUnsupported  a feature that this version does not know (named), encryption, another version
-    //   kCorrupt      it is marked corrupt, or contradicts itself or the file's size; or is no qcow2 image
+    //   kCorrupt      it contradicts itself or the file's size; or is no qcow2 image
     static Qcow2Header parse(BlockDevice& file);
+
+    // Throws Error(kCorrupt) when the image is marked corrupt, kUnsupported when it is dirty and is to be
+    // written.
+    void require_intact(bool for_writing) const;
 };
 
 // What a backing or data file's name means, as seen from the image that names it.

@@ -94,7 +94,6 @@ TEST(Qcow2Header, RefusesNonsenseWithTheReason) {
     expect_refused(corrupt, "snapshot table", [](Header& h) { h.snapshot_count = 1; });
     expect_refused(ErrorKind::kUnsupported, "AES", [](Header& h) { h.crypt_method = 1; });
     expect_refused(ErrorKind::kUnsupported, "LUKS", [](Header& h) { h.crypt_method = 2; });
-    expect_refused(corrupt, "marked corrupt", [](Header& h) { h.incompatible_features = 2; });
     expect_refused(ErrorKind::kUnsupported, "feature bit 5", [](Header& h) { h.incompatible_features = 32; });
     expect_refused(ErrorKind::kUnsupported, "feature bit 63",
                    [](Header& h) { h.incompatible_features = uint64_t{1} << 63; });
@@ -103,6 +102,24 @@ TEST(Qcow2Header, RefusesNonsenseWithTheReason) {
         h.incompatible_features = 8;
         h.compression_type = 9;
     });
+}
+
+TEST(Qcow2Header, MarksOfDamageAreForTheCallerToJudge) {
+    Bytes image = new_image({.size = 1 << 20});
+    const auto with_features = [&](uint64_t features) {
+        Header header = header_of(image);
+        header.incompatible_features = features;
+        std::memcpy(image.data(), &header, sizeof header);
+        MemoryDevice device(image);
+        return Qcow2Header::parse(device);
+    };
+    with_features(0).require_intact(true);
+    with_features(kIncompatibleDirty).require_intact(false);
+    expect_error(ErrorKind::kUnsupported, "--repair",
+                 [&] { with_features(kIncompatibleDirty).require_intact(true); });
+    for (const bool writing : {false, true})
+        expect_error(ErrorKind::kCorrupt, "marked corrupt",
+                     [&] { with_features(kIncompatibleCorrupt).require_intact(writing); });
 }
 
 TEST(Qcow2Header, NamesAnUnknownFeatureAsTheImageDoes) {

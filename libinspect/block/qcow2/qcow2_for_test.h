@@ -12,7 +12,7 @@
 #include "block/qcow2/create.h"
 #include "block/qcow2/qcow2.h"
 #include "block/raw.h"
-#include "block/temp_dir_for_test.h"
+#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 

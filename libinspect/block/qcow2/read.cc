@@ -43,13 +43,7 @@ Qcow2Device::Qcow2Device(Qcow2Header header, Qcow2Files files, const Qcow2Option
         throw Error(ErrorKind::kUsage, data_file_ ? "a data file was given for a qcow2 image that has none"
                                                   : "the qcow2 image has a data file, which was not opened");
     }
-    if (!read_only_ && header_.dirty()) {
-        throw Error(
-            ErrorKind::kUnsupported,
-            "the qcow2 image was not closed properly by the program that wrote it last (it is marked "
-            "dirty), so its refcounts can't be relied on; it can be read, and `qemu-img check -r all` "
-            "makes it writable");
-    }
+    header_.require_intact(!read_only_);
     if (!read_only_ && data_file_ && data_file_->read_only()) {
         throw Error(ErrorKind::kDenied, "the qcow2 image can't be written: its data file is read-only");
     }

@@ -31,9 +31,18 @@ enum class WriteMode {
     kDirect,  // the appliance writes to the images; what was written stays, whatever happens
 };
 
+// What is done about a qcow2 image that is marked dirty (the program that wrote it last did not close it) or
+// corrupt, before it is opened. qemu-img(1) does it, in the image, whatever the session does later.
+enum class Repair {
+    kNone,   // nothing: a corrupt image is refused, a dirty one can be read
+    kLeaks,  // qemu-img check -r leaks: clusters that nothing refers to are freed
+    kAll,    // qemu-img check -r all: all that can be; what is wrong for good may be covered up
+};
+
 struct DiskSpec {
     // An image file, a block device, or nbd://, nbd+unix://, nbds://; rbd:, iscsi://, ssh://, https:// and so
-    // on as qemu-storage-daemon knows them. A path that begins like one of these is written as ./nbd://x.
+    // on as qemu-storage-daemon knows them. backup:REPOSITORY[:SNAPSHOT[:DISK]], a disk in a backup, which is
+    // only read (inspect/backup.h). A path that begins like one of these is written as ./nbd://x.
     std::string path;
     // "raw", "qcow2", or a format that qemu-storage-daemon knows. Empty: detected, for local files; what is
     // remote is raw then. Detected images open no other file (but see allow_backing), and can't be made to
@@ -48,6 +57,11 @@ struct DiskSpec {
     // Read an image that another program is writing: what is read may make no sense.
     bool force_share = false;
     CacheMode cache = CacheMode::kWriteback;
+    // backup: where the repository's password is; empty: as the environment says (inspect/backup.h).
+    std::string password_file = {};
+    std::string password_command = {};
+    // Of the image itself, not of those that it stands on. The image must be a local file.
+    Repair repair = Repair::kNone;
 };
 
 // The hard disks of a libvirt domain, in the order of its XML, with their formats, cache modes and whether

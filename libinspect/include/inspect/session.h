@@ -43,6 +43,9 @@
 namespace inspect {
 
 struct HostMountOptions;  // host_mount.h
+struct ResizeWishes;
+struct ResizePlan;
+struct ResizeStep;
 
 struct MountSpec {
     std::string device;
@@ -54,11 +57,26 @@ struct MountSpec {
     static MountSpec parse(const std::string& text);
 };
 
+// What unlocks an encrypted volume (LUKS, BitLocker) or image (LUKS in qcow2).
+struct EncryptionKey {
+    std::string id;      // a device ("/dev/sda2", "/dev/vg/lv"), a UUID, an image's path, or "all"
+    std::string secret;  // passphrase, recovery password or the contents of a key file: bytes, up to 32 KiB
+
+    // "ID:key:SECRET" or "ID:file:PATH", as libguestfs spells them. Of a file the first line is a key, and
+    // all of it another one if that is more. Throws Error: kUsage (another form), kUnsupported ("ID:clevis":
+    // there is no network), kNotFound, kDenied (the file).
+    static std::vector<EncryptionKey> parse(const std::string& text);
+};
+
 struct SessionOptions {
     std::vector<DiskSpec> disks;  // at least one, at most 64
     bool writable = false;
     WriteMode write_mode = WriteMode::kAtomic;
-    uint64_t memory_bytes = 0;  // of the appliance; 0: the default, enough for the common case
+    // Tried in their order on what they name; at most 256. Overwritten in memory when the session ends.
+    std::vector<EncryptionKey> keys = {};
+    // Of the appliance; 0: the default, enough for the common case, and as much more as it takes to unlock a
+    // volume whose key derivation wants memory (argon2).
+    uint64_t memory_bytes = 0;
     std::string engine;  // "kvm", "qemu", or "auto": what fits this host; empty: $INSP_ENGINE, else "auto"
     bool use_snapshot = true;  // false: a cold boot, and no snapshot is made
     bool verbose = false;  // what happens, and the appliance's kernel log, go to stderr (from any session of
@@ -76,8 +94,14 @@ struct FilesystemInfo {
     std::string uuid;
     uint64_t size_bytes = 0;  // of the device
     bool mountable = false;
-    bool whole_disk = false;        // on a disk without a partition table
-    uint32_t partition_number = 0;  // 0: not a partition
+    bool whole_disk = false;  // on a disk without a partition table
+    // "lv", "md", "crypt", or empty: a partition or a whole disk
+    std::string kind;
+    std::string volume_uuid;         // of the logical volume or the array
+    std::string group;               // lv: the volume group; md: the level; crypt: "crypto_LUKS", "BitLocker"
+    bool degraded = false;           // an array without all its members: read-only
+    std::vector<std::string> parts;  // the devices that it stands on
+    uint32_t partition_number = 0;   // 0: not a partition
     std::string partition_uuid;
     std::string partition_label;  // bytes
     std::string partition_type;   // GPT: a GUID; MBR: "0x83"
@@ -90,10 +114,20 @@ struct DiskInfo {
     std::string partition_table;  // "gpt", "dos" or empty
 };
 
+struct VolumeGroupInfo {
+    std::string name;
+    std::string uuid;
+    uint64_t size_bytes = 0;
+    uint64_t free_bytes = 0;
+    std::vector<std::string> physical_volumes;  // devices
+};
+
 struct FilesystemReport {
     std::vector<DiskInfo> disks;
-    std::vector<FilesystemInfo> filesystems;  // partitions and whole-disk file systems, in the disks' order
-    std::vector<std::string> warnings;        // what is wrong with the tables
+    // Partitions and whole-disk file systems in the disks' order, then what was put together from them.
+    std::vector<FilesystemInfo> filesystems;
+    std::vector<VolumeGroupInfo> volume_groups;
+    std::vector<std::string> warnings;  // what is wrong with the tables
 };
 
 struct MountPoint {
@@ -186,6 +220,49 @@ struct CopyOptions {
     std::function<void(const std::string& message)> on_warning = {};
 };
 
+// ---- programs
+
+struct TerminalSize {
+    uint16_t rows = 24;
+    uint16_t columns = 80;
+    bool operator==(const TerminalSize&) const = default;
+};
+
+struct RunOptions {
+    // The program and its arguments. Without a slash it is looked for in PATH.
+    std::vector<std::string> arguments;
+    std::vector<std::string> environment = {};  // "NAME=value", in addition to the appliance's own
+    std::string directory = {};                 // to start in; empty: "/"
+    // In the guest's tree as its root directory, with /dev, /proc, /sys and a /tmp of its own there
+    // meanwhile. Else in the appliance, where the guest's tree (if there is one) is /sysroot.
+    bool chroot = false;
+    // Arrays, encrypted and logical volumes are not put together for it, so the disks are in nobody's use.
+    bool bare_disks = false;
+
+    // What it reads from stdin; missing: nothing, as from /dev/null. Fills the buffer as far as it can and
+    // returns how much; 0: the end; nullopt: nothing just now.
+    std::function<std::optional<size_t>(std::span<std::byte>)> input = {};
+    // A descriptor that is readable when `input` has something: it is called only then, while the program's
+    // output is passed on. -1: `input` always has something, or waits for it itself. The caller's.
+    int input_ready_fd = -1;
+    // What it writes. Missing: it is dropped. With a terminal all of it comes by on_output.
+    Sink on_output = {};
+    Sink on_error_output = {};
+
+    // Its stdin, stdout and stderr are a terminal, of the size that this says: asked at the start, and
+    // whenever `input_ready_fd` is readable.
+    std::function<TerminalSize()> terminal = {};
+};
+
+struct RunResult {
+    int exit_status = 0;  // 0 to 255
+    int signal = 0;       // not 0: it died of this signal
+    // Not empty: why it could not be started (printable); exit_status is then 127 (not found) or 126, as a
+    // shell has it.
+    std::string not_started = {};
+    bool succeeded() const { return exit_status == 0 && signal == 0; }
+};
+
 // What a session cost. Times in nanoseconds.
 struct SessionStats {
     std::string engine;      // "kvm" or "qemu"; empty: no appliance was started
@@ -260,6 +337,20 @@ class Session {
                bool no_dereference = false);
     void link(const std::string& target, const std::string& path, bool symbolic = false, bool force = false);
     void touch(const std::string& path, const TouchOptions& options = {});
+
+    // Runs a program in the appliance, which has no network. It finds the disks as /dev/sda, /dev/sda1...,
+    // can do with them what it likes, and may be run in a read-only session too: whatever it does to the
+    // disks reaches an image by commit() alone. Its own mounts, and all processes that it leaves behind, end
+    // with it. When nothing is mounted by this session, a changed partition table is noticed.
+    RunResult run(const RunOptions& options);
+
+    // -- resizing the first disk (inspect/resize.h). The other disks of the session may be parts of its
+    // volume groups. Looks at the disk and plans; the first call in a session, before anything is mounted.
+    // Nothing is changed. Throws what inspect::plan_resize() does.
+    ResizePlan plan_resize(const ResizeWishes& wishes);
+    // Does the steps of a plan that this session made; a writable session is needed. `on_step` is told each
+    // before it is done. What is written reaches the image by commit().
+    void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step = {});
 
     // Unmounts everything, stops the appliance and puts the changes into the images, all or nothing. The
     // Session is over afterwards, and the images are free. True when an image changed. With several images

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// For the tests of this folder: a directory that is gone afterwards, files in it, and random bytes.
+// For tests: a directory that is gone afterwards, files in it, and random bytes.
 #pragma once
 
 #include <fcntl.h>
@@ -27,7 +27,7 @@ using Bytes = std::vector<std::byte>;
 class TempDir {
   public:
     TempDir() {
-        std::string name = (std::filesystem::temp_directory_path() / "insp-block-test-XXXXXX").string();
+        std::string name = (std::filesystem::temp_directory_path() / "insp-test-XXXXXX").string();
         if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
         path_ = name;
     }

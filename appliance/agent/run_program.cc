@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// RunProgram: a program's three streams, or its terminal, between it and the host.
+#include "run_program.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+
+#include "base/fd.h"
+#include "failure.h"
+
+namespace inspect::agent {
+
+namespace {
+
+constexpr size_t kChunk = 64 << 10;
+constexpr int kLookEveryMs = 1000;  // for signs of life to the host
+constexpr uint32_t kNotFound = 127;
+constexpr uint32_t kNotRunnable = 126;
+constexpr char kEndOfInput = 4;  // ^D
+
+// One end of each stream is ours, the other the program's.
+struct Streams {
+    Fd input;  // to write to
+    Fd output;
+    Fd errors;  // empty with a terminal
+    bool terminal = false;
+
+    struct Theirs {
+        Fd input;
+        Fd output;
+        Fd errors;
+    };
+    Theirs theirs = {};
+};
+
+std::pair<Fd, Fd> make_pipe() {
+    int fds[2];
+    if (::pipe2(fds, O_CLOEXEC) < 0) fail_errno("cannot make", "a pipe");
+    return {Fd(fds[0]), Fd(fds[1])};
+}
+
+winsize to_winsize(const proto::TerminalSize& size) {
+    winsize result{};
+    result.ws_row = static_cast<unsigned short>(std::min<uint32_t>(size.rows(), USHRT_MAX));
+    result.ws_col = static_cast<unsigned short>(std::min<uint32_t>(size.columns(), USHRT_MAX));
+    return result;
+}
+
+Streams open_terminal(const proto::TerminalSize& size) {
+    Streams streams;
+    streams.terminal = true;
+    streams.output = Fd(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+    if (!streams.output || ::grantpt(streams.output.get()) < 0 || ::unlockpt(streams.output.get()) < 0)
+        fail_errno("cannot open", "a terminal");
+    winsize window = to_winsize(size);
+    ::ioctl(streams.output.get(), TIOCSWINSZ, &window);
+    streams.input = streams.output.dup();
+    char name[64];
+    if (::ptsname_r(streams.output.get(), name, sizeof name) != 0) fail_errno("cannot open", "a terminal");
+    streams.theirs.input = Fd(::open(name, O_RDWR | O_NOCTTY | O_CLOEXEC));
+    if (!streams.theirs.input) fail_errno("cannot open", name);
+    streams.theirs.output = streams.theirs.input.dup();
+    streams.theirs.errors = streams.theirs.input.dup();
+    return streams;
+}
+
+Streams open_pipes(bool with_input) {
+    Streams streams;
+    std::tie(streams.output, streams.theirs.output) = make_pipe();
+    std::tie(streams.errors, streams.theirs.errors) = make_pipe();
+    if (with_input) {
+        std::tie(streams.theirs.input, streams.input) = make_pipe();
+    } else {
+        streams.theirs.input = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+        if (!streams.theirs.input) fail_errno("cannot open", "/dev/null");
+    }
+    return streams;
+}
+
+// What the host sends for stdin, on its way to a program that may not read it, or not now.
+class Input {
+  public:
+    Input(Connection& connection, Fd pipe, bool terminal)
+        : connection_(connection), pipe_(std::move(pipe)), terminal_(terminal) {
+        if (pipe_) ::fcntl(pipe_.get(), F_SETFL, O_NONBLOCK);
+    }
+
+    // The descriptor to poll for writing; -1: there is nothing to write.
+    int wanted_fd() const { return waiting_.empty() ? -1 : pipe_.get(); }
+
+    // Passes on what has arrived, as far as there is room for it.
+    void pass_on() {
+        for (;;) {
+            while (waiting_.empty() && connection_.upload_waiting()) take(connection_.receive());
+            if (waiting_.empty()) {
+                if (ended_) pipe_.reset();
+                return;
+            }
+            ssize_t n = ::write(pipe_.get(), waiting_.data(), waiting_.size());
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0 && errno == EAGAIN) return;
+            if (n < 0) {  // nobody will read it: the rest is dropped as it comes
+                pipe_.reset();
+                n = static_cast<ssize_t>(waiting_.size());
+            }
+            waiting_.erase(0, static_cast<size_t>(n));
+        }
+    }
+
+  private:
+    void take(Connection::Upload upload) {
+        switch (upload.type) {
+            case protocol::FrameType::kData:
+                if (pipe_) waiting_ = std::move(upload.payload);
+                return;
+            case protocol::FrameType::kEnd:
+                ended_ = true;
+                // A terminal's end of input is a key; closing it would hang up.
+                if (terminal_ && pipe_) {
+                    waiting_ = kEndOfInput;
+                    ended_ = false;
+                }
+                return;
+            default:
+                resize(upload.payload);
+        }
+    }
+
+    void resize(const std::string& payload) {
+        proto::Item item;
+        if (!item.ParseFromString(payload) || !item.has_terminal_size() || !terminal_)
+            throw Failure(proto::USAGE, "an item that is no size of a terminal", EINVAL);
+        if (!pipe_) return;
+        winsize window = to_winsize(item.terminal_size());
+        ::ioctl(pipe_.get(), TIOCSWINSZ, &window);
+    }
+
+    Connection& connection_;
+    Fd pipe_;
+    bool terminal_;
+    bool ended_ = false;
+    std::string waiting_;
+};
+
+// Reads once and sends it. False at the end.
+bool forward_output(Connection& connection, int from) {
+    std::span<std::byte> room = connection.data_room(kChunk);
+    ssize_t n = ::read(from, room.data(), room.size());
+    int errnum = errno;
+    connection.send_data(n > 0 ? static_cast<size_t>(n) : 0);
+    return n > 0 || (n < 0 && errnum == EAGAIN);
+}
+
+bool forward_errors(Connection& connection, int from, std::string& buffer) {
+    ssize_t n = ::read(from, buffer.data(), buffer.size());
+    if (n <= 0) return false;
+    proto::Item item;
+    item.set_error_output(buffer.data(), static_cast<size_t>(n));
+    connection.send_item(item);
+    return true;
+}
+
+// Kills and reaps the program if it is still there.
+struct Reaper {
+    pid_t pid;
+    ~Reaper() {
+        if (pid <= 0) return;
+        ::kill(-pid, SIGKILL);  // it leads a session and a process group
+        ::kill(pid, SIGKILL);
+        wait();
+    }
+    int wait() {
+        int status = 0;
+        while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+        }
+        pid = 0;
+        return status;
+    }
+};
+
+// Until the program has ended and what it wrote is read: not until its output is closed, which may be open in
+// what it left behind.
+int attend(Connection& connection, pid_t pid, Streams& streams) {
+    Reaper reaper{pid};
+    Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!process) fail_errno("cannot watch", "the program");
+    Input input(connection, std::move(streams.input), streams.terminal);
+    std::string buffer(kChunk, '\0');
+    bool exited = false;
+    for (;;) {
+        input.pass_on();
+        connection.flush();
+        pollfd wait[] = {{streams.output.get(), POLLIN, 0},
+                         {streams.errors.get(), POLLIN, 0},
+                         {exited ? -1 : process.get(), POLLIN, 0},
+                         {connection.input_fd(), POLLIN, 0},
+                         {input.wanted_fd(), POLLOUT, 0}};
+        int ready = ::poll(wait, std::size(wait), exited ? 0 : kLookEveryMs);
+        if (ready < 0 && errno != EINTR) fail_errno("cannot wait for", "the program");
+        if (ready < 0) continue;
+        if (exited && !wait[0].revents && !wait[1].revents) break;
+        if (wait[3].revents) connection.hear();
+        if (connection.cancelled()) throw Cancelled();
+        connection.check_cancelled();
+        if (wait[0].revents && !forward_output(connection, streams.output.get())) streams.output.reset();
+        if (wait[1].revents && !forward_errors(connection, streams.errors.get(), buffer))
+            streams.errors.reset();
+        if (wait[2].revents) exited = true;
+    }
+    return reaper.wait();
+}
+
+void require_text(const std::string& text) {
+    if (text.find('\0') != text.npos)
+        throw Failure(proto::USAGE, "an argument of the program has a zero byte in it", EINVAL);
+}
+
+}  // namespace
+
+void run_program(const Context& context, const proto::RunProgram& request, Program program) {
+    if (request.arguments().empty() || request.arguments(0).empty())
+        throw Failure(proto::USAGE, "there is no program to run", EINVAL);
+    for (const std::string& argument : request.arguments()) {
+        require_text(argument);
+        program.arguments.push_back(argument);
+    }
+    // The last of a name counts, as for env(1).
+    auto set_variable = [&](const std::string& variable) {
+        require_text(variable);
+        std::string name = variable.substr(0, variable.find('=')) + "=";
+        std::erase_if(program.environment, [&](const std::string& other) { return other.starts_with(name); });
+        program.environment.push_back(variable);
+    };
+    for (char** variable = environ; *variable; ++variable) set_variable(*variable);
+    for (const std::string& variable : request.environment()) set_variable(variable);
+    require_text(request.directory());
+    program.directory = request.directory().empty() ? "/" : request.directory();
+    program.chroot = request.chroot();
+
+    Streams streams =
+        request.has_terminal() ? open_terminal(request.terminal()) : open_pipes(request.input());
+    program.terminal = streams.terminal;
+    program.input = streams.theirs.input.get();
+    program.output = streams.theirs.output.get();
+    program.errors = streams.theirs.errors.get();
+    StartedProgram started = start_program(program);
+    streams.theirs = {};
+    proto::RunResult& result = *context.response.mutable_run();
+    if (started.pid < 0) {
+        std::string what = std::string(started.failed_step);
+        if (what == "run") what += " " + program.arguments[0];
+        if (what == "change to the directory") what += " " + program.directory;
+        result.set_not_started("cannot " + what + ": " + errno_text(started.errnum));
+        result.set_exit_status(started.errnum == ENOENT ? kNotFound : kNotRunnable);
+        return;
+    }
+    int status = attend(context.connection, started.pid, streams);
+    if (WIFSIGNALED(status)) {
+        result.set_signal(static_cast<uint32_t>(WTERMSIG(status)));
+    } else {
+        result.set_exit_status(static_cast<uint32_t>(WEXITSTATUS(status)));
+    }
+}
+
+}  // namespace inspect::agent

@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The planner against tables of cases: layouts of real guests, and what each wish makes of them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <inspect/resize.h>
+
+#include "guest/resize/text.h"
+
+namespace inspect {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr uint64_t kMiB = 1 << 20;
+constexpr uint64_t kGiB = 1 << 30;
+constexpr uint64_t kGptTail = 33 * 512;
+
+DiskContent ext4(const std::string& device, uint64_t size, uint64_t minimum) {
+    DiskContent content;
+    content.device = device;
+    content.type = "ext4";
+    content.size_bytes = size;
+    content.granule_bytes = 4096;
+    content.minimum_bytes = minimum;
+    return content;
+}
+
+DiskContent holding(const std::string& device, const std::string& type, uint64_t size) {
+    DiskContent content;
+    content.device = device;
+    content.type = type;
+    content.size_bytes = size;
+    if (type == "swap") content.uuid = "5a4b";
+    return content;
+}
+
+DiskPartition partition(uint32_t number, uint64_t start, uint64_t size, DiskContent content) {
+    DiskPartition result;
+    result.number = number;
+    result.device = "/dev/sda" + std::to_string(number);
+    result.start = result.reserved_from = start;
+    result.size = size;
+    content.device = result.device;
+    if (content.size_bytes == 0) content.size_bytes = size;
+    result.content = std::move(content);
+    return result;
+}
+
+DiskState gpt(uint64_t size, std::vector<DiskPartition> partitions) {
+    DiskState state;
+    state.size = size;
+    state.format = "raw";
+    state.table = TableKind::kGpt;
+    state.reserved_at_start = 34 * 512;
+    state.reserved_at_end = kGptTail;
+    state.partitions = std::move(partitions);
+    return state;
+}
+
+// As Debian's installer makes it: the root file system is last.
+DiskState debian() {
+    return gpt(2 * kGiB, {partition(1, kMiB, 64 * kMiB, holding("", "vfat", 0)),
+                          partition(2, 65 * kMiB, 1982 * kMiB, ext4("", 1982 * kMiB, 500 * kMiB))});
+}
+
+// As Ubuntu's cloud image: the root is first by number and last on the disk, and ends where the disk does.
+DiskState ubuntu() {
+    const uint64_t root = 111 * kMiB;
+    const uint64_t size = 2 * kGiB - root - kGptTail;
+    return gpt(2 * kGiB, {partition(1, root, size, ext4("", size / 4096 * 4096, 600 * kMiB)),
+                          partition(14, kMiB, 4 * kMiB, holding("", "", 0)),
+                          partition(15, 5 * kMiB, 106 * kMiB, holding("", "vfat", 0))});
+}
+
+DiskState mbr_with_logical_swap() {
+    DiskState state;
+    state.size = 2 * kGiB;
+    state.table = TableKind::kMbr;
+    state.reserved_at_start = 512;
+    state.partitions = {partition(1, kMiB, 1023 * kMiB, ext4("", 1023 * kMiB, 300 * kMiB)),
+                        partition(2, kGiB, kGiB, holding("", "", 0)),
+                        partition(5, kGiB + kMiB, kGiB - kMiB, holding("", "swap", 0))};
+    state.partitions[1].extended = true;
+    state.partitions[2].logical = true;
+    state.partitions[2].reserved_from = kGiB;
+    return state;
+}
+
+// A physical volume with root and swap in it, 4 MiB extents; `extents` of root, then of swap, then free ones.
+DiskState lvm(uint64_t root, uint64_t swap, uint64_t free, bool swap_first = false) {
+    const uint64_t extent = 4 * kMiB;
+    VolumeGroup group;
+    group.name = "vg";
+    group.extent_bytes = extent;
+    const uint64_t all = root + swap + free;
+    group.physical_volumes.push_back({"/dev/sda2", kMiB, all});
+    auto add = [&](const std::string& name, uint64_t first, uint64_t count, DiskContent content) {
+        LogicalVolume volume;
+        volume.name = name;
+        volume.device = content.device = "/dev/vg/" + name;
+        volume.size = content.size_bytes = count * extent;
+        volume.kind = "linear";
+        volume.plain = true;
+        volume.segments = {{0, first, count}};
+        volume.content = std::move(content);
+        group.logical_volumes.push_back(std::move(volume));
+    };
+    add("root", swap_first ? swap : 0, root, ext4("", 0, 400 * kMiB));
+    if (swap) add("swap_1", swap_first ? 0 : root, swap, holding("", "swap", 0));
+    const uint64_t size = kMiB + all * extent;
+    DiskContent physical = holding("", "LVM2_member", size);
+    physical.volume_group = "vg";
+    DiskState state = gpt(66 * kMiB + size, {partition(1, kMiB, 64 * kMiB, holding("", "vfat", 0)),
+                                             partition(2, 65 * kMiB, size, physical)});
+    state.volume_groups.push_back(std::move(group));
+    return state;
+}
+
+ResizeWishes sized(const std::string& size) {
+    ResizeWishes wishes;
+    wishes.size = SizeChange::parse(size);
+    return wishes;
+}
+ResizeWishes resized(const std::string& device, const std::string& size) {
+    ResizeWishes wishes;
+    wishes.resize.push_back({device, SizeChange::parse(size)});
+    return wishes;
+}
+
+std::vector<std::string> steps(const ResizePlan& plan) {
+    std::vector<std::string> result;
+    for (const ResizeStep& step : plan.steps) result.push_back(describe(step));
+    return result;
+}
+const DiskPartition& number(const ResizePlan& plan, uint32_t wanted) {
+    for (const DiskPartition& found : plan.after.partitions) {
+        if (found.number == wanted) return found;
+    }
+    throw std::runtime_error("no such partition");
+}
+
+// The error that planning ends with.
+std::string refusal(const DiskState& state, const ResizeWishes& wishes, ErrorKind kind) {
+    try {
+        plan_resize(state, wishes);
+    } catch (const Error& error) {
+        EXPECT_EQ(error_kind_name(error.kind()), error_kind_name(kind)) << error.message();
+        return error.message();
+    }
+    ADD_FAILURE() << "it was planned";
+    return {};
+}
+
+TEST(ResizePlan, LastPartitionFollowsTheImage) {
+    const ResizePlan plan = plan_resize(debian(), sized("+1G"));
+    EXPECT_THAT(steps(plan),
+                ElementsAre("the image grows from 2.0 GiB to 3.0 GiB", "ext4 on /dev/sda2 is checked",
+                            "the partition table of /dev/sda is written",
+                            "ext4 on /dev/sda2 grows from 1.9 GiB to 2.9 GiB"));
+    EXPECT_EQ(plan.after.size, 3 * kGiB);
+    EXPECT_EQ(number(plan, 2).start, 65 * kMiB);
+    EXPECT_EQ(number(plan, 2).end(), 3 * kGiB - kMiB);  // aligned; the backup table has its place behind it
+    EXPECT_EQ(number(plan, 2).content.size_bytes, number(plan, 2).size);
+    EXPECT_EQ(number(plan, 1).size, 64 * kMiB);
+}
+
+TEST(ResizePlan, RootThatIsFirstByNumberAndLastOnTheDisk) {
+    const ResizePlan plan = plan_resize(ubuntu(), sized("3G"));
+    EXPECT_EQ(number(plan, 1).start, 111 * kMiB);
+    EXPECT_EQ(number(plan, 1).end(), 3 * kGiB - kMiB);
+    EXPECT_EQ(number(plan, 14).size, 4 * kMiB);
+    EXPECT_EQ(number(plan, 15).start, 5 * kMiB);
+    ASSERT_EQ(plan.steps.size(), 4u);
+    EXPECT_EQ(plan.steps[3].device, "/dev/sda1");
+
+    const ResizePlan smaller = plan_resize(ubuntu(), sized("1G"));
+    EXPECT_THAT(steps(smaller), ElementsAre("ext4 on /dev/sda1 is checked",
+                                            "ext4 on /dev/sda1 shrinks from 1.9 GiB to 912.0 MiB",
+                                            "the partition table of /dev/sda is written",
+                                            "the image shrinks from 2.0 GiB to 1.0 GiB"));
+    EXPECT_EQ(number(smaller, 1).end(), kGiB - kMiB);
+}
+
+TEST(ResizePlan, ImageAloneWhenNothingIsToFollow) {
+    ResizeWishes wishes = sized("+1G");
+    wishes.follow = false;
+    EXPECT_THAT(
+        steps(plan_resize(debian(), wishes)),
+        ElementsAre("the image grows from 2.0 GiB to 3.0 GiB", "the partition table of /dev/sda is written"));
+    EXPECT_THAT(plan_resize(debian(), {}).steps, IsEmpty());
+    EXPECT_THAT(plan_resize(debian(), sized("2G")).steps, IsEmpty());
+}
+
+TEST(ResizePlan, MinimumIsAskedForOnlyWhereSomethingShrinks) {
+    DiskState state = debian();
+    state.partitions[1].content.minimum_bytes.reset();
+    EXPECT_THAT(plan_resize(state, sized("+1G")).minimum_wanted, IsEmpty());
+    const ResizePlan plan = plan_resize(state, sized("-1G"));
+    EXPECT_THAT(plan.minimum_wanted, ElementsAre("/dev/sda2"));
+    EXPECT_THAT(plan.steps, IsEmpty());
+    EXPECT_EQ(plan.after.size, plan.before.size);
+}
+
+TEST(ResizePlan, LeastAndMostAreNamed) {
+    EXPECT_THAT(refusal(debian(), sized("400M"), ErrorKind::kNoSpace),
+                AllOf(HasSubstr("/dev/sda2 can't be made smaller than 500.0 MiB (524288000 bytes)"),
+                      HasSubstr("the smallest --size is 566.0 MiB (593494016 bytes)")));
+    EXPECT_THAT(steps(plan_resize(debian(), sized("593494016"))), ::testing::SizeIs(4));
+    EXPECT_THAT(refusal(debian(), resized("/dev/sda2", "3G"), ErrorKind::kNoSpace),
+                AllOf(HasSubstr("/dev/sda2 can't be made larger than"), HasSubstr("--size makes it larger")));
+    EXPECT_THAT(refusal(debian(), resized("/dev/sda1", "+1M"), ErrorKind::kNoSpace),
+                HasSubstr("than 64.0 MiB (67108864 bytes): /dev/sda2 begins there"));
+    ResizeWishes alone = sized("1G");
+    alone.follow = false;
+    EXPECT_THAT(refusal(debian(), alone, ErrorKind::kNoSpace), HasSubstr("/dev/sda2 reaches beyond"));
+}
+
+TEST(ResizePlan, WhatCannotFollowIsSaid) {
+    DiskState state = gpt(kGiB, {partition(1, kMiB, 64 * kMiB, holding("", "vfat", 0))});
+    const ResizePlan plan = plan_resize(state, sized("+1G"));
+    EXPECT_THAT(steps(plan), ElementsAre("the image grows from 1.0 GiB to 2.0 GiB",
+                                         "the partition table of /dev/sda is written"));
+    EXPECT_THAT(plan.notes, ElementsAre(HasSubstr("it holds vfat, which can't be resized here")));
+    ResizeWishes wishes;
+    wishes.expand = {"/dev/sda1"};
+    EXPECT_THAT(refusal(state, wishes, ErrorKind::kUnsupported), HasSubstr("--no-expand-content"));
+    wishes.contents = false;
+    EXPECT_EQ(number(plan_resize(state, wishes), 1).end(), 1023 * kMiB);
+}
+
+TEST(ResizePlan, XfsGrowsAndDoesNotShrink) {
+    DiskState state = debian();
+    state.partitions[1].content.type = "xfs";
+    EXPECT_THAT(steps(plan_resize(state, sized("+1G"))),
+                ElementsAre(HasSubstr("the image"), HasSubstr("table"), HasSubstr("xfs on /dev/sda2 grows")));
+    EXPECT_THAT(refusal(state, sized("-1G"), ErrorKind::kUnsupported), HasSubstr("XFS"));
+}
+
+TEST(ResizePlan, ObstaclesAreRefusedBeforeAnything) {
+    DiskState state = debian();
+    state.table_obstacle = "its two headers differ";
+    EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kUnsupported), HasSubstr("its two headers differ"));
+    state = debian();
+    state.partitions[1].content.type = "ntfs";
+    state.partitions[1].content.obstacle = "Windows is hibernated in it: start it and shut it down";
+    EXPECT_THAT(plan_resize(state, sized("+1G")).notes, ElementsAre(HasSubstr("hibernated")));
+    EXPECT_THAT(refusal(state, sized("-1G"), ErrorKind::kUnsupported), HasSubstr("hibernated"));
+    state = debian();
+    state.resizable = false;
+    EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kUnsupported), HasSubstr("--expand"));
+    EXPECT_THAT(refusal(debian(), resized("/dev/sda7", "1G"), ErrorKind::kNotFound),
+                HasSubstr("there is /dev/sda1, /dev/sda2"));
+    ResizeWishes wishes = resized("/dev/sda2", "1G");
+    wishes.expand = {"/dev/sda2"};
+    EXPECT_THAT(refusal(debian(), wishes, ErrorKind::kUsage), HasSubstr("more than one size"));
+    wishes = sized("+1G");
+    wishes.shrink = {"/dev/sda2"};
+    EXPECT_THAT(refusal(debian(), wishes, ErrorKind::kUsage), HasSubstr("no need to shrink"));
+}
+
+TEST(ResizePlan, RemovedPartitionsMakeRoom) {
+    DiskState state = gpt(2 * kGiB, {partition(1, kMiB, kGiB, ext4("", kGiB, 300 * kMiB)),
+                                     partition(2, kGiB + kMiB, 512 * kMiB, holding("", "swap", 0))});
+    ResizeWishes wishes;
+    wishes.remove = {"/dev/sda2"};
+    wishes.expand = {"/dev/sda1"};
+    const ResizePlan plan = plan_resize(state, wishes);
+    EXPECT_EQ(plan.after.partitions.size(), 1u);
+    EXPECT_EQ(number(plan, 1).end(), 2 * kGiB - kMiB);
+    wishes.remove.clear();
+    EXPECT_THAT(refusal(state, wishes, ErrorKind::kNoSpace), HasSubstr("/dev/sda2 begins at 1.0 GiB"));
+}
+
+TEST(ResizePlan, SwapKeepsItsUuid) {
+    DiskState state = gpt(kGiB, {partition(1, kMiB, 512 * kMiB, holding("", "swap", 0))});
+    ResizeWishes wishes;
+    wishes.expand = {"/dev/sda1"};
+    const ResizePlan plan = plan_resize(state, wishes);
+    ASSERT_EQ(plan.steps.size(), 2u);
+    EXPECT_EQ(plan.steps[1].kind, ResizeStep::Kind::kSwap);
+    EXPECT_EQ(plan.steps[1].uuid, "5a4b");
+    // By itself it doesn't follow.
+    EXPECT_THAT(plan_resize(state, sized("+1G")).notes, ElementsAre(HasSubstr("swap space")));
+}
+
+TEST(ResizePlan, ExtendedPartitionGoesWithItsLogicalOnes) {
+    ResizeWishes wishes = sized("+1G");
+    wishes.expand = {"/dev/sda5"};
+    ResizePlan plan = plan_resize(mbr_with_logical_swap(), wishes);
+    EXPECT_EQ(number(plan, 5).end(), 3 * kGiB);
+    EXPECT_EQ(number(plan, 2).end(), 3 * kGiB);
+    EXPECT_EQ(number(plan, 2).start, kGiB);
+    wishes = sized("-512M");
+    plan = plan_resize(mbr_with_logical_swap(), wishes);
+    EXPECT_EQ(number(plan, 5).end(), 1536 * kMiB);
+    EXPECT_EQ(number(plan, 2).end(), 1536 * kMiB);
+    EXPECT_THAT(refusal(mbr_with_logical_swap(), resized("/dev/sda1", "+1M"), ErrorKind::kNoSpace),
+                HasSubstr("/dev/sda2 begins there"));
+    EXPECT_THAT(refusal(mbr_with_logical_swap(), resized("/dev/sda2", "+1M"), ErrorKind::kUsage),
+                HasSubstr("extended"));
+}
+
+TEST(ResizePlan, MbrEndsAtTwoTebibytes) {
+    DiskState state = mbr_with_logical_swap();
+    state.partitions.resize(1);
+    ResizePlan plan = plan_resize(state, sized("4T"));
+    EXPECT_EQ(number(plan, 1).end(), uint64_t{2} << 40);
+    state.sector_size = 4096;
+    EXPECT_EQ(number(plan_resize(state, sized("4T")), 1).end(), uint64_t{4} << 40);
+}
+
+TEST(ResizePlan, WholeDiskFileSystem) {
+    DiskState state;
+    state.size = kGiB;
+    state.whole = ext4("/dev/sda", kGiB, 100 * kMiB);
+    EXPECT_THAT(steps(plan_resize(state, sized("2G"))),
+                ElementsAre("the image grows from 1.0 GiB to 2.0 GiB", "ext4 on /dev/sda is checked",
+                            "ext4 on /dev/sda grows from 1.0 GiB to 2.0 GiB"));
+    EXPECT_THAT(
+        steps(plan_resize(state, sized("512M"))),
+        ElementsAre("ext4 on /dev/sda is checked", "ext4 on /dev/sda shrinks from 1.0 GiB to 512.0 MiB",
+                    "the image shrinks from 1.0 GiB to 512.0 MiB"));
+    EXPECT_THAT(refusal(state, sized("50M"), ErrorKind::kNoSpace), HasSubstr("100.0 MiB"));
+}
+
+TEST(ResizePlan, LogicalVolumeFollows) {
+    const ResizePlan plan = plan_resize(lvm(400, 50, 0), sized("+1G"));
+    EXPECT_THAT(steps(plan), ElementsAre(HasSubstr("the image grows"), "ext4 on /dev/vg/root is checked",
+                                         "the partition table of /dev/sda is written",
+                                         HasSubstr("the physical volume /dev/sda2 grows"),
+                                         "the logical volume /dev/vg/root grows from 1.6 GiB to 2.6 GiB",
+                                         "ext4 on /dev/vg/root grows from 1.6 GiB to 2.6 GiB"));
+    const VolumeGroup& group = plan.after.volume_groups[0];
+    EXPECT_EQ(group.physical_volumes[0].extents, 450 + 256u);
+    ASSERT_EQ(group.logical_volumes[0].segments.size(), 2u);
+    EXPECT_EQ(group.logical_volumes[0].segments[1].first_extent, 450u);
+    EXPECT_EQ(group.logical_volumes[0].size, 656 * 4 * kMiB);
+    EXPECT_EQ(group.logical_volumes[1].size, 50 * 4 * kMiB);
+}
+
+TEST(ResizePlan, LogicalVolumeAtTheEndShrinks) {
+    const ResizePlan plan = plan_resize(lvm(400, 50, 0, true), sized("-1G"));
+    EXPECT_THAT(steps(plan),
+                ElementsAre("ext4 on /dev/vg/root is checked",
+                            "ext4 on /dev/vg/root shrinks from 1.6 GiB to 576.0 MiB",
+                            "the logical volume /dev/vg/root shrinks from 1.6 GiB to 576.0 MiB",
+                            HasSubstr("the physical volume /dev/sda2 shrinks"),
+                            "the partition table of /dev/sda is written", HasSubstr("the image")));
+    // Swap space at the end isn't moved.
+    EXPECT_THAT(refusal(lvm(400, 50, 0), sized("-1G"), ErrorKind::kNoSpace),
+                AllOf(HasSubstr("/dev/vg/swap_1 lies at its end"), HasSubstr("pvmove")));
+    // Free extents go first.
+    EXPECT_THAT(steps(plan_resize(lvm(100, 50, 300), sized("-1G"))),
+                ElementsAre(HasSubstr("the physical volume /dev/sda2 shrinks"), HasSubstr("table"),
+                            HasSubstr("the image")));
+    EXPECT_THAT(refusal(lvm(400, 50, 0, true), sized("400M"), ErrorKind::kNoSpace),
+                HasSubstr("ext4 on /dev/vg/root can't be made smaller than 400.0 MiB"));
+}
+
+TEST(ResizePlan, LogicalVolumesByName) {
+    ResizeWishes wishes;
+    wishes.expand_volumes = {"/dev/mapper/vg-root"};
+    EXPECT_THAT(
+        steps(plan_resize(lvm(100, 50, 300), wishes)),
+        ElementsAre(HasSubstr("checked"), "the logical volume /dev/vg/root grows from 400.0 MiB to 1.6 GiB",
+                    "ext4 on /dev/vg/root grows from 400.0 MiB to 1.6 GiB"));
+    // One gives, the other takes.
+    wishes = resized("/dev/vg/swap_1", "-100M");
+    wishes.expand = {"/dev/vg/root"};
+    EXPECT_THAT(steps(plan_resize(lvm(400, 50, 0), wishes)),
+                ElementsAre("ext4 on /dev/vg/root is checked",
+                            "swap space on /dev/vg/swap_1 shrinks from 200.0 MiB to 100.0 MiB",
+                            "the logical volume /dev/vg/swap_1 shrinks from 200.0 MiB to 100.0 MiB",
+                            "the logical volume /dev/vg/root grows from 1.6 GiB to 1.7 GiB",
+                            "ext4 on /dev/vg/root grows from 1.6 GiB to 1.7 GiB"));
+    EXPECT_THAT(refusal(lvm(400, 50, 0), resized("/dev/vg/root", "+1G"), ErrorKind::kNoSpace),
+                HasSubstr("can't be made larger than 1.6 GiB"));
+    DiskState snapshot = lvm(400, 50, 300);
+    snapshot.volume_groups[0].logical_volumes[0].plain = false;
+    EXPECT_THAT(refusal(snapshot, resized("/dev/vg/root", "+100M"), ErrorKind::kUnsupported),
+                HasSubstr("snapshots"));
+    DiskState missing = lvm(400, 50, 0);
+    missing.volume_groups[0].missing = true;
+    EXPECT_THAT(refusal(missing, sized("+1G"), ErrorKind::kNotFound), HasSubstr("the other disks"));
+}
+
+TEST(ResizePlan, LuksBetweenPartitionAndVolumeGroup) {
+    DiskState state = lvm(400, 50, 0);
+    DiskPartition& second = state.partitions[1];
+    DiskContent physical = second.content;
+    physical.device = "/dev/mapper/crypt-sda2";
+    DiskContent luks = holding("/dev/sda2", "crypto_LUKS", second.size + 16 * kMiB);
+    luks.header_bytes = 16 * kMiB;
+    luks.inner.push_back(physical);
+    second.content = luks;
+    second.size += 16 * kMiB;
+    state.size += 16 * kMiB;
+    state.volume_groups[0].physical_volumes[0].device = physical.device;
+    EXPECT_THAT(steps(plan_resize(state, sized("+1G"))),
+                ElementsAre(HasSubstr("the image"), HasSubstr("checked"), HasSubstr("table"),
+                            HasSubstr("the LUKS volume on /dev/sda2 grows"),
+                            HasSubstr("the physical volume /dev/mapper/crypt-sda2 grows"),
+                            HasSubstr("the logical volume /dev/vg/root grows"),
+                            HasSubstr("ext4 on /dev/vg/root grows")));
+    // The logical volume at the end gives the room.
+    DiskState swap_first = state;
+    swap_first.volume_groups = lvm(400, 50, 0, true).volume_groups;
+    swap_first.volume_groups[0].physical_volumes[0].device = physical.device;
+    EXPECT_THAT(steps(plan_resize(swap_first, sized("-1G"))),
+                ElementsAre(HasSubstr("checked"), HasSubstr("ext4 on /dev/vg/root shrinks"),
+                            HasSubstr("the logical volume /dev/vg/root shrinks"),
+                            HasSubstr("the physical volume /dev/mapper/crypt-sda2 shrinks"),
+                            HasSubstr("the LUKS volume on /dev/sda2 shrinks"), HasSubstr("table"),
+                            HasSubstr("the image shrinks")));
+    second.content.inner.clear();
+    ResizeWishes wishes = sized("+1G");
+    wishes.expand = {"/dev/sda2"};
+    EXPECT_THAT(refusal(state, wishes, ErrorKind::kDenied), HasSubstr("--key"));
+    EXPECT_THAT(refusal(state, sized("-1G"), ErrorKind::kUnsupported), HasSubstr("--key"));
+}
+
+struct SizeCase {
+    const char* text;
+    uint64_t of;
+    uint64_t result;
+};
+class SizeChanges : public ::testing::TestWithParam<SizeCase> {};
+TEST_P(SizeChanges, Apply) {
+    EXPECT_EQ(SizeChange::parse(GetParam().text).apply(GetParam().of), GetParam().result);
+}
+INSTANTIATE_TEST_SUITE_P(
+    All, SizeChanges,
+    ::testing::Values(SizeCase{"2G", 5, 2 * kGiB}, SizeCase{"+512M", kGiB, kGiB + 512 * kMiB},
+                      SizeCase{"-10%", 1000, 900}, SizeCase{"150%", 1000, 1500},
+                      SizeCase{"+12.5%", 1000, 1125}, SizeCase{"1.5K", 1, 1536}, SizeCase{"12345", 1, 12345},
+                      SizeCase{"10s", 1, 5120}, SizeCase{"100b", 1, 100}, SizeCase{"2GiB", 1, 2 * kGiB},
+                      SizeCase{"1P", 1, uint64_t{1} << 50}, SizeCase{"0.1G", 1, 107374182}));
+
+TEST(SizeChange, WhatIsNone) {
+    for (const char* text : {"", "G", "12Q", "-", "+", "--1G", "1 G", "0", "0%", "-0", "1e9",
+                             "99999999999999999999", "9000000P", "1..5G", ".5G", "1.G", "0x10", "1Gb"}) {
+        EXPECT_THROW(SizeChange::parse(text), Error) << text;
+    }
+    EXPECT_THROW(SizeChange::parse("-2G").apply(kGiB), Error);
+    EXPECT_THROW(SizeChange::parse("-100%").apply(kGiB), Error);
+    EXPECT_THROW(SizeChange::parse("9000000%").apply(uint64_t{1} << 62), Error);
+}
+
+}  // namespace
+}  // namespace inspect

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "guest/resize/volume_groups.h"
+
+#include <algorithm>
+
+namespace inspect {
+
+namespace {
+
+// The first free run of extents on a physical volume at or after `from`; extents 0: there is none.
+VolumeSegment free_run(const VolumeGroup& group, uint32_t index, uint64_t from) {
+    const uint64_t end = group.physical_volumes[index].extents;
+    for (bool moved = true; moved && from < end;) {
+        moved = false;
+        for (const LogicalVolume& volume : group.logical_volumes) {
+            for (const VolumeSegment& segment : volume.segments) {
+                if (segment.physical_volume != index || from < segment.first_extent ||
+                    from >= segment.first_extent + segment.extents)
+                    continue;
+                from = segment.first_extent + segment.extents;
+                moved = true;
+            }
+        }
+    }
+    if (from >= end) return {index, end, 0};
+    uint64_t until = end;
+    for (const LogicalVolume& volume : group.logical_volumes) {
+        for (const VolumeSegment& segment : volume.segments) {
+            if (segment.physical_volume == index && segment.first_extent > from)
+                until = std::min(until, segment.first_extent);
+        }
+    }
+    return {index, from, until - from};
+}
+
+}  // namespace
+
+uint64_t extents_of(const LogicalVolume& volume) {
+    uint64_t sum = 0;
+    for (const VolumeSegment& segment : volume.segments) sum += segment.extents;
+    return sum;
+}
+
+uint64_t used_end(const VolumeGroup& group, uint32_t physical_volume) {
+    uint64_t end = 0;
+    for (const LogicalVolume& volume : group.logical_volumes) {
+        for (const VolumeSegment& segment : volume.segments) {
+            if (segment.physical_volume == physical_volume)
+                end = std::max(end, segment.first_extent + segment.extents);
+        }
+    }
+    return end;
+}
+
+uint64_t free_extents(const VolumeGroup& group) {
+    uint64_t all = 0;
+    uint64_t used = 0;
+    for (const PhysicalVolume& volume : group.physical_volumes) all += volume.extents;
+    for (const LogicalVolume& volume : group.logical_volumes) used += extents_of(volume);
+    return all > used ? all - used : 0;
+}
+
+uint64_t extents_before(const LogicalVolume& volume, uint32_t physical_volume, uint64_t limit) {
+    uint64_t kept = 0;
+    for (const VolumeSegment& segment : volume.segments) {
+        const bool crosses =
+            segment.physical_volume == physical_volume && segment.first_extent + segment.extents > limit;
+        if (crosses) return kept + (limit > segment.first_extent ? limit - segment.first_extent : 0);
+        kept += segment.extents;
+    }
+    return kept;
+}
+
+void set_extents(VolumeGroup& group, LogicalVolume& volume, uint64_t extents) {
+    uint64_t has = extents_of(volume);
+    while (has > extents) {
+        VolumeSegment& last = volume.segments.back();
+        const uint64_t cut = std::min(last.extents, has - extents);
+        last.extents -= cut;
+        has -= cut;
+        if (last.extents == 0) volume.segments.pop_back();
+    }
+    for (uint32_t i = 0; i < group.physical_volumes.size() && has < extents;) {
+        VolumeSegment run = free_run(group, i, 0);
+        if (run.extents == 0) {
+            ++i;
+            continue;
+        }
+        run.extents = std::min(run.extents, extents - has);
+        has += run.extents;
+        volume.segments.push_back(run);
+    }
+    volume.size = extents * group.extent_bytes;
+}
+
+LogicalVolume* obvious_volume(VolumeGroup& group) {
+    LogicalVolume* found = nullptr;
+    for (LogicalVolume& volume : group.logical_volumes) {
+        if (volume.content.type == "swap") continue;
+        if (found || !volume.plain) return nullptr;
+        found = &volume;
+    }
+    return found;
+}
+
+}  // namespace inspect

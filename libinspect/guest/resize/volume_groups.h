@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The arithmetic of LVM's extents, on a group as it is going to be.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include <inspect/resize.h>
+
+namespace inspect {
+
+uint64_t extents_of(const LogicalVolume& volume);
+// Of the physical volume: its first extent behind all that are in use.
+uint64_t used_end(const VolumeGroup& group, uint32_t physical_volume);
+uint64_t free_extents(const VolumeGroup& group);
+
+// How many extents a volume keeps when nothing of it may lie at or behind `limit` on that physical volume;
+// what is cut is its end.
+uint64_t extents_before(const LogicalVolume& volume, uint32_t physical_volume, uint64_t limit);
+
+// Takes extents from the volume's end, or adds free ones. As many as are wanted must be there.
+void set_extents(VolumeGroup& group, LogicalVolume& volume, uint64_t extents);
+
+// The volume that follows when its group grows or shrinks and the user said nothing: the only one that is
+// plain and holds something else than swap space. nullptr: that isn't clear.
+LogicalVolume* obvious_volume(VolumeGroup& group);
+
+}  // namespace inspect

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "repository/compression.h"
+
+#include <zstd.h>
+
+#include <algorithm>
+#include <memory>
+#include <new>
+#include <string>
+
+#include <inspect/error.h>
+
+namespace inspect::repository {
+
+namespace {
+
+// Windows that are larger would take too much memory; restic's levels use at most 8 MiB.
+constexpr int kMaxWindowLog = 27;
+
+[[noreturn]] void damaged(const std::string& why) {
+    throw Error(ErrorKind::kCorrupt, "it can't be decompressed: " + why);
+}
+
+ZSTD_CCtx* compressor() {
+    thread_local const std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> context(::ZSTD_createCCtx(),
+                                                                                  ::ZSTD_freeCCtx);
+    if (!context) throw std::bad_alloc();
+    return context.get();
+}
+
+ZSTD_DCtx* decompressor() {
+    thread_local const std::unique_ptr<ZSTD_DCtx, size_t (*)(ZSTD_DCtx*)> context(::ZSTD_createDCtx(),
+                                                                                  ::ZSTD_freeDCtx);
+    if (!context) throw std::bad_alloc();
+    ::ZSTD_DCtx_reset(context.get(), ZSTD_reset_session_and_parameters);
+    ::ZSTD_DCtx_setParameter(context.get(), ZSTD_d_windowLogMax, kMaxWindowLog);
+    return context.get();
+}
+
+}  // namespace
+
+Bytes compress(std::span<const std::byte> plain, int level) {
+    if (plain.empty()) return {};
+    thread_local Bytes buffer;
+    buffer.resize(std::max(buffer.size(), ::ZSTD_compressBound(plain.size())));
+    const size_t size =
+        ::ZSTD_compressCCtx(compressor(), buffer.data(), buffer.size(), plain.data(), plain.size(), level);
+    if (::ZSTD_isError(size) != 0 || size >= plain.size()) return {};
+    return {buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(size)};
+}
+
+Bytes decompress(std::span<const std::byte> compressed, size_t size) {
+    if (size > kMaxObjectSize) damaged("it claims to be " + std::to_string(size) + " bytes");
+    Bytes plain(size);
+    const size_t got = ::ZSTD_decompressDCtx(decompressor(), plain.data(), plain.size(), compressed.data(),
+                                             compressed.size());
+    if (::ZSTD_isError(got) != 0) damaged(::ZSTD_getErrorName(got));
+    if (got != size) damaged("it is shorter than it claims to be");
+    return plain;
+}
+
+Bytes decompress_unknown_size(std::span<const std::byte> compressed) {
+    ZSTD_DCtx* const context = decompressor();
+    Bytes plain;
+    ZSTD_inBuffer from{compressed.data(), compressed.size(), 0};
+    while (true) {
+        const size_t step = std::max<size_t>(plain.size(), ::ZSTD_DStreamOutSize());
+        if (plain.size() + step > kMaxObjectSize) damaged("it grows beyond all bounds");
+        const size_t start = plain.size();
+        plain.resize(start + step);
+        ZSTD_outBuffer to{plain.data() + start, step, 0};
+        const size_t before = from.pos;
+        const size_t rest = ::ZSTD_decompressStream(context, &to, &from);
+        if (::ZSTD_isError(rest) != 0) damaged(::ZSTD_getErrorName(rest));
+        plain.resize(start + to.pos);
+        if (rest == 0 && from.pos == from.size) return plain;
+        if (to.pos == 0 && from.pos == before) damaged("it ends too early");
+    }
+}
+
+}  // namespace inspect::repository
