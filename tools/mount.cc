@@ -139,10 +139,10 @@ constexpr Command kMountCommand = {
     .summary = "show the guest's files on a directory of the host",
     .operands = "DIRECTORY",
     .description =
-        "Mounts the guest on an empty directory, by FUSE: no root is needed, and the host's kernel\n"
-        "never sees the guest's file systems. What is changed there reaches the images when it is\n"
-        "unmounted, by 'insp umount': all of it or, if the process is killed, nothing.\n"
-        "It goes to the background once the tree is there.",
+        "Mounts the guest on an empty directory, by FUSE: no root is needed, and the\n"
+        "host's kernel never sees the guest's file systems. What is changed there\n"
+        "reaches the images when it is unmounted, by 'insp umount': all of it or, if\n"
+        "the process is killed, nothing. It goes to the background once the tree is there.",
     .examples =
         "insp mount -a disk.qcow2 --ro ./guest\n"
         "insp mount -a disk.qcow2 -m /dev/sda1 ./guest && cp file ./guest/root/ && insp umount ./guest",

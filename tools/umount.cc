@@ -32,9 +32,10 @@ constexpr Command kUmountCommand = {
     .summary = "unmount a guest, and wait until its images have the changes",
     .operands = "DIRECTORY",
     .description =
-        "Unmounts what 'insp mount' has mounted, and returns when the images are released and have\n"
-        "the changes. The exit code tells whether they have. Also after 'fusermount3 -u': it waits\n"
-        "for the changes then, or tells what has become of them.",
+        "Unmounts what 'insp mount' has mounted, and returns when the images are\n"
+        "released and have the changes. The exit code tells whether they have. Also\n"
+        "after 'fusermount3 -u': it waits for the changes then, or tells what has\n"
+        "become of them.",
     .examples = "insp umount ./guest",
     .options = kOptions,
     .min_operands = 1,

@@ -9,6 +9,8 @@
 // while it is pinned: kept open in a slot that is not given to another.
 #pragma once
 
+#include <fcntl.h>
+
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -40,6 +42,7 @@ struct Node {
     uint64_t size = 0;           // as far as is known; for guessing, not for deciding
     uint64_t lookups = 0;        // that the kernel has not yet taken back
     uint32_t opens = 0;          // files that are open now (of writable mounts)
+    uint32_t writers = 0;        // of these, the ones for writing
     uint32_t children = 0;       // names of other nodes in this directory
     std::vector<Name> names;     // in no order; none: the root, or unlinked
     uint32_t slot = 0;           // what the agent has open of it; 0: nothing
@@ -54,6 +57,11 @@ struct Node {
 
     bool is_directory() const { return S_ISDIR(mode); }
     bool is_regular() const { return S_ISREG(mode); }
+    // A file is opened with these flags (1), or closed (-1).
+    void count_open(int flags, int change) {
+        opens += static_cast<uint32_t>(change);
+        if ((flags & O_ACCMODE) != O_RDONLY) writers += static_cast<uint32_t>(change);
+    }
 };
 
 // Not thread-safe.

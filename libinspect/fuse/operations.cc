@@ -125,8 +125,8 @@ const fuse_lowlevel_ops& TreeServer::operations() {
         ops.open = [](fuse_req_t req, fuse_ino_t node, fuse_file_info* info) {
             guarded(req, [&](TreeServer& server) { server.open(req, node, info); });
         };
-        ops.release = [](fuse_req_t req, fuse_ino_t node, fuse_file_info*) {
-            guarded(req, [&](TreeServer& server) { server.release(req, node); });
+        ops.release = [](fuse_req_t req, fuse_ino_t node, fuse_file_info* info) {
+            guarded(req, [&](TreeServer& server) { server.release(req, node, *info); });
         };
         ops.read = [](fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, fuse_file_info*) {
             guarded(req,

@@ -89,7 +89,7 @@ class TreeServer {
 
     // contents
     void open(fuse_req_t req, uint64_t node, fuse_file_info* info);
-    void release(fuse_req_t req, uint64_t node);
+    void release(fuse_req_t req, uint64_t node, const fuse_file_info& info);
     void read(fuse_req_t req, uint64_t node, size_t size, uint64_t offset);
     void write(fuse_req_t req, uint64_t node, const char* data, size_t size, uint64_t offset);
     void sync(fuse_req_t req, uint64_t node, bool data_only);

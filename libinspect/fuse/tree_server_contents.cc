@@ -34,13 +34,12 @@ void TreeServer::open(fuse_req_t req, uint64_t id, fuse_file_info* info) {
         return;
     }
     info->keep_cache = true;
-    ++node->opens;
-    if (fuse_reply_open(req, info) != 0) --node->opens;
+    node->count_open(info->flags, 1);
+    if (fuse_reply_open(req, info) != 0) node->count_open(info->flags, -1);
 }
 
-void TreeServer::release(fuse_req_t req, uint64_t id) {
-    Node* node = nodes_.find(id);
-    if (node && node->opens > 0) --node->opens;
+void TreeServer::release(fuse_req_t req, uint64_t id, const fuse_file_info& info) {
+    if (Node* node = nodes_.find(id)) node->count_open(info.flags, -1);
     fuse_reply_err(req, 0);
 }
 
@@ -279,6 +278,13 @@ void TreeServer::allocate(fuse_req_t req, uint64_t id, int mode, uint64_t offset
 }
 
 void TreeServer::seek(fuse_req_t req, uint64_t id, uint64_t offset, int whence) {
+    const Node* node = nodes_.find(id);
+    if (node && node->writers > 0) {
+        // The kernel may hold data for what is still a hole here, and doesn't write it back before it asks.
+        // This is how lseek(2) says that it can't tell; cp and tar look for themselves then.
+        fuse_reply_err(req, EINVAL);
+        return;
+    }
     Question question;
     question.request.mutable_tree_seek()->set_offset(offset);
     question.request.mutable_tree_seek()->set_whence(static_cast<uint32_t>(whence));

@@ -80,9 +80,9 @@ void TreeServer::make(fuse_req_t req, uint64_t parent, const char* name, const N
         fuse_entry_param entry = entry_of(*node, *stat);
         open->keep_cache = true;
         ++node->lookups;
-        ++node->opens;
+        node->count_open(open->flags, 1);
         if (fuse_reply_create(req, &entry, &*open) == 0) return;
-        --node->opens;
+        node->count_open(open->flags, -1);
         nodes_.forget(node->id, 1);
     };
     ask(req, std::move(question));

@@ -19,6 +19,7 @@ struct BenchOptions {
 
 int bench_cat(const BenchOptions& options);
 int bench_read(const BenchOptions& options);
+int bench_mount(const BenchOptions& options);
 int bench_storage(const BenchOptions& options);
 int bench_resize(const BenchOptions& options);
 int bench_backup(const BenchOptions& options);
