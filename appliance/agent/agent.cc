@@ -72,7 +72,8 @@ Agent::Agent(Connection& connection, Machine& machine) : connection_(connection)
     connection_.send_hello(hello);
 }
 
-Agent::Agent(Connection& connection, Fd sysroot) : connection_(connection), tree_(std::move(sysroot)) {
+Agent::Agent(Connection& connection, Fd sysroot, bool programs)
+    : connection_(connection), tree_(std::move(sysroot)), programs_on_host_(programs) {
     proto::Hello hello;
     hello.set_version(protocol::kProtocolVersion);
     connection_.send_hello(hello);
@@ -167,8 +168,13 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
             return;
         case proto::Request::kRunProgram:
             return run_program(context, request.run_program());
-        case proto::Request::OP_NOT_SET:
-            break;
+        case proto::Request::kSurveyDisk:
+            return survey_disk(resize_context("look at disks"), request.survey_disk(),
+                               *response.mutable_survey());
+        case proto::Request::kResizeStep:
+            return resize_step(resize_context("resize"), request.resize_step());
+        default:
+            if (tree_operation(context, open_tree_, request)) return;
     }
     throw Failure(proto::UNSUPPORTED,
                   "a request that this appliance doesn't know: it is older than the program");
@@ -255,14 +261,13 @@ void Agent::inspect(proto::Response& response) {
 // Programs find all that a user knows of: the partitions' devices under the names that the host uses,
 // terminals, the guest's whole tree.
 void Agent::run_program(const Context& context, const proto::RunProgram& request) {
-    if (request.chroot()) {
-        need_machine("enter the guest's tree");
-        tree_.root();
-    }
+    if (!programs_on_host_ || request.chroot()) need_machine("run a program");
+    if (request.chroot()) tree_.root();  // there must be one
     Program program;
     program.contained = machine_ != nullptr;
     if (!machine_) return agent::run_program(context, request, std::move(program));
     machine_->prepare_for_programs();
+    if (!request.bare_disks()) disks_.assemble();
     for (std::string& warning : disks_.make_all_nodes()) context.warn(std::move(warning));
     if (tree_.mounted()) {
         tree_.settle_all();
@@ -271,17 +276,36 @@ void Agent::run_program(const Context& context, const proto::RunProgram& request
     // However it ends: nothing of it may still hold the disks.
     struct Cleanup {
         Agent& agent;
+        const Context& context;
         ~Cleanup() {
-            end_left_behind();
-            if (agent.mounts_.count() > 0) return;
-            agent.stacks_.forget();
-            agent.disks_.forget();
+            try {
+                end_left_behind();
+                agent.look_again();
+            } catch (const Failure& failure) {
+                context.warn("after the program: " + failure.message());
+            }
         }
-    } cleanup{*this};
+    } cleanup{*this, context};
     agent::run_program(context, request, std::move(program));
 }
 
+ResizeContext Agent::resize_context(const char* what) {
+    need_machine(what);
+    if (tree_.mounted())
+        throw Failure(proto::USAGE, std::string("cannot ") + what + " while the guest is mounted", EBUSY);
+    return {connection_, disks_, mounts_};
+}
+
+// A program may have changed anything on the disks.
+void Agent::look_again() {
+    ::sync();
+    if (mounts_.count() > 0) return;
+    stacks_.forget();
+    disks_.forget();
+}
+
 void Agent::finish() {
+    open_tree_.close();
     tree_ = GuestTree();
     mounts_.unmount_to(0);
     disks_.release();

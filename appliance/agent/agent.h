@@ -12,7 +12,9 @@
 #include "machine.h"
 #include "mounts.h"
 #include "operations.h"
+#include "open_tree.h"
 #include "os_tree.h"
+#include "resize.h"
 #include "stacks.h"
 
 namespace inspect::agent {
@@ -22,8 +24,9 @@ class Agent {
   public:
     // In the appliance.
     Agent(Connection& connection, Machine& machine);
-    // On a host, for tests: `sysroot` is the guest's tree; nothing is woken, bound or mounted.
-    Agent(Connection& connection, Fd sysroot);
+    // On a host, for tests: `sysroot` is the guest's tree; nothing is woken, bound or mounted, and a program
+    // is run (on that host) only with `programs`.
+    Agent(Connection& connection, Fd sysroot, bool programs = false);
 
     // Works until the stream ends. Throws ConnectionLost.
     void run();
@@ -35,7 +38,9 @@ class Agent {
     void mount_os(const proto::MountOs& request, proto::Response& response);
     void inspect(proto::Response& response);
     void run_program(const Context& context, const proto::RunProgram& request);
+    void look_again();
     void finish();
+    ResizeContext resize_context(const char* what);
     void need_machine(const char* what) const;
 
     Connection& connection_;
@@ -45,6 +50,8 @@ class Agent {
     Stacks stacks_{disks_, programs_};
     Mounts mounts_{disks_, &programs_};
     GuestTree tree_;
+    bool programs_on_host_ = false;
+    OpenTree open_tree_;
     bool previous_succeeded_ = true;
 };
 

@@ -333,6 +333,7 @@ void Stacks::forget() noexcept {
     locked_.clear();
     physical_.clear();
     lvm_ = {};
+    needed_memory_ = 0;
     try {
         arrays_.clear();
         for (const std::string& name : names_in("/sys/block")) {

@@ -30,9 +30,8 @@ class Stacks {
     // Takes everything apart, so that all of it is on the disks: when nothing is mounted and Disks has let
     // go of the devices. Throws Failure.
     void dismantle();
-
-    // The same after a program had its way with the disks, whatever it has put together itself. What is in
-    // use stays.
+    // After a program had its way with the disks: takes everything apart, whatever the program has put together
+    // itself, and forgets what was seen, before Disks::forget(). What is in use stays.
     void forget() noexcept;
 
     // What went wrong since the last call.

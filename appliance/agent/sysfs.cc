@@ -20,7 +20,7 @@ std::vector<std::string> names_in(const std::string& path) {
     return names;
 }
 
-std::string read_text(const std::string& path) {
+std::string read_small_file(const std::string& path) {
     Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     char text[4096];
     ssize_t n = fd ? ::read(fd.get(), text, sizeof text) : -1;

@@ -12,7 +12,7 @@ namespace inspect::agent {
 std::vector<std::string> names_in(const std::string& path);
 
 // A small file, at most 4 KiB of it, without the newlines at its end; empty when it can't be read.
-std::string read_text(const std::string& path);
+std::string read_small_file(const std::string& path);
 
 // The first line of a small file; empty when it can't be read.
 std::string read_line(const std::string& path);

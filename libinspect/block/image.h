@@ -34,6 +34,8 @@ struct ImageOptions {
     uint64_t memory_limit = OverlayStore::kDefaultMemoryLimit;  // bytes of changes that are kept in memory
 };
 
+class BackupServer;
+
 // Not thread-safe.
 class Image {
   public:
@@ -69,12 +71,15 @@ class Image {
     // Whether commit() could give the disk another size: a regular file that is a raw or qcow2 image, changed
     // atomically.
     bool resizable() const noexcept;
-    // The size in bytes that commit() gives the disk; a multiple of 512. One that is larger than it has is
-    // the session's disk's from now on, so it is given before anything is written to the overlay. Throws
-    // Error(kUnsupported) where it isn't resizable().
+    // The session's disk is this large, in bytes, a multiple of 512: more than the image's. What is beyond
+    // that reads as zeros. Before anything is written to the overlay. By itself that changes nothing of the
+    // image. Throws Error(kUnsupported) where it isn't resizable().
+    void grow_session(uint64_t size);
+    // The size in bytes that commit() gives the disk; a multiple of 512, and not more than session_size().
+    // Throws Error(kUnsupported) where it isn't resizable().
     void set_new_size(uint64_t size);
-    // Of the session's disk, bytes: the larger one of both.
-    uint64_t session_size() const noexcept;
+    // Of the session's disk, bytes.
+    uint64_t session_size() const noexcept { return session_size_; }
 
     // Makes the overlay's changes the image's, atomically and durably (block/commit.h). False when there was
     // nothing to change, and in the direct mode. The process that wrote the overlay must have ended. Once
@@ -84,9 +89,10 @@ class Image {
 
   private:
     class Opener;
-    Image(DiskSpec spec, const ImageOptions& options) : spec_(std::move(spec)), options_(options) {}
+    Image(DiskSpec spec, const ImageOptions& options);
     void settle_remote_journal();
     void make_overlay();
+    void require_resizable() const;
     bool commit_raw();
     bool commit_qcow2();
     bool commit_remote();
@@ -97,11 +103,13 @@ class Image {
     bool detected_ = false;
     bool committed_ = false;
     uint64_t size_ = 0;
-    uint64_t new_size_ = 0;  // 0: it stays
+    uint64_t session_size_ = 0;
+    uint64_t new_size_ = 0;  // that a commit gives it
     DiskNode node_;
     std::vector<std::unique_ptr<ImageFile>> files_;
     // Connections that node_ names, and the programs at their other ends.
     std::vector<std::unique_ptr<NbdBridge>> bridges_;
+    std::vector<std::unique_ptr<BackupServer>> backups_;
     std::vector<Fd> sockets_;
     // Of an image that is no local file: a writer's lock, and a change that was committed and isn't finished.
     std::optional<RemoteLock> remote_lock_;

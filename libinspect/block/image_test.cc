@@ -8,6 +8,7 @@
 #include <functional>
 #include <tuple>
 
+#include "base/temp_dir_for_test.h"
 #include "block/format.h"
 #include "block/memory_device.h"
 #include "block/nbd_for_test.h"
@@ -15,7 +16,6 @@
 #include "block/qcow2/create.h"
 #include "block/qcow2/qcow2.h"
 #include "block/raw.h"
-#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {
@@ -68,6 +68,40 @@ TEST(Image, ChangesAreCommittedOrVanish) {
     EXPECT_EQ(read_file(path), after);
     EXPECT_EQ(files_in(dir), 1u);
     expect_error(ErrorKind::kUsage, "already", [&] { image->commit(); });
+}
+
+TEST(Image, GetsAnotherSizeAtTheCommit) {
+    TempDir dir;
+    const std::string path = dir.write("image", Bytes(100'000, std::byte{1}));
+    {
+        auto image = open_image(path, kWriter);
+        EXPECT_TRUE(image->resizable());
+        image->grow_session(200'192);
+        EXPECT_EQ(image->session_size(), 200'192u);
+        expect_error(ErrorKind::kUsage, "smaller than what", [&] { image->set_new_size(300'032); });
+        EXPECT_FALSE(image->commit()) << "a larger disk in the session is no change by itself";
+    }
+    {
+        auto image = open_image(path, kWriter);
+        image->grow_session(200'192);
+        auto store =
+            std::make_shared<OverlayStore>(dup_fd(image->overlay()->memory_fd()),
+                                           dup_fd(image->overlay()->spill_fd()), image->overlay()->size());
+        Overlay disk(image->node().open(), store);
+        disk.resize(200'192);
+        disk.write(150'000, Bytes(10, std::byte{2}));
+        image->set_new_size(200'192);
+        EXPECT_TRUE(image->commit());
+    }
+    Bytes expected(200'192);
+    std::fill_n(expected.begin(), 100'000, std::byte{1});
+    std::fill_n(expected.begin() + 150'000, 10, std::byte{2});
+    EXPECT_EQ(read_file(path), expected);
+    auto image = open_image(path, kWriter);
+    image->set_new_size(51'200);
+    EXPECT_TRUE(image->commit());
+    EXPECT_EQ(read_file(path), Bytes(51'200, std::byte{1}));
+    EXPECT_EQ(files_in(dir), 1u);
 }
 
 TEST(Image, AReaderMayWriteItsOverlayButNotTheImage) {

@@ -192,6 +192,19 @@ std::optional<Error> Session::Impl::settle(const std::vector<proto::Request>& ba
     return std::nullopt;
 }
 
+std::unique_ptr<Pipeline> Session::Impl::begin_pipeline() {
+    check_usable();
+    if (!connection_) throw Error(ErrorKind::kInternal, "the appliance was not started");
+    busy_ = true;
+    return std::make_unique<Pipeline>(machine_->channel(), connection_->next_stream());
+}
+
+void Session::Impl::end_pipeline(const Pipeline& pipeline, const std::optional<Error>& lost) {
+    busy_ = false;
+    connection_->resume(pipeline.next_stream(), lost.has_value() || !pipeline.idle());
+    if (lost) end(*lost);
+}
+
 void Session::Impl::queue_mount(proto::Request request) {
     check_usable();
     queued_mounts_.push_back(std::move(request));

@@ -16,9 +16,12 @@
 #include "engine/engine.h"
 #include "guest/connection.h"
 #include "guest/disks.h"
+#include "guest/pipeline.h"
 #include "protocol/insp.pb.h"
 
 namespace inspect {
+
+struct DiskState;
 
 // What a session stands on; tests have their own.
 struct SessionSeams {
@@ -37,6 +40,15 @@ struct Session::Impl {
     proto::Response call_in_tree(proto::Request request, const Connection::Handlers& handlers = {});
     proto::Response call_changing(proto::Request request, const Connection::Handlers& handlers = {});
 
+    // For a mount on the host, which has the channel for itself between the two.
+    std::unique_ptr<Pipeline> begin_pipeline();
+    // `lost`: the appliance is of no more use, and why.
+    void end_pipeline(const Pipeline& pipeline, const std::optional<Error>& lost);
+    Channel& channel() { return machine_->channel(); }
+
+    ResizePlan plan_resize(const ResizeWishes& wishes);
+    void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step);
+
     void queue_mount(proto::Request request);
     bool commit();
     void warn(std::string message);
@@ -52,6 +64,7 @@ struct Session::Impl {
 
   private:
     bool interrupted() const noexcept;
+    DiskState survey_disk(const std::vector<std::string>& minimum_of);
     void start();
     proto::Response call_once(proto::Request request, const Connection::Handlers& handlers);
     bool restart_with_memory();

@@ -20,6 +20,8 @@ struct BenchOptions {
 int bench_cat(const BenchOptions& options);
 int bench_read(const BenchOptions& options);
 int bench_storage(const BenchOptions& options);
+int bench_resize(const BenchOptions& options);
+int bench_backup(const BenchOptions& options);
 int soak(const BenchOptions& options);
 
 // The environment of every insp here: the tests' warm snapshot, and the engine kvm.

@@ -53,7 +53,7 @@ struct Playground {
 void use(Session& session, uint8_t choice, const Playground& playground) {
     session.mount_os();
     auto nothing = [](auto&&...) {};
-    switch (choice % 9) {
+    switch (choice % 10) {
         case 0:
             session.filesystems();
             break;
@@ -84,6 +84,13 @@ void use(Session& session, uint8_t choice, const Playground& playground) {
             break;
         case 7:
             session.copy_in((playground.base / "upload").string(), "/");
+            break;
+        case 8:
+            session.run({.arguments = {"x"},
+                         .input = [left = 3](std::span<std::byte> out) mutable -> std::optional<size_t> {
+                             return left-- > 0 ? out.size() : 0;
+                         },
+                         .terminal = [] { return inspect::TerminalSize{}; }});
             break;
         default:
             session.edit_file("/x", "s/a/b/");

@@ -144,7 +144,8 @@ std::vector<std::string> take_operands(const Parser& parser, bool operands_end_o
 
 void check_operands(const Arguments& arguments) {
     const Command& command = arguments.command();
-    bool needs_disk = (command.shared_options & kDiskOptions) != 0;
+    const bool needs_disk =
+        (command.shared_options & kDiskOptions) != 0 && (command.shared_options & kDisksOptional) == 0;
     std::string usage = std::string("insp ") + command.name + (needs_disk ? " -a IMAGE" : "") +
                         (*command.operands != 0 ? " " : "") + command.operands;
     if (needs_disk && !arguments.has("add") && !arguments.has("domain") && !arguments.has("domain-xml"))

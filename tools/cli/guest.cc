@@ -96,6 +96,8 @@ std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
     std::optional<CacheMode> cache;
     next.allow_backing = arguments.has("allow-backing");
     next.force_share = arguments.has("force-share");
+    next.password_file = arguments.value("password-file").value_or("");
+    next.password_command = arguments.value("password-command").value_or("");
     next.repair = repair_of(arguments);
     const std::string uri = arguments.value("connect").value_or("");
     const char* unused = nullptr;  // an option that no image came after
@@ -178,9 +180,13 @@ StatsFormat stats_format(const Arguments& arguments) {
     throw UsageError("--stats is 'table' or 'json', not '" + format + "'");
 }
 
-Guest::Guest(Context& context, Access access) : context_(context), stats_(stats_format(context.args)) {
+Guest::Guest(Context& context, Access access) : Guest(context, access, [](SessionOptions&) {}) {}
+
+Guest::Guest(Context& context, Access access, const std::function<void(SessionOptions&)>& adjust)
+    : context_(context), stats_(stats_format(context.args)) {
     try {
         SessionOptions options = session_options(context.args, access);
+        adjust(options);
         if (context.args.command().shared_options & kMountOptions) {
             for (const std::string& text : context.args.values("mount"))
                 mounts_.push_back(MountSpec::parse(text));
@@ -195,6 +201,11 @@ Guest::Guest(Context& context, Access access) : context_(context), stats_(stats_
         if (error.kind() == ErrorKind::kUsage) throw UsageError(error.message());
         throw;
     }
+    signals_.attach(session_.get());
+}
+
+Guest::Guest(Context& context, SessionOptions options)
+    : context_(context), stats_(StatsFormat::kNone), session_(std::make_unique<Session>(std::move(options))) {
     signals_.attach(session_.get());
 }
 
@@ -258,10 +269,11 @@ void Guest::make_room_for_name(const std::string& path, bool replace) {
     if (S_ISLNK(stat->mode) && is_directory(path)) call("remove", {path}).remove(path);
 }
 
-void Guest::commit() {
+bool Guest::commit() {
     report_warnings();
     bool changed = call("commit").commit();
     context_.note(changed ? "the changes are in the images" : "nothing changed in the images");
+    return changed;
 }
 
 void Guest::report_warnings() noexcept {

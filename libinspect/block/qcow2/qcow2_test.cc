@@ -248,7 +248,7 @@ TEST(Qcow2, RefusesToWriteDirtyImagesButReadsThem) {
     Bytes image =
         image_in_memory({.size = 1 << 20}, [](Qcow2Device& d) { d.write(0, Bytes(10, std::byte{3})); });
     image = with_header(image, [](Header& h) { h.incompatible_features = kIncompatibleDirty; });
-    expect_error(ErrorKind::kUnsupported, "qemu-img check -r all", [&] { in_memory(image); });
+    expect_error(ErrorKind::kUnsupported, "--repair", [&] { in_memory(image); });
     Bytes found(10);
     in_memory(image, false)->read(0, found);
     EXPECT_EQ(found, Bytes(10, std::byte{3}));

@@ -42,6 +42,11 @@
 
 namespace inspect {
 
+struct HostMountOptions;  // host_mount.h
+struct ResizeWishes;
+struct ResizePlan;
+struct ResizeStep;
+
 struct MountSpec {
     std::string device;
     std::string mountpoint = "/";
@@ -231,6 +236,8 @@ struct RunOptions {
     // In the guest's tree as its root directory, with /dev, /proc, /sys and a /tmp of its own there
     // meanwhile. Else in the appliance, where the guest's tree (if there is one) is /sysroot.
     bool chroot = false;
+    // Arrays, encrypted and logical volumes are not put together for it, so the disks are in nobody's use.
+    bool bare_disks = false;
 
     // What it reads from stdin; missing: nothing, as from /dev/null. Fills the buffer as far as it can and
     // returns how much; 0: the end; nullopt: nothing just now.
@@ -337,6 +344,14 @@ class Session {
     // with it. When nothing is mounted by this session, a changed partition table is noticed.
     RunResult run(const RunOptions& options);
 
+    // -- resizing the first disk (inspect/resize.h). The other disks of the session may be parts of its
+    // volume groups. Looks at the disk and plans; the first call in a session, before anything is mounted.
+    // Nothing is changed. Throws what inspect::plan_resize() does.
+    ResizePlan plan_resize(const ResizeWishes& wishes);
+    // Does the steps of a plan that this session made; a writable session is needed. `on_step` is told each
+    // before it is done. What is written reaches the image by commit().
+    void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step = {});
+
     // Unmounts everything, stops the appliance and puts the changes into the images, all or nothing. The
     // Session is over afterwards, and the images are free. True when an image changed. With several images
     // each is changed completely or not at all, one after the other in the order of the disks: an error or a
@@ -354,6 +369,8 @@ class Session {
     void interrupt() noexcept;
 
   private:
+    friend bool mount_on_host(Session& session, const HostMountOptions& options);
+
     std::unique_ptr<Impl> impl_;
 };
 
