@@ -295,7 +295,7 @@ TEST_F(Stacks, OtherFileSystems) {
         EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/new.txt"}), "new\n");
         Outcome judged;
         if (std::string(name).starts_with("ntfs")) {
-            judged = run({"ntfscat", image, "/new.txt"});
+            judged = run({"ntfscat", "-f", image, "/new.txt"});
             EXPECT_EQ(judged.out, "new\n");
         } else if (std::string(name) == "f2fs") {
             judged = run({"fsck.f2fs", "--dry-run", image});
