@@ -171,7 +171,7 @@ uint64_t write_image(repository::Repository& repository, const DiskContents& con
                                              std::to_string(image->size()) + " bytes, the disk " +
                                              std::to_string(contents.size()));
     const bool block_device = !image->files().empty() && image->files()[0]->is_block_device();
-    if (image->size() > contents.size() && !block_device)
+    if (image->size() >= contents.size() + kSector && !block_device)
         throw Error(ErrorKind::kUsage, "'" + spec.path + "' is larger than the disk (" +
                                            std::to_string(image->size()) + " bytes, the disk has " +
                                            std::to_string(contents.size()) + ")");
