@@ -57,9 +57,9 @@ struct MountSpec {
     static MountSpec parse(const std::string& text);
 };
 
-// What unlocks an encrypted volume (LUKS, BitLocker) or image (LUKS in qcow2).
+// What unlocks an encrypted volume (LUKS, BitLocker).
 struct EncryptionKey {
-    std::string id;      // a device ("/dev/sda2", "/dev/vg/lv"), a UUID, an image's path, or "all"
+    std::string id;      // a device ("/dev/sda2", "/dev/vg/lv"), a UUID, or "all"
     std::string secret;  // passphrase, recovery password or the contents of a key file: bytes, up to 32 KiB
 
     // "ID:key:SECRET" or "ID:file:PATH", as libguestfs spells them. Of a file the first line is a key, and
