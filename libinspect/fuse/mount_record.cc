@@ -185,10 +185,11 @@ void MountRecord::finish(const MountResult& result) {
         [[maybe_unused]] ssize_t written = ::write(fd.get(), text.data(), text.size());
     }
     serve();
-    for (const Client& client : clients_) send_text(client.socket.get(), text);
-    if (!clients_.empty()) ::unlink(file.c_str());
+    // Gone before anybody is told: the next mount may be right behind.
     ::unlink((path_ + ".sock").c_str());
     listener_.reset();
+    if (!clients_.empty()) ::unlink(file.c_str());
+    for (const Client& client : clients_) send_text(client.socket.get(), text);
     clients_.clear();
 }
 

@@ -89,6 +89,7 @@ void compare(const BenchOptions& options, const char* name, const std::string& i
         printf("   guestmount (TCG) %8.3f s   %5.1f times as fast", test::median(peers),
                test::median(peers) / test::median(ours));
     printf("\n");
+    fflush(stdout);  // the next one takes a while
 }
 
 }  // namespace

@@ -86,6 +86,8 @@ TEST_F(Mount, ShowsAGuestToTheHostsTools) {
     EXPECT_EQ(open(at("new").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644), -1);
     EXPECT_EQ(errno, EROFS);
     umount_ok();
+    mount({"-a", image, "-m", "/dev/sda", "--ro"});  // at once
+    umount_ok();
     EXPECT_TRUE(fs::is_empty(directory_));
     EXPECT_TRUE(refused(umount(), kFailed, "no guest is mounted"));
 }
