@@ -146,8 +146,8 @@ uint64_t image_size(const Wish& wish, const ContentSize& content, int attempt) {
     constexpr uint64_t kPerEntry = 512;  // an inode, a name, a little of a map
     uint64_t size = content.data_bytes + content.entries * kPerEntry;
     size += size / 10 + kMiB;  // maps and tables, and what a file system keeps for root
-    size += size / 2 * static_cast<uint64_t>(attempt);
     size = std::max(size + journal_size(wish.maker->type, size), wish.maker->smallest) + wish.extra;
+    for (int i = 0; i < attempt; ++i) size += size / 2;
     if (wish.table != NewTable::kNone) size += 3 * kMiB;  // before the partition, and a GPT's backup
     return (size + kMiB - 1) / kMiB * kMiB;
 }
@@ -178,11 +178,22 @@ class NewImage {
     bool done_ = false;
 };
 
-// Unpacks the archive in the appliance, in the file system that is mounted.
-void unpack(Guest& guest, const Wish& wish) {
+// The kernel's driver finds no room for a first directory on what mkntfs makes, ntfs-3g does.
+constexpr char kOnNtfs[] =
+    "device=$1 tree=/run/new-ntfs; shift; mkdir -p $tree && ntfs-3g \"$device\" $tree || exit 1\n"
+    "\"$@\" --directory=$tree; code=$?; umount $tree || exit 1; exit $code\n";
+
+// Unpacks the archive in the appliance, in the file system on the device.
+void unpack(Guest& guest, const Wish& wish, const std::string& device) {
     std::unique_ptr<HostProgram> archive = open_archive(wish.input);
     RunOptions options;
-    options.arguments = {"tar", "--extract", "--file=-", "--directory=/sysroot", "--numeric-owner"};
+    options.arguments = {"tar", "--extract", "--file=-", "--numeric-owner"};
+    if (std::string_view(wish.maker->type) == "ntfs") {
+        options.arguments.insert(options.arguments.begin(), {"/bin/sh", "-c", kOnNtfs, "sh", device});
+    } else {
+        guest.call("mount", {device, "/"}).mount({.device = device});
+        options.arguments.emplace_back("--directory=/sysroot");
+    }
     if (wish.maker->keeps_owners) {
         for (const char* option :
              {"--same-owner", "--same-permissions", "--xattrs", "--xattrs-include=*", "--acls"})
@@ -201,10 +212,13 @@ void unpack(Guest& guest, const Wish& wish) {
     };
     RunResult result = guest.call("run", {"tar", "--extract"}).run(options);
     if (!result.succeeded()) {
-        bool full = words.find("No space left") != std::string::npos;
+        // So tar says it of a file that was begun.
+        bool full =
+            words.find("No space left") != std::string::npos || words.find("Wrote only") != std::string::npos;
         while (!words.empty() && words.back() == '\n') words.pop_back();
         throw Error(full ? ErrorKind::kNoSpace : ErrorKind::kCorrupt,
-                    "cannot unpack '" + wish.input + "': " + escape_message(result.not_started + words));
+                    "cannot unpack '" + wish.input + (full ? "', no space left: " : "': ") +
+                        escape_message(result.not_started + words));
     }
     archive->finish();
 }
@@ -223,8 +237,7 @@ void fill(Context& context, const Wish& wish, const std::string& path, const Con
             ? std::to_string(content.entries + kSpareInodes)
             : "";
     make_filesystem(guest, *wish.maker, device, wish.label, files);
-    guest.call("mount", {device, "/"}).mount({.device = device});
-    unpack(guest, wish);
+    unpack(guest, wish, device);
     guest.commit();
 }
 

@@ -159,12 +159,13 @@ TEST_F(MakeFs, ForWindows) {
 
 TEST_F(MakeFs, LeavesNothingBehindWhenItFails) {
     std::string image = scratch() / "new.img";
+    const std::string input = files();
     write_host_file(image, "precious");
     write_host_file(scratch() / "text", "this is no archive\n");
     EXPECT_TRUE(refused(insp({"make-fs", scratch() / "text", image}, qemu()), kFailed, "no tar archive"));
-    EXPECT_TRUE(refused(insp({"make-fs", "-s", "1M", files(), image}, qemu()), kFailed, "No space left"));
+    EXPECT_TRUE(refused(insp({"make-fs", "-s", "1M", input, image}, qemu()), kFailed, "no space left"));
     EXPECT_TRUE(refused(insp({"make-fs", scratch() / "missing", image}, qemu()), kFailed, "missing"));
-    EXPECT_TRUE(refused(insp({"make-fs", "-t", "iso9660", files(), image}, qemu()), kUsage, "iso9660"));
+    EXPECT_TRUE(refused(insp({"make-fs", "-t", "iso9660", input, image}, qemu()), kUsage, "iso9660"));
     EXPECT_EQ(read_host_file(image), "precious");
     for (const auto& entry : fs::directory_iterator(scratch()))
         EXPECT_EQ(entry.path().string().find("insp-new"), std::string::npos);

@@ -23,7 +23,7 @@ constexpr FilesystemMaker kMakers[] = {
     {"f2fs", "mkfs.f2fs -q -f ${2:+-l \"$2\"} \"$1\"", "83", kLinuxData, 64 * kMiB, true},
     {"vfat", "mkfs.fat -I ${2:+-n \"$2\"} \"$1\" >/dev/null", "c", kMicrosoftData, 64 << 10, false},
     {"exfat", "mkfs.exfat ${2:+-L \"$2\"} \"$1\" >/dev/null", "7", kMicrosoftData, 1 * kMiB, false},
-    {"ntfs", "mkntfs -q -F -Q ${2:+-L \"$2\"} \"$1\"", "7", kMicrosoftData, 2 * kMiB, false},
+    {"ntfs", "mkntfs -q -F -Q ${2:+-L \"$2\"} \"$1\"", "7", kMicrosoftData, 8 * kMiB, false},
     {"swap", "mkswap ${2:+-L \"$2\"} \"$1\" >/dev/null", "82", kLinuxSwap, 64 << 10, false},
 };
 
