@@ -178,22 +178,11 @@ class NewImage {
     bool done_ = false;
 };
 
-// The kernel's driver finds no room for a first directory on what mkntfs makes, ntfs-3g does.
-constexpr char kOnNtfs[] =
-    "device=$1 tree=/run/new-ntfs; shift; mkdir -p $tree && ntfs-3g \"$device\" $tree || exit 1\n"
-    "\"$@\" --directory=$tree; code=$?; umount $tree || exit 1; exit $code\n";
-
-// Unpacks the archive in the appliance, in the file system on the device.
-void unpack(Guest& guest, const Wish& wish, const std::string& device) {
+// Unpacks the archive in the appliance, in the file system that is mounted.
+void unpack(Guest& guest, const Wish& wish) {
     std::unique_ptr<HostProgram> archive = open_archive(wish.input);
     RunOptions options;
-    options.arguments = {"tar", "--extract", "--file=-", "--numeric-owner"};
-    if (std::string_view(wish.maker->type) == "ntfs") {
-        options.arguments.insert(options.arguments.begin(), {"/bin/sh", "-c", kOnNtfs, "sh", device});
-    } else {
-        guest.call("mount", {device, "/"}).mount({.device = device});
-        options.arguments.emplace_back("--directory=/sysroot");
-    }
+    options.arguments = {"tar", "--extract", "--file=-", "--directory=/sysroot", "--numeric-owner"};
     if (wish.maker->keeps_owners) {
         for (const char* option :
              {"--same-owner", "--same-permissions", "--xattrs", "--xattrs-include=*", "--acls"})
@@ -237,7 +226,8 @@ void fill(Context& context, const Wish& wish, const std::string& path, const Con
             ? std::to_string(content.entries + kSpareInodes)
             : "";
     make_filesystem(guest, *wish.maker, device, wish.label, files);
-    unpack(guest, wish, device);
+    guest.call("mount", {device, "/"}).mount({.device = device});
+    unpack(guest, wish);
     guest.commit();
 }
 

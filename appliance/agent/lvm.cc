@@ -28,6 +28,12 @@ void write_text(const std::string& path, std::string_view text) {
         fail_errno("cannot write", path);
 }
 
+std::string report_script() {
+    const std::string form(kLvmReportForm);
+    return "pvs" + form + "pv_name,pv_uuid,pv_size,vg_name,vg_uuid,vg_size,vg_free\nlvs" + form +
+           "vg_name,vg_uuid,lv_name,lv_uuid,lv_attr,lv_dm_path,origin\n";
+}
+
 }  // namespace
 
 LvmFields parse_lvm_line(std::string_view line) {
@@ -111,13 +117,13 @@ LvmReport parse_lvm_report(std::string_view text) {
     return report;
 }
 
+LvmReport report_lvm(Programs& programs, const std::vector<std::string>& nodes) {
+    return parse_lvm_report(run_lvm_script(programs, nodes, report_script()).output);
+}
+
 LvmReport activate_lvm(Programs& programs, const std::vector<std::string>& nodes, std::string& complaints) {
     // What makes the devices comes last, because a script ends where a command fails.
-    const std::string form(kLvmReportForm);
-    const ProgramResult result =
-        run_lvm_script(programs, nodes,
-                       "pvs" + form + "pv_name,pv_uuid,pv_size,vg_name,vg_uuid,vg_size,vg_free\nlvs" + form +
-                           "vg_name,vg_uuid,lv_name,lv_uuid,lv_attr,lv_dm_path,origin\nvgchange -q -ay -K\n");
+    const ProgramResult result = run_lvm_script(programs, nodes, report_script() + "vgchange -q -ay -K\n");
     complaints = result.child.succeeded() ? std::string() : result.child.describe("lvm");
     return parse_lvm_report(result.output);
 }

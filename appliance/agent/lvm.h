@@ -64,9 +64,12 @@ struct LvmReport {
 // LVM2_KEY=value|...
 LvmReport parse_lvm_report(std::string_view text);
 
-// Makes devices of the logical volumes on these nodes, and tells what there is. No metadata is written. What
-// can't be made a device (a physical volume is missing) is left out of no list: its node isn't there.
-// `complaints` gets LVM's own words.
+// What there is on these nodes. Nothing is made of it.
+LvmReport report_lvm(Programs& programs, const std::vector<std::string>& nodes);
+
+// Makes devices of the logical volumes on these nodes, no two groups on which may have one name, and tells
+// what there is. No metadata is written. What can't be made a device (a physical volume is missing) is left
+// out of no list: its node isn't there. `complaints` gets LVM's own words.
 LvmReport activate_lvm(Programs& programs, const std::vector<std::string>& nodes, std::string& complaints);
 
 // Gives a group, chosen by its UUID, another name: in its metadata, so only where what is written is thrown

@@ -188,12 +188,17 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
     note("mount -t " + std::string(driver->driver) + " -o " + (options.read_only() ? "ro," : "rw,") +
          options.data + " " + volume.node + " " + target);
     disks_.make_node(volume);
+    // The kernel's driver can't make the master file table longer, so that soon no file can be added.
+    if (type == "ntfs" && !options.read_only() && mount_by_ntfs_3g(volume, target, options)) {
+        refuse_hibernated(volume, target);
+        mounted_.push_back({&volume, target, {}, options.read_only()});
+        return;
+    }
     if (::mount(volume.node.c_str(), target.c_str(), driver->driver, options.flags, options.data.c_str()) <
         0) {
         int errnum = errno;
         std::string reason = kernel_reason(volume);
-        if (type == "ntfs" && mount_by_ntfs_3g(volume, target, options)) {
-            if (!options.read_only()) refuse_hibernated(volume, target);
+        if (type == "ntfs" && options.read_only() && mount_by_ntfs_3g(volume, target, options)) {
             mounted_.push_back({&volume, target, {}, options.read_only()});
             return;
         }

@@ -234,12 +234,10 @@ bool Stacks::activate(const std::vector<Volume*>& members) {
         physical_.push_back(volume);
     }
     if (physical_.size() == before) return false;
-    std::vector<std::string> nodes;
-    for (Volume* volume : physical_) nodes.push_back(node_of(disks_, *volume));
+    if (physical_.size() > 1) tell_groups_apart();
     std::string complaints;
     device_mapper_ = true;
-    lvm_ = activate_lvm(programs_, nodes, complaints);
-    if (tell_groups_apart(lvm_, nodes)) lvm_ = activate_lvm(programs_, nodes, complaints);
+    lvm_ = activate_lvm(programs_, physical_nodes(), complaints);
     bool added = add_logical_volumes(lvm_);
     for (const PhysicalVolume& volume : lvm_.physical) {
         if (volume.node.empty())
@@ -250,38 +248,52 @@ bool Stacks::activate(const std::vector<Volume*>& members) {
     return added;
 }
 
-// Groups of one name: each after the first gets a number, which its metadata must be changed for. Where that
-// would reach the disks, they are left alone.
-bool Stacks::tell_groups_apart(const LvmReport& report, const std::vector<std::string>& nodes) {
+std::vector<std::string> Stacks::physical_nodes() {
+    std::vector<std::string> nodes;
+    for (Volume* volume : physical_) nodes.push_back(node_of(disks_, *volume));
+    return nodes;
+}
+
+// Before anything is made of them: of groups of one name, each after the first (by the order of the disks)
+// gets a number, which its metadata must be changed for. Where that would reach the disks it is left out
+// instead: LVM would make devices of one of them, and nobody could tell of which.
+void Stacks::tell_groups_apart() {
+    const LvmReport report = report_lvm(programs_, physical_nodes());
+    std::map<std::string, bool> kept;  // by the group's UUID
     std::set<std::string> names;
-    bool renamed = false;
-    for (const VolumeGroup& group : report.groups) {
-        if (names.insert(group.name).second) continue;
-        std::string where;
-        for (const PhysicalVolume& volume : report.physical) {
-            for (const Volume* part : physical_) {
-                if (volume.group_uuid == group.uuid && part->node == volume.node) where += " " + part->device;
-            }
-        }
-        if (!may_rename_) {
-            warnings_.push_back("there are two volume groups named " + group.name + ": the one on" + where +
-                                " is left out; open its image by itself");
-            continue;
-        }
-        int number = 2;
-        while (names.contains(group.name + "_" + std::to_string(number))) ++number;
-        std::string name = group.name + "_" + std::to_string(number);
-        names.insert(name);
-        try {
-            rename_group(programs_, nodes, group.uuid, name);
-            renamed = true;
-            warnings_.push_back("there are two volume groups named " + group.name + ": the one on" + where +
-                                " is called " + name + " here");
-        } catch (const Failure& failure) {
-            warnings_.push_back(failure.message());
-        }
+    for (const VolumeGroup& group : report.groups) names.insert(group.name);
+    std::set<std::string> taken;
+    for (Volume* volume : std::vector<Volume*>(physical_)) {
+        auto physical = std::find_if(report.physical.begin(), report.physical.end(),
+                                     [&](const PhysicalVolume& one) { return one.node == volume->node; });
+        if (physical == report.physical.end() || physical->group_uuid.empty()) continue;
+        auto [group, is_new] = kept.emplace(physical->group_uuid, true);
+        if (is_new && !taken.insert(physical->group).second)
+            group->second = give_other_name(*volume, *physical, names);
+        if (!group->second) std::erase(physical_, volume);
     }
-    return renamed;
+}
+
+bool Stacks::give_other_name(const Volume& volume, const PhysicalVolume& physical,
+                             std::set<std::string>& names) {
+    const std::string what =
+        "there are two volume groups named " + physical.group + ": the one on " + volume.device;
+    if (!may_rename_) {
+        warnings_.push_back(what + " is left out; open its image by itself");
+        return false;
+    }
+    int number = 2;
+    while (names.contains(physical.group + "_" + std::to_string(number))) ++number;
+    const std::string name = physical.group + "_" + std::to_string(number);
+    try {
+        rename_group(programs_, physical_nodes(), physical.group_uuid, name);
+    } catch (const Failure& failure) {
+        warnings_.push_back(failure.message());
+        return false;
+    }
+    names.insert(name);
+    warnings_.push_back(what + " is called " + name + " here");
+    return true;
 }
 
 bool Stacks::add_logical_volumes(const LvmReport& report) {

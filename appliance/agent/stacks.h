@@ -30,8 +30,8 @@ class Stacks {
     // Takes everything apart, so that all of it is on the disks: when nothing is mounted and Disks has let
     // go of the devices. Throws Failure.
     void dismantle();
-    // After a program had its way with the disks: takes everything apart, whatever the program has put together
-    // itself, and forgets what was seen, before Disks::forget(). What is in use stays.
+    // After a program had its way with the disks: takes everything apart, whatever the program has put
+    // together itself, and forgets what was seen, before Disks::forget(). What is in use stays.
     void forget() noexcept;
 
     // What went wrong since the last call.
@@ -48,7 +48,10 @@ class Stacks {
     bool unlock(const std::vector<Volume*>& members);
     bool activate(const std::vector<Volume*>& members);
     bool add_logical_volumes(const LvmReport& report);
-    bool tell_groups_apart(const LvmReport& report, const std::vector<std::string>& nodes);
+    std::vector<std::string> physical_nodes();
+    void tell_groups_apart();
+    // False: it can't, and is to be left out.
+    bool give_other_name(const Volume& volume, const PhysicalVolume& physical, std::set<std::string>& names);
     bool has_enough_memory(const Volume& volume);
     void warn(const Volume& volume, const std::string& text);
 

@@ -9,11 +9,11 @@
 #include <cstring>
 #include <memory>
 
+#include "base/temp_dir_for_test.h"
 #include "block/faulty.h"
 #include "block/memory_device.h"
 #include "block/overlay.h"
 #include "block/raw.h"
-#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

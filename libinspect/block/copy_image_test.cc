@@ -5,8 +5,8 @@
 
 #include <inspect/image.h>
 
-#include "block/raw.h"
 #include "base/temp_dir_for_test.h"
+#include "block/raw.h"
 
 namespace inspect {
 namespace {

@@ -3,10 +3,10 @@
 
 #include <sys/stat.h>
 
+#include "base/temp_dir_for_test.h"
 #include "block/commit.h"
 #include "block/faulty.h"
 #include "block/memory_device.h"
-#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "block/qcow2_commit.h"
 
+#include "base/temp_dir_for_test.h"
 #include "block/commit.h"
 #include "block/faulty.h"
 #include "block/memory_device.h"
 #include "block/overlay.h"
 #include "block/qcow2/qcow2_for_test.h"
-#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

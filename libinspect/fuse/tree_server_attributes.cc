@@ -83,6 +83,21 @@ void TreeServer::set_attributes(fuse_req_t req, uint64_t id, const struct stat& 
         return resize ? placer.opened(id, place) : placer.object(id, place);
     };
     question.answered = [=, this](const proto::Response& response) { reply_attributes(req, id, response); };
+    question.failed = [=, this](int error) {
+        const Node* failed = nodes_.find(id);
+        constexpr int kTimes = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME;
+        if (!failed || !failed->gone || failed->slot != 0 || (to_set & ~kTimes) != 0) {
+            fuse_reply_err(req, error);
+            return;
+        }
+        // The kernel writes back when a file that is no more was changed. An error would be the next
+        // syncfs(2)'s.
+        struct stat last = attributes;
+        last.st_ino = nodes_.shown_inode(failed->device, failed->inode);
+        last.st_mode = failed->mode;
+        last.st_size = static_cast<off_t>(failed->size);
+        fuse_reply_attr(req, &last, 0);
+    };
     ask(req, std::move(question));
 }
 

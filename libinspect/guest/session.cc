@@ -179,6 +179,7 @@ std::optional<Error> Session::Impl::settle(const std::vector<proto::Request>& ba
     for (size_t i = 0; i < batch.size(); ++i) {
         const proto::Response& answer = answers[i];
         if (answer.needed_memory() != 0) needed_memory_ = answer.needed_memory();
+        for (const std::string& warning : answer.warnings()) warn(printable(warning));
         if (answer.has_failure()) {
             Error error = to_error(answer.failure());
             if (error.kind() == ErrorKind::kEngine) error = with_console(error);
@@ -187,7 +188,6 @@ std::optional<Error> Session::Impl::settle(const std::vector<proto::Request>& ba
         }
         awake_ = true;
         if (is_mount(batch[i])) mounted_ = true;
-        for (const std::string& warning : answer.warnings()) warn(printable(warning));
     }
     return std::nullopt;
 }

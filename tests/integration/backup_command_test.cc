@@ -277,7 +277,7 @@ TEST_F(Backup, RefusesBadInput) {
     EXPECT_TRUE(
         refused(insp({"backup", "create", scratch() / "missing.img"}, repository()), kFailed, "missing.img"));
     EXPECT_TRUE(refused(insp({"backup", "restore", "nobody", "--target", scratch() / "x"}, repository()),
-                        kFailed, "nobody"));
+                        kFailed, "no snapshots"));
     EXPECT_TRUE(refused(insp({"backup", "create", disk, "--name", "a/b"}, repository()), kFailed, "--name"));
     EXPECT_FALSE(fs::exists(scratch() / "x"));
     EXPECT_EQ(insp({"backup", "nonsense"}, repository()).code, kUsage);

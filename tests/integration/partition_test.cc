@@ -113,7 +113,7 @@ TEST_F(Partition, RefusesWhatWouldDoHarm) {
     EXPECT_TRUE(refused(try_to({image, "add", "--size", "100G"}), kFailed, "add a partition"));
     EXPECT_TRUE(refused(try_to({image, "add", "--name", "a\", type=\"uefi"}), kUsage, "--name"));
     EXPECT_TRUE(refused(try_to({image, "explode"}), kUsage, "explode"));
-    EXPECT_TRUE(refused(try_to({guest("ext4"), "add"}), kFailed, "no partition table"));
+    EXPECT_TRUE(refused(try_to({copy_of("ext4"), "add"}), kFailed, "no partition table"));
     EXPECT_EQ(sha256(image), before);
     ASSERT_TRUE(run({"/usr/sbin/sgdisk", "--hybrid", "1", image}).ok());
     before = sha256(image);

@@ -116,7 +116,7 @@ TEST_F(Run, InTheGuestsTree) {
         insp_ok({"run", "-a", image, "-i", "for d in proc sys tmp; do echo /sysroot/$d/*; done"}, qemu()),
         "/sysroot/proc/*\n/sysroot/sys/*\n/sysroot/tmp/*\n");
     EXPECT_TRUE(ext_is_clean(cut_out(image, 2)));
-    // There is no network.
+    // There is no network but the loopback.
     EXPECT_EQ(insp_ok({"run", "-a", image, "--chroot", "ls /sys/class/net"}, qemu()), "lo\n");
 }
 
