@@ -146,8 +146,8 @@ uint64_t image_size(const Wish& wish, const ContentSize& content, int attempt) {
     constexpr uint64_t kPerEntry = 512;  // an inode, a name, a little of a map
     uint64_t size = content.data_bytes + content.entries * kPerEntry;
     size += size / 10 + kMiB;  // maps and tables, and what a file system keeps for root
-    size += size / 2 * static_cast<uint64_t>(attempt);
     size = std::max(size + journal_size(wish.maker->type, size), wish.maker->smallest) + wish.extra;
+    for (int i = 0; i < attempt; ++i) size += size / 2;
     if (wish.table != NewTable::kNone) size += 3 * kMiB;  // before the partition, and a GPT's backup
     return (size + kMiB - 1) / kMiB * kMiB;
 }
@@ -201,10 +201,13 @@ void unpack(Guest& guest, const Wish& wish) {
     };
     RunResult result = guest.call("run", {"tar", "--extract"}).run(options);
     if (!result.succeeded()) {
-        bool full = words.find("No space left") != std::string::npos;
+        // So tar says it of a file that was begun.
+        bool full =
+            words.find("No space left") != std::string::npos || words.find("Wrote only") != std::string::npos;
         while (!words.empty() && words.back() == '\n') words.pop_back();
         throw Error(full ? ErrorKind::kNoSpace : ErrorKind::kCorrupt,
-                    "cannot unpack '" + wish.input + "': " + escape_message(result.not_started + words));
+                    "cannot unpack '" + wish.input + (full ? "', no space left: " : "': ") +
+                        escape_message(result.not_started + words));
     }
     archive->finish();
 }
