@@ -118,11 +118,11 @@ TEST(ExtFreeSpace, IsWhatDebugfsSays) {
     for (const std::vector<std::string>& features : {std::vector<std::string>{"-t", "ext2"},
                                                      {"-t", "ext3"},
                                                      {"-t", "ext4"},
-                                                     {"-t", "ext4", "-b", "1024"},
                                                      {"-t", "ext4", "-O", "^64bit,^flex_bg"},
                                                      {"-t", "ext4", "-O", "^metadata_csum,^uninit_bg"}}) {
+        const uint64_t block = features.size() == 2 ? 4096 : 1024;
         const std::string image = dir.sparse("fs.img", 200 << 20);
-        std::vector<std::string> make{find_program("mke2fs"), "-q", "-F"};
+        std::vector<std::string> make{find_program("mke2fs"), "-q", "-F", "-b", std::to_string(block)};
         make.insert(make.end(), features.begin(), features.end());
         make.push_back(image);
         ASSERT_EQ(run_program(make, std::chrono::seconds(60), 1 << 20).status, 0);
@@ -130,22 +130,18 @@ TEST(ExtFreeSpace, IsWhatDebugfsSays) {
         RangeSet free;
         ASSERT_EQ(find_ext_free_space(disk, 0, disk.size(), free), ExtResult::kRead) << features.back();
         ASSERT_FALSE(free.empty());
-        // A sample of blocks: the first and the last of every free range, and their neighbours.
-        const uint64_t block = features.back() == "1024" ? 1024 : 4096;
-        std::string all;
-        std::vector<std::pair<uint64_t, bool>> samples;
+        // A sample: the first and the last block of free ranges. (That a block is used which isn't said to be
+        // free costs nothing but its reading: groups whose bitmaps were never written are such.)
+        std::vector<uint64_t> samples;
         for (const auto& [begin, end] : free.ranges()) {
-            samples.emplace_back(begin / block, true);
-            samples.emplace_back(end / block - 1, true);
-            if (begin > 0) samples.emplace_back(begin / block - 1, false);
+            samples.push_back(begin / block);
+            samples.push_back(end / block - 1);
         }
         for (size_t i = 0; i < std::min<size_t>(samples.size(), 30); ++i) {
-            const auto [number, is_free] = samples[i];
             const auto said =
-                run_program({find_program("debugfs"), "-R", "testb " + std::to_string(number), image},
+                run_program({find_program("debugfs"), "-R", "testb " + std::to_string(samples[i]), image},
                             std::chrono::seconds(60), 1 << 20);
-            // The blocks before a group whose bitmap was never written may be free without our saying so.
-            if (is_free) EXPECT_NE(said.output.find("not in use"), std::string::npos) << said.output;
+            EXPECT_NE(said.output.find("not in use"), std::string::npos) << said.output;
         }
     }
     MemoryDevice nothing(1 << 20);

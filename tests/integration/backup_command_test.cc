@@ -242,8 +242,9 @@ TEST_F(Backup, VerifyFindsEveryFlippedBitAndSaysWhoIsAffected) {
         flip_a_bit(file, random);
         const Outcome found = insp({"backup", "verify", "--read-data"}, repository());
         EXPECT_EQ(found.code, kFailed) << file << found.describe();
-        if (file.string().find("/data/") != std::string::npos)
+        if (file.string().find("/data/") != std::string::npos) {
             EXPECT_THAT(found.out, HasSubstr(file.filename().string()));
+        }
         write_host_file(file, before);
     }
     insp_ok({"backup", "verify", "-q", "--read-data"}, repository());
@@ -322,8 +323,9 @@ TEST_F(Backup, OnAServer) {
     insp_ok({"backup", "restore", "-q", "--target", target}, options);
     EXPECT_TRUE(same_bytes(target, disk));
     insp_ok({"backup", "verify", "-q", "--read-data"}, options);
-    if (have_program("restic"))
+    if (have_program("restic")) {
         EXPECT_TRUE(run({"restic", "--no-cache", "check", "--read-data"}, options).ok());
+    }
     insp_ok({"backup", "forget", "-q", "latest"}, options);
     EXPECT_EQ(insp_json({"backup", "list", "--json"}, options)["snapshots"].size(), 0U);
     server.kill(SIGTERM);
