@@ -85,16 +85,17 @@ class DiskSaver {
             counters_.unchanged += length;
             return known->zero ? std::nullopt : std::optional(known->id);
         }
-        thread_local Bytes buffer;
-        buffer.assign(length, std::byte{0});
         RangeSet reads;
         clip(data, offset, length, reads);
+        if (reads.empty()) return std::nullopt;
+        thread_local Bytes buffer;
+        buffer.assign(length, std::byte{0});
         for (const auto& [begin, end] : reads.ranges()) {
             if (options_.limiter != nullptr) options_.limiter->pass(end - begin);
             device_.read(begin, std::span(buffer).subspan(begin - offset, end - begin));
             counters_.read += end - begin;
         }
-        if (options_.unused != nullptr && !reads.empty()) wipe_unused(buffer, offset, length);
+        if (options_.unused != nullptr) wipe_unused(buffer, offset, length);
         if (is_zero(buffer)) return std::nullopt;
         const ObjectId id = ObjectId::of(buffer);
         writer_.save(BlobType::kData, id, buffer);
