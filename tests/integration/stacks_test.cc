@@ -313,6 +313,22 @@ TEST_F(Stacks, OtherFileSystems) {
     }
 }
 
+TEST_F(Stacks, FileSystemsThatNobodyCanChange) {
+    for (const char* name : {"iso9660", "squashfs"}) {
+        SCOPED_TRACE(name);
+        std::string image = guest(name);
+        json found = as_json({"filesystems", "--json", "-a", image});
+        EXPECT_EQ(found["filesystems"][0]["type"], name) << found;
+        EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/a long name, with blänks"}), "hello, guest\n");
+        EXPECT_EQ(ok({"ls", "-R", "-a", image, "-m", "/dev/sda", "/dir"}),
+                  "sub\nsub/deep.txt\n");
+    }
+    std::string image = copy_of("squashfs");
+    EXPECT_TRUE(refused(run_insp({"touch", "-a", image, "-m", "/dev/sda", "/new"}), kFailed,
+                        "Read-only file system"));
+    EXPECT_TRUE(same_bytes(image, guest("squashfs")));
+}
+
 TEST_F(Stacks, HibernatedWindowsIsOnlyRead) {
     std::string image = copy_of("ntfs-hibernated");
     std::string before = sha256(image);
