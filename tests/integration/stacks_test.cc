@@ -276,6 +276,15 @@ TEST_F(Btrfs, Fedora) {
     expect_usable(image, "btrfsvol:/dev/sda1/root");
     expect_changed(image, "root/etc/hostname");
 }
+// As virt-filesystems lists them.
+TEST_F(Btrfs, SubvolumesAreListed) {
+    EXPECT_EQ(ok({"filesystems", "-a", guest("btrfs")}),
+              "/dev/sda1\nbtrfsvol:/dev/sda1/@\nbtrfsvol:/dev/sda1/@home\nbtrfsvol:/dev/sda1/@snapshot\n");
+    json listed = as_json({"filesystems", "--json", "-a", guest("btrfs-raid1")})["filesystems"];
+    ASSERT_GE(listed.size(), 3U) << listed;
+    EXPECT_EQ(listed[2]["device"], "btrfsvol:/dev/sda1/@");
+    EXPECT_EQ(listed[2]["volume"]["kind"], "subvolume");
+}
 TEST_F(Btrfs, Suse) {
     std::string image = copy_of("btrfs-suse");
     expect_usable(image, "/dev/sda1");
@@ -320,8 +329,7 @@ TEST_F(Stacks, FileSystemsThatNobodyCanChange) {
         json found = as_json({"filesystems", "--json", "-a", image});
         EXPECT_EQ(found["filesystems"][0]["type"], name) << found;
         EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/a long name, with blänks"}), "hello, guest\n");
-        EXPECT_EQ(ok({"ls", "-R", "-a", image, "-m", "/dev/sda", "/dir"}),
-                  "sub\nsub/deep.txt\n");
+        EXPECT_EQ(ok({"ls", "-R", "-a", image, "-m", "/dev/sda", "/dir"}), "sub\nsub/deep.txt\n");
     }
     std::string image = copy_of("squashfs");
     EXPECT_TRUE(refused(run_insp({"touch", "-a", image, "-m", "/dev/sda", "/new"}), kFailed,
