@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <list>
 
 #include <inspect/error.h>
 
@@ -14,6 +15,7 @@
 #include "block/commit.h"
 #include "block/format.h"
 #include "block/iovec.h"
+#include "block/json_name.h"
 #include "block/nbd_open.h"
 #include "block/nbd_uri.h"
 #include "block/overlay.h"
@@ -23,6 +25,7 @@
 #include "block/qsd.h"
 #include "block/qsd_location.h"
 #include "block/raw.h"
+#include "block/recovery.h"
 
 namespace inspect {
 
@@ -242,9 +245,17 @@ class Image::Opener {
         if (depth == 0 && !spec_.snapshot.empty()) node.snapshot = spec_.snapshot;
         node.file = std::make_unique<DiskNode>(std::move(file));
         if (!may_open_others) require_self_contained(header, path);
-        if (header.external_data()) node.data_file = std::make_unique<DiskNode>(data_file(header, path));
+        if (header.external_data()) {
+            node.data_file = std::make_unique<DiskNode>(data_file(header, path, depth == 0, writable));
+        }
         if (header.backing_name) node.backing = std::make_unique<DiskNode>(backing(header, path, depth + 1));
         return node;
+    }
+
+    // A name in a header: as it is, or what it means if it is a "json:" name.
+    static JsonImageName plain_name(const std::string& name) {
+        if (is_json_name(name)) return parse_json_name(name);
+        return {name, ""};
     }
 
     static Qcow2Header parse_header(const DiskNode& file) {
@@ -268,18 +279,20 @@ class Image::Opener {
     static std::string data_file_name(const Qcow2Header& header, const std::string& path) {
         if (!header.data_file_name)
             throw Error(ErrorKind::kCorrupt, quote(path) + " doesn't say where its data file is");
-        const ResolvedImageName name = resolve_image_name(path, *header.data_file_name);
-        if (!name.is_path)
+        const JsonImageName given = plain_name(*header.data_file_name);
+        const ResolvedImageName name = resolve_image_name(path, given.name);
+        if (!name.is_path || (!given.format.empty() && given.format != "raw"))
             throw Error(ErrorKind::kUnsupported,
-                        "the data file of " + quote(path) + " is no local file: " + quote(name.name));
+                        "the data file of " + quote(path) + " is no local raw file: " + quote(name.name));
         return name.name;
     }
 
-    DiskNode data_file(const Qcow2Header& header, const std::string& path) {
-        const bool writable = image_.options_.writable && image_.options_.write_mode == WriteMode::kDirect;
-        DiskNode node = local(data_file_name(header, path), writable);
-        node.writable = writable;
-        if (writable) node.fd = image_.files_.back()->write_fd();
+    DiskNode data_file(const Qcow2Header& header, const std::string& path, bool of_the_image,
+                       bool write_directly) {
+        DiskNode node = local(data_file_name(header, path), of_the_image && image_.options_.writable);
+        if (of_the_image) image_.data_file_ = image_.files_.back().get();
+        node.writable = write_directly;
+        if (write_directly) node.fd = image_.files_.back()->write_fd();
         return node;
     }
 
@@ -288,8 +301,12 @@ class Image::Opener {
             throw Error(ErrorKind::kUnsupported, quote(spec_.path) + " stands on a chain of more than " +
                                                      std::to_string(DiskNode::kMaxDepth) + " images");
         try {
-            const ResolvedImageName name = resolve_image_name(path, *header.backing_name);
-            std::string format = header.backing_format.value_or("");
+            const JsonImageName given = plain_name(*header.backing_name);
+            const ResolvedImageName name = resolve_image_name(path, given.name);
+            std::string format = header.backing_format.value_or(given.format);
+            if (!given.format.empty() && given.format != format)
+                throw Error(ErrorKind::kCorrupt,
+                            "its format is said to be " + format + ", and " + given.format + " in its name");
             if (!name.is_path) return remote(name.name, format.empty() ? "raw" : format, false);
             DiskNode file = local(name.name, false);
             const bool detected = format.empty();
@@ -372,7 +389,8 @@ void Image::make_overlay() {
 
 bool Image::resizable() const noexcept {
     if (!overlay_ || files_.empty() || files_[0]->is_block_device()) return false;
-    if (node_.kind == DiskNode::Kind::kQcow2) return !node_.data_file;
+    if (data_file_ != nullptr && data_file_->is_block_device()) return false;
+    if (node_.kind == DiskNode::Kind::kQcow2) return true;
     return node_.kind == DiskNode::Kind::kRaw;
 }
 
@@ -395,20 +413,20 @@ void Image::settle_remote_journal() {
     const std::string journal_path = remote_journal_path(path(), atomic_writer);
     if (writable()) remote_lock_.emplace(remote_journal_path(path(), true) + ".lock", path());
     PosixJournalFile journal(journal_path, ::geteuid(), ::getegid());
-    JournalReader reader(journal);
-    if (reader.state() == JournalState::kNone) return;
+    FoundJournal found(journal, nullptr);
+    if (found.state() == JournalState::kNone) return;
     auto device = node_.open();
     if (writable()) {
-        const Recovery recovery = recover(*device, journal);
+        const Recovery recovery = found.recover(*device);
         log(LogLevel::kVerbose, "a change to " + quote(path()) + " that was cut short was " +
                                     (recovery == Recovery::kFinished ? "finished" : "discarded"));
         return;
     }
-    if (reader.state() != JournalState::kCommitted) return;
-    reader.verify(*device);
+    if (found.state() != JournalState::kCommitted) return;
     pending_ = std::make_shared<OverlayStore>(OverlayStore::create(size_, {options_.memory_limit, {}}));
+    BlockDevice& before = *device;
     Overlay overlay(std::move(device), pending_);
-    reader.apply(overlay);
+    found.show(before, overlay);
     DiskNode shown;
     shown.kind = DiskNode::Kind::kOverlay;
     shown.name = path();
@@ -429,35 +447,103 @@ uint32_t Image::logical_block_size() const noexcept {
     return files_.empty() ? 512 : files_[0]->logical_block_size();
 }
 
-bool Image::commit() {
+// A change of one local file, ready to be committed.
+struct Image::Staged {
+    const ImageFile* file;
+    std::shared_ptr<const OverlayStore> store;
+    CommitOptions options;
+};
+
+// Before the first commit. False when there is nothing to commit.
+bool Image::begin_commit() {
     if (!writable()) throw Error(ErrorKind::kDenied, quote(path()) + " was not opened for writing");
     if (committed_)
         throw Error(ErrorKind::kUsage, "the changes to " + quote(path()) + " were committed already");
     if (!overlay_ || (overlay_->empty() && new_size_ == 0)) return false;
     committed_ = true;
-    if (files_.empty()) return commit_remote();
+    return true;
+}
+
+std::vector<Image::Staged> Image::stage() const {
     files_[0]->check_not_changed();
-    return node_.kind == DiskNode::Kind::kQcow2 ? commit_qcow2() : commit_raw();
-}
-
-bool Image::commit_raw() {
-    RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
-    PosixJournalFile journal = files_[0]->journal_file(true);
-    return inspect::commit(*overlay_, device, journal,
-                           {.protect_first_sector = detected_, .new_size = new_size_});
-}
-
-bool Image::commit_qcow2() {
-    RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
-    PosixJournalFile journal = files_[0]->journal_file(true);
-    return commit_to_qcow2(*overlay_, node_.file->open(), node_.backing ? node_.backing->open() : nullptr,
-                           device, journal, new_size_);
+    if (node_.kind != DiskNode::Kind::kQcow2) {
+        return {{files_[0].get(), overlay_, {.protect_first_sector = detected_, .new_size = new_size_}}};
+    }
+    if (data_file_ != nullptr) data_file_->check_not_changed();
+    Qcow2Files before;
+    before.file = node_.file->open();
+    if (node_.backing) before.backing = node_.backing->open();
+    if (node_.data_file) before.data_file = node_.data_file->open();
+    const Qcow2Change change = stage_qcow2(*overlay_, std::move(before), new_size_);
+    const auto changes = [](const FileChange& part) { return part.store && !part.store->empty(); };
+    if (!changes(change.file) && !changes(change.data_file)) return {};
+    // The image is always among them, and first, so that the journal is beside it.
+    const auto staged_as = [](const ImageFile* file, const FileChange& part) {
+        return Staged{file, part.store, {.protect_first_sector = false, .new_size = part.size}};
+    };
+    std::vector<Staged> staged = {staged_as(files_[0].get(), change.file)};
+    if (changes(change.data_file)) staged.push_back(staged_as(data_file_, change.data_file));
+    return staged;
 }
 
 bool Image::commit_remote() {
     auto device = node_.open();
     PosixJournalFile journal(remote_journal_path(path(), true), ::geteuid(), ::getegid());
     return inspect::commit(*overlay_, *device, journal, {});
+}
+
+bool Image::commit() {
+    Image* const self = this;
+    return commit({&self, 1});
+}
+
+bool Image::commit(std::span<Image* const> images) {
+    std::vector<Image*> remote;
+    std::vector<Staged> staged;
+    for (Image* image : images) {
+        if (!image->begin_commit()) continue;
+        if (image->files_.empty()) {
+            remote.push_back(image);
+            continue;
+        }
+        const std::vector<Staged> files = image->stage();
+        staged.insert(staged.end(), files.begin(), files.end());
+    }
+    bool changed = !staged.empty() && commit_files(staged);
+    std::string done = changed ? "the local images" : "";
+    for (Image* image : remote) {
+        try {
+            if (!image->commit_remote()) continue;
+        } catch (const Error& error) {
+            if (done.empty()) throw;
+            throw Error(error.kind(),
+                        error.message() + "; the changes of " + done + " were already in place");
+        }
+        changed = true;
+        done += (done.empty() ? "" : ", ") + quote(image->path());
+    }
+    return changed;
+}
+
+// The journal of files that have different owners is no owner's.
+bool Image::commit_files(std::span<const Staged> staged) {
+    const auto owner = [](const Staged& change) { return change.file->status().st_uid; };
+    const bool one_owner = std::all_of(staged.begin(), staged.end(), [&](const Staged& change) {
+        return owner(change) == owner(staged[0]);
+    });
+    std::list<RawDevice> devices;
+    std::vector<PosixJournalFile> journals;
+    std::vector<CommitTarget> targets;
+    journals.reserve(staged.size());
+    for (const Staged& change : staged) {
+        const std::string& path = change.file->resolved_path();
+        devices.emplace_back(dup_fd(change.file->write_fd()), false, change.file->path());
+        journals.push_back(change.file->journal_file(true));
+        if (&change == &staged[0] && !one_owner)
+            journals.back() = PosixJournalFile(journals.back().name(), ::geteuid(), ::getegid());
+        targets.push_back({change.store.get(), &devices.back(), &journals.back(), change.options, path});
+    }
+    return inspect::commit(targets);
 }
 
 }  // namespace inspect

@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -76,20 +77,24 @@ class Image {
     // Of the session's disk, bytes: the larger one of both.
     uint64_t session_size() const noexcept;
 
-    // Makes the overlay's changes the image's, atomically and durably (block/commit.h). False when there was
-    // nothing to change, and in the direct mode. The process that wrote the overlay must have ended. Once
-    // only. Throws Error; kBusy when the image was changed or replaced by another program meanwhile, kDenied
-    // when it isn't writable.
+    // Makes the overlays' changes the images', durably (block/commit.h). All images that are local files or
+    // block devices are changed together, atomically; after them those that are elsewhere, each atomically.
+    // False when there was nothing to change, and in the direct mode. The processes that wrote the overlays
+    // must have ended. Once only for an image. Throws Error, which says what was changed all the same; kBusy
+    // when an image was changed or replaced by another program meanwhile, kDenied when one isn't writable.
+    static bool commit(std::span<Image* const> images);
     bool commit();
 
   private:
     class Opener;
+    struct Staged;
     Image(DiskSpec spec, const ImageOptions& options) : spec_(std::move(spec)), options_(options) {}
     void settle_remote_journal();
     void make_overlay();
-    bool commit_raw();
-    bool commit_qcow2();
+    bool begin_commit();
+    std::vector<Staged> stage() const;
     bool commit_remote();
+    static bool commit_files(std::span<const Staged> staged);
 
     const DiskSpec spec_;
     const ImageOptions options_;
@@ -100,6 +105,7 @@ class Image {
     uint64_t new_size_ = 0;  // 0: it stays
     DiskNode node_;
     std::vector<std::unique_ptr<ImageFile>> files_;
+    const ImageFile* data_file_ = nullptr;  // the external one of a qcow2 image; in files_
     // Connections that node_ names, and the programs at their other ends.
     std::vector<std::unique_ptr<NbdBridge>> bridges_;
     std::vector<Fd> sockets_;

@@ -20,6 +20,7 @@ struct BenchOptions {
 int bench_cat(const BenchOptions& options);
 int bench_read(const BenchOptions& options);
 int bench_storage(const BenchOptions& options);
+int bench_uring(const BenchOptions& options);  // where liburing was there to build it with
 int soak(const BenchOptions& options);
 
 // The environment of every insp here: the tests' warm snapshot, and the engine kvm.

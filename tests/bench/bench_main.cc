@@ -34,10 +34,11 @@ std::string fixed(double value, int digits) {
 namespace {
 
 constexpr const char* kUsage =
-    "Usage: insp-bench cat|read|storage|soak [OPTION...]\n"
+    "Usage: insp-bench cat|read|storage|uring|soak [OPTION...]\n"
     "  cat   insp cat of a small file, warm and cold, and virt-cat of the same\n"
     "  read  sequential and random reads through virtio-blk\n"
     "  storage  qcow2 against raw, and our NBD server against qemu-storage-daemon's\n"
+    "  uring  raw images by pread and pwrite, and by io_uring (built where liburing-dev is)\n"
     "  soak  many warm starts, several at a time; fails when one fails or leaves something behind\n"
     "  --runs=N     of each measurement; the median counts (5)\n"
     "  --image=IMG  a guest with /etc/hostname (the test guest debian12)\n"
@@ -71,6 +72,9 @@ int main(int argc, char* argv[]) {
         if (what == "cat") return bench_cat(options);
         if (what == "read") return bench_read(options);
         if (what == "storage") return bench_storage(options);
+#ifdef INSP_BENCH_URING
+        if (what == "uring") return bench_uring(options);
+#endif
         if (what == "soak") return soak(options);
     } catch (const std::exception& error) {
         fprintf(stderr, "insp-bench: %s\n", error.what());

@@ -95,6 +95,46 @@ TEST_F(Formats, AChainIsReadThroughAndWrittenAtItsTop) {
                         "ext4.qcow2"));
 }
 
+// As QEMU writes them when it was given options.
+TEST_F(Formats, BackingFilesNamedInJson) {
+    const std::string base = convert("ext4", "qcow2"), top = scratch() / "top";
+    const json name = {{"driver", "qcow2"}, {"file", {{"driver", "file"}, {"filename", base}}}};
+    qemu_img({"create", "-q", "-f", "qcow2", "-b", "json:" + name.dump(), "-F", "qcow2", "top"});
+    insp_ok({"edit", "--format=qcow2", "-a", top, "-m", "/dev/sda", "-e", "s/hello/chained/", "/hello.txt"});
+    qemu_img({"check", "-q", "top"});
+    EXPECT_EQ(debugfs(as_raw(top, "qcow2"), "cat /hello.txt"), "chained, guest\n");
+    const json info = insp_json({"info", "--no-filesystems", "--json", "--format=qcow2", "-a", top});
+    EXPECT_EQ(info.at("images").at(0).at("chain").at(0).at("path"), base);
+    const json part = {{"driver", "raw"}, {"offset", 512}, {"file", name.at("file")}};
+    qemu_img({"create", "-q", "-f", "qcow2", "-b", "json:" + part.dump(), "-F", "raw", "part", "1M"});
+    EXPECT_TRUE(refused(insp({"info", "--no-filesystems", "--format=qcow2", "-a", scratch() / "part"}),
+                        kFailed, "'offset'"));
+}
+
+// An image with its data in another file, and several images of one session: all or nothing.
+TEST_F(Formats, SeveralFilesAreChangedTogether) {
+    qemu_img({"convert", "-f", "raw", "-O", "qcow2", "-o", "data_file=data,data_file_raw=on", guest("ext4"),
+              "outside"});
+    const std::string outside = scratch() / "outside", data = scratch() / "data", second = copy_of("ext2");
+    const std::vector<std::string> names = files();
+    const auto run_on_both = [&](const std::string& command, const Args& paths, const std::string& input) {
+        Args args = {command, "--format=qcow2", "-a", outside,        "--format=raw", "-a", second,
+                     "-m",    "/dev/sda:/",     "-m", "/dev/sdb:/dir"};
+        args.insert(args.end(), paths.begin(), paths.end());
+        insp_ok(args, {.input = input});
+    };
+    run_on_both("write", {"/new"}, std::string(300'000, 'n'));
+    run_on_both("touch", {"/both", "/dir/both"}, "");
+    EXPECT_EQ(files(), names) << "nothing is left beside the images";
+    qemu_img({"check", "-q", "-f", "qcow2", "outside"});
+    qemu_img({"compare", "-q", "-f", "qcow2", "-F", "raw", "outside", "data"});
+    EXPECT_TRUE(ext_is_clean(data));
+    EXPECT_EQ(debugfs(data, "cat /new"), std::string(300'000, 'n'));
+    EXPECT_TRUE(ext_is_clean(second));
+    for (const std::string& image : {data, second})
+        EXPECT_THAT(debugfs(image, "stat /both"), HasSubstr("Type: regular"));
+}
+
 TEST_F(Formats, SnapshotsAndBitmaps) {
     const std::string image = convert("ext4", "qcow2");
     qemu_img({"snapshot", "-c", "before", image});

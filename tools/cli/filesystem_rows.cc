@@ -97,19 +97,13 @@ std::string format_rows(const std::vector<FilesystemRow>& rows, const RowFormat&
 }
 
 void write_report(JsonWriter& json, const FilesystemReport& report) {
-    json.begin_array("disks");
-    for (const DiskInfo& disk : report.disks) {
-        json.begin_object();
+    json.objects("disks", report.disks, [&](const DiskInfo& disk) {
         json.text("device", disk.device);
         json.number("size_bytes", disk.size_bytes);
         json.number("sector_size", disk.sector_size);
         json.optional_text("partition_table", disk.partition_table);
-        json.end_object();
-    }
-    json.end_array();
-    json.begin_array("filesystems");
-    for (const FilesystemInfo& fs : report.filesystems) {
-        json.begin_object();
+    });
+    json.objects("filesystems", report.filesystems, [&](const FilesystemInfo& fs) {
         json.text("device", fs.device);
         json.optional_text("type", fs.type);
         json.optional_text("label", fs.label);
@@ -117,21 +111,16 @@ void write_report(JsonWriter& json, const FilesystemReport& report) {
         json.number("size_bytes", fs.size_bytes);
         json.boolean("mountable", fs.mountable);
         json.boolean("whole_disk", fs.whole_disk);
-        if (fs.partition_number != 0) {
-            json.begin_object("partition");
-            json.text("parent", parent_device(report, fs.device));
-            json.number("number", fs.partition_number);
-            json.optional_text("uuid", fs.partition_uuid);
-            json.optional_text("label", fs.partition_label);
-            json.optional_text("type", fs.partition_type);
-            json.end_object();
-        }
+        if (fs.partition_number == 0) return;
+        json.begin_object("partition");
+        json.text("parent", parent_device(report, fs.device));
+        json.number("number", fs.partition_number);
+        json.optional_text("uuid", fs.partition_uuid);
+        json.optional_text("label", fs.partition_label);
+        json.optional_text("type", fs.partition_type);
         json.end_object();
-    }
-    json.end_array();
-    json.begin_array("warnings");
-    for (const std::string& warning : report.warnings) json.text({}, warning);
-    json.end_array();
+    });
+    json.texts("warnings", report.warnings);
 }
 
 }  // namespace inspect::cli

@@ -307,9 +307,10 @@ class Session {
     RunResult run(const RunOptions& options);
 
     // Unmounts everything, stops the appliance and puts the changes into the images, all or nothing. The
-    // Session is over afterwards, and the images are free. True when an image changed. With several images
-    // each is changed completely or not at all, one after the other in the order of the disks: an error or a
-    // crash between two leaves the first ones changed, and the error says so.
+    // Session is over afterwards, and the images are free. True when an image changed. Several images are
+    // changed together when they are local; those that are elsewhere are changed after these, one after the
+    // other, each completely or not at all: an error or a crash on the way leaves the first ones changed, and
+    // the error says so.
     bool commit();
 
     // -- around it
