@@ -15,7 +15,10 @@ constexpr Option kOptions[] = {
     {0, "filesystems", Takes::kNothing, "", "mountable file systems; so without any such option"},
     {0, "extra", Takes::kNothing, "", "and swap, unknown and unmountable ones"},
     {0, "partitions", Takes::kNothing, "", "partitions", "parts"},
-    {0, "block-devices", Takes::kNothing, "", "disks", "blkdevs"},
+    {0, "block-devices", Takes::kNothing, "", "disks and RAID arrays", "blkdevs"},
+    {0, "logical-volumes", Takes::kNothing, "", "logical volumes of LVM", "lvs"},
+    {0, "volume-groups", Takes::kNothing, "", "volume groups of LVM", "vgs"},
+    {0, "physical-volumes", Takes::kNothing, "", "physical volumes of LVM", "pvs"},
     {0, "all", Takes::kNothing, "", "all of these"},
     {0, "csv", Takes::kNothing, "", "comma-separated values"},
     {0, "no-title", Takes::kNothing, "", "with -l: no title row"},
@@ -27,8 +30,13 @@ RowSelection selection_of(const Arguments& args) {
     selection.extra = all || args.has("extra");
     selection.partitions = all || args.has("partitions");
     selection.block_devices = all || args.has("block-devices");
-    selection.filesystems = all || args.has("filesystems") || selection.extra ||
-                            (!selection.partitions && !selection.block_devices);
+    selection.logical_volumes = all || args.has("logical-volumes");
+    selection.volume_groups = all || args.has("volume-groups");
+    selection.physical_volumes = all || args.has("physical-volumes");
+    selection.filesystems =
+        all || args.has("filesystems") || selection.extra ||
+        (!selection.partitions && !selection.block_devices && !selection.logical_volumes &&
+         !selection.volume_groups && !selection.physical_volumes);
     return selection;
 }
 
@@ -63,7 +71,7 @@ int run_filesystems(Context& context) {
 
 constexpr Command kFilesystemsCommand = {
     .name = "filesystems",
-    .summary = "list file systems, partitions and disks",
+    .summary = "list file systems, volumes, partitions and disks",
     .operands = "",
     .description =
         "Lists the devices that hold a mountable file system, or what the options ask for.\n"

@@ -86,6 +86,7 @@ void Agent::run() {
         guarded(response, [&] {
             if (!request.ParseFromString(received->payload))
                 throw Failure(proto::USAGE, "a request that can't be parsed", EINVAL);
+            if (request.has_wake()) wipe(received->payload);  // it may hold keys
             if (request.after_success() && !previous_succeeded_) {
                 response.set_skipped(true);
                 return;
@@ -96,7 +97,7 @@ void Agent::run() {
         Context context{connection_, tree_, response};
         for (std::string& warning : tree_.take_warnings()) context.warn(std::move(warning));
         for (std::string& warning : stacks_.take_warnings()) context.warn(std::move(warning));
-        if (response.has_failure()) response.set_needed_memory(stacks_.needed_memory());
+        response.set_needed_memory(stacks_.needed_memory());
         previous_succeeded_ = !response.has_failure() && !response.skipped();
         if (log_verbose())
             note(
@@ -167,8 +168,13 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
             return;
         case proto::Request::kRunProgram:
             return run_program(context, request.run_program());
-        case proto::Request::OP_NOT_SET:
-            break;
+        case proto::Request::kSurveyDisk:
+            return survey_disk(resize_context("look at disks"), request.survey_disk(),
+                               *response.mutable_survey());
+        case proto::Request::kResizeStep:
+            return resize_step(resize_context("resize"), request.resize_step());
+        default:
+            if (tree_operation(context, open_tree_, request)) return;
     }
     throw Failure(proto::UNSUPPORTED,
                   "a request that this appliance doesn't know: it is older than the program");
@@ -235,7 +241,7 @@ void Agent::mount_os(const proto::MountOs& request, proto::Response& response) {
         }
         response.mutable_mount()->set_root(roots[0].volume->device);
         tree_ = std::move(roots[0].tree);
-        finder.defer_tree(tree_, roots[0].fstab);
+        finder.defer_tree(tree_, roots[0]);
     } catch (const Failure&) {
         mounts_.unmount_to(before);
         throw;
@@ -261,6 +267,7 @@ void Agent::run_program(const Context& context, const proto::RunProgram& request
     program.contained = machine_ != nullptr;
     if (!machine_) return agent::run_program(context, request, std::move(program));
     machine_->prepare_for_programs();
+    if (!request.bare_disks()) disks_.assemble();
     for (std::string& warning : disks_.make_all_nodes()) context.warn(std::move(warning));
     if (tree_.mounted()) {
         tree_.settle_all();
@@ -269,15 +276,36 @@ void Agent::run_program(const Context& context, const proto::RunProgram& request
     // However it ends: nothing of it may still hold the disks.
     struct Cleanup {
         Agent& agent;
+        const Context& context;
         ~Cleanup() {
-            end_left_behind();
-            if (agent.mounts_.count() == 0) agent.disks_.forget();
+            try {
+                end_left_behind();
+                agent.look_again();
+            } catch (const Failure& failure) {
+                context.warn("after the program: " + failure.message());
+            }
         }
-    } cleanup{*this};
+    } cleanup{*this, context};
     agent::run_program(context, request, std::move(program));
 }
 
+ResizeContext Agent::resize_context(const char* what) {
+    need_machine(what);
+    if (tree_.mounted())
+        throw Failure(proto::USAGE, std::string("cannot ") + what + " while the guest is mounted", EBUSY);
+    return {connection_, disks_, mounts_};
+}
+
+// A program may have changed anything on the disks.
+void Agent::look_again() {
+    ::sync();
+    if (mounts_.count() > 0) return;
+    stacks_.forget();
+    disks_.forget();
+}
+
 void Agent::finish() {
+    open_tree_.close();
     tree_ = GuestTree();
     mounts_.unmount_to(0);
     disks_.release();

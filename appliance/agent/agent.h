@@ -11,8 +11,10 @@
 #include "guest_tree.h"
 #include "machine.h"
 #include "mounts.h"
+#include "open_tree.h"
 #include "operations.h"
 #include "os_tree.h"
+#include "resize.h"
 #include "stacks.h"
 
 namespace inspect::agent {
@@ -22,8 +24,8 @@ class Agent {
   public:
     // In the appliance.
     Agent(Connection& connection, Machine& machine);
-    // On a host, for tests: `sysroot` is the guest's tree; nothing is woken, bound or mounted, and a program is
-    // run (on that host) only with `programs`.
+    // On a host, for tests: `sysroot` is the guest's tree; nothing is woken, bound or mounted, and a program
+    // is run (on that host) only with `programs`.
     Agent(Connection& connection, Fd sysroot, bool programs = false);
 
     // Works until the stream ends. Throws ConnectionLost.
@@ -36,16 +38,20 @@ class Agent {
     void mount_os(const proto::MountOs& request, proto::Response& response);
     void inspect(proto::Response& response);
     void run_program(const Context& context, const proto::RunProgram& request);
+    void look_again();
     void finish();
+    ResizeContext resize_context(const char* what);
     void need_machine(const char* what) const;
 
     Connection& connection_;
     Machine* machine_ = nullptr;
     Disks disks_;
-    Stacks stacks_{disks_, connection_};
-    Mounts mounts_{disks_};
+    Programs programs_{connection_};
+    Stacks stacks_{disks_, programs_};
+    Mounts mounts_{disks_, &programs_};
     GuestTree tree_;
     bool programs_on_host_ = false;
+    OpenTree open_tree_;
     bool previous_succeeded_ = true;
 };
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "disks.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/blkpg.h>
 #include <linux/fs.h>
@@ -13,9 +12,11 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <utility>
 
 #include "failure.h"
 #include "log.h"
+#include "sysfs.h"
 
 namespace inspect::agent {
 
@@ -23,26 +24,6 @@ namespace {
 
 constexpr std::string_view kSubvolumePrefix = "btrfsvol:";
 constexpr unsigned kFirstDiskSlot = 2;  // virtio-mmio.0 is the console, .1 the root image
-
-// The first line of a small file; empty when it can't be read.
-std::string read_line(const std::string& path) {
-    Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    char text[256];
-    ssize_t n = fd ? ::read(fd.get(), text, sizeof text) : -1;
-    std::string line(text, n > 0 ? static_cast<size_t>(n) : 0);
-    return line.substr(0, line.find('\n'));
-}
-
-std::vector<std::string> names_in(const std::string& path) {
-    std::vector<std::string> names;
-    DIR* directory = ::opendir(path.c_str());
-    if (!directory) return names;
-    while (const dirent* entry = ::readdir(directory)) {
-        if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-    }
-    ::closedir(directory);
-    return names;
-}
 
 // As virt-filesystems calls them; empty for what is as the disk has it.
 const char* kind_name(VolumeKind kind) {
@@ -68,6 +49,20 @@ bool has_right_node(const Volume& volume) {
     std::string folder = "/sys/class/block/" + name + "/";
     return read_line(folder + "start") == std::to_string(volume.partition->start / kSysfsSector) &&
            read_line(folder + "size") == std::to_string(volume.size / kSysfsSector);
+}
+
+void tell_kernel(const Volume& volume, int operation) {
+    blkpg_partition partition{};
+    partition.start = static_cast<long long>(volume.partition->start);
+    partition.length = static_cast<long long>(volume.size);
+    partition.pno = static_cast<int>(volume.partition->number);
+    blkpg_ioctl_arg command{};
+    command.op = operation;
+    command.datalen = sizeof partition;
+    command.data = &partition;
+    // Busy: there is one already, that a program made.
+    if (::ioctl(volume.disk->fd.get(), BLKPG, &command) < 0 && (errno != EBUSY || !has_right_node(volume)))
+        fail_errno("cannot make the device of", volume.device);
 }
 
 bool same_text(std::string_view a, std::string_view b) {  // UUIDs: the case doesn't matter
@@ -271,6 +266,14 @@ Volume* Disks::find_assembled(std::string_view device) {
     return nullptr;
 }
 
+Volume* Disks::find_decrypted(const Volume& encrypted) {
+    assemble();
+    for (Volume& volume : assembled_) {
+        if (volume.kind == VolumeKind::kDecrypted && volume.parts[0] == &encrypted) return &volume;
+    }
+    return nullptr;
+}
+
 // "btrfsvol:/dev/sda2/@/home". The device's own name may have slashes, so the longest that fits counts.
 Volume* Disks::find_subvolume(std::string_view name) {
     if (Volume* known = find_assembled(name)) return known;
@@ -323,25 +326,21 @@ Volume& Disks::get(std::string_view device) {
 
 void Disks::make_node(Volume& volume) {
     if (!volume.partition || volume.has_node) return;
-    blkpg_partition partition{};
-    partition.start = static_cast<long long>(volume.partition->start);
-    partition.length = static_cast<long long>(volume.size);
-    partition.pno = static_cast<int>(volume.partition->number);
-    blkpg_ioctl_arg command{};
-    command.op = BLKPG_ADD_PARTITION;
-    command.datalen = sizeof partition;
-    command.data = &partition;
-    // Busy: there is one already, that a program made.
-    if (::ioctl(volume.disk->fd.get(), BLKPG, &command) < 0 && (errno != EBUSY || !has_right_node(volume)))
-        fail_errno("cannot make the device of", volume.device);
+    tell_kernel(volume, BLKPG_ADD_PARTITION);
     volume.has_node = true;
 }
 
 std::vector<std::string> Disks::make_all_nodes() {
     std::vector<std::string> warnings;
     auto link = [&](const std::string& name, const std::string& node) {
-        if (name == node || ::symlink(node.substr(node.rfind('/') + 1).c_str(), name.c_str()) == 0) return;
-        if (errno != EEXIST) warnings.push_back("cannot make the link " + name + ": " + errno_text(errno));
+        if (name == node || !name.starts_with("/dev/")) return;
+        for (size_t slash = name.find('/', 5); slash != name.npos; slash = name.find('/', slash + 1))
+            ::mkdir(name.substr(0, slash).c_str(), 0755);
+        if (::symlink(node.c_str(), name.c_str()) == 0) {
+            links_.push_back(name);
+        } else if (errno != EEXIST) {
+            warnings.push_back("cannot make the link " + name + ": " + errno_text(errno));
+        }
     };
     for (Disk& disk : disks_) {
         link("/dev/" + disk.name, disk.node);
@@ -360,10 +359,17 @@ std::vector<std::string> Disks::make_all_nodes() {
             warnings.push_back(failure.message());
         }
     }
+    for (const Volume& volume : assembled_) {
+        if (volume.kind == VolumeKind::kSubvolume) continue;
+        link(volume.device, volume.node);
+        for (const std::string& name : volume.other_names) link(name, volume.node);
+    }
     return warnings;
 }
 
 void Disks::forget() {
+    for (const std::string& link : std::exchange(links_, {})) ::unlink(link.c_str());
+    assembled_.clear();
     for (Disk& disk : disks_) {
         blkpg_partition partition{};
         blkpg_ioctl_arg command{};
@@ -376,8 +382,8 @@ void Disks::forget() {
             std::optional<DeviceName> parsed = parse_device_name(name);
             if (!parsed) continue;
             partition.pno = static_cast<int>(parsed->partition);
-            if (::ioctl(disk.fd.get(), BLKPG, &command) == 0)
-                ::unlink(("/dev/" + disk.name + std::to_string(parsed->partition)).c_str());
+            if (::ioctl(disk.fd.get(), BLKPG, &command) < 0 && errno != ENXIO)
+                note("/dev/" + name + " is still in use");
         }
         // A partition's device has a cache of its own: what was written by it, the disk's doesn't know of.
         ::ioctl(disk.fd.get(), BLKFLSBUF, 0);
@@ -387,6 +393,21 @@ void Disks::forget() {
         disk.thorough = false;
     }
     volumes_.clear();
+}
+
+void Disks::partitions_changed(Disk& disk, const std::map<uint32_t, uint64_t>& sizes) {
+    auto new_size = [&](uint32_t number, uint64_t& size) {
+        const auto found = sizes.find(number);
+        if (found != sizes.end()) size = found->second;
+        return found != sizes.end();
+    };
+    for (Partition& partition : disk.table->partitions) new_size(partition.number, partition.size);
+    for (Volume& volume : volumes_) {
+        if (volume.disk != &disk || !volume.partition) continue;
+        if (!new_size(volume.partition->number, volume.size)) continue;
+        volume.partition->size = volume.size;
+        if (volume.has_node) tell_kernel(volume, BLKPG_RESIZE_PARTITION);
+    }
 }
 
 const Superblock& Disks::superblock(Volume& volume, bool thorough) {
@@ -520,7 +541,7 @@ proto::FilesystemList Disks::list(const std::vector<std::string>& mountable_type
 }
 
 void Disks::release() {
-    for (Volume& volume : assembled_) volume.fd.reset();
+    drop_assembled();
     for (Disk& disk : disks_) disk.fd.reset();
 }
 

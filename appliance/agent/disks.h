@@ -83,6 +83,10 @@ class Disks {
     bool assemble() { return assembler_ && assembler_(); }
     // One that was put together. Throws Failure when its node can't be opened.
     Volume& add(Volume volume);
+    // What an encrypted volume is when it is unlocked. nullptr: it is locked.
+    Volume* find_decrypted(const Volume& encrypted);
+    // Closes and forgets all that was put together.
+    void drop_assembled() { assembled_.clear(); }
     // Of those that were put together, by any of its names. nullptr: not there (yet).
     Volume* find_assembled(std::string_view device);
 
@@ -97,6 +101,9 @@ class Disks {
     Volume* find(std::string_view device);
     // As find(); throws Failure(NOT_FOUND) that says what there is.
     Volume& get(std::string_view device);
+    // A disk's partitions were given these sizes (by number, bytes): what is known of them, and their
+    // devices, follow.
+    void partitions_changed(Disk& disk, const std::map<uint32_t, uint64_t>& sizes);
     // What is on it, read through the disk's own device. Throws Failure that names the device.
     const Superblock& superblock(Volume& volume, bool thorough = false);
     // Sees to it that there is a device at volume.node. The kernel makes none for partitions by itself: it
@@ -106,7 +113,7 @@ class Disks {
     // about what could not be made.
     std::vector<std::string> make_all_nodes();
     // What was known of the disks' contents may be wrong: it is read again when it is needed next. Nothing
-    // may be mounted.
+    // may be mounted, and what was put together is to be taken apart before (Stacks::forget).
     void forget();
     // What fstab's first field means: /dev/..., UUID=, LABEL=, PARTUUID=, PARTLABEL=, /dev/disk/by-*/.
     // nullptr: not there.
@@ -132,6 +139,7 @@ class Disks {
     std::list<Disk> disks_;
     std::list<Volume> volumes_;  // of the disks whose table was read
     std::list<Volume> assembled_;
+    std::vector<std::string> links_;  // in /dev, by make_all_nodes()
     std::function<bool()> assembler_;
 };
 

@@ -49,6 +49,18 @@ bool FstabEntry::has_option(std::string_view name) const {
     return false;
 }
 
+std::string FstabEntry::option_value(std::string_view name) const {
+    std::string_view all = options;
+    for (size_t at = 0; at < all.size();) {
+        size_t comma = std::min(all.find(',', at), all.size());
+        std::string_view option = all.substr(at, comma - at);
+        at = comma + 1;
+        if (option.size() > name.size() && option.starts_with(name) && option[name.size()] == '=')
+            return std::string(option.substr(name.size() + 1));
+    }
+    return {};
+}
+
 std::string decode_octal(std::string_view text) {
     std::string out;
     auto digit = [&](size_t i) {

@@ -15,6 +15,8 @@ struct FstabEntry {
     std::string type;
     std::string options;
     bool has_option(std::string_view name) const;
+    // Of NAME=VALUE among the options; empty: it isn't there.
+    std::string option_value(std::string_view name) const;
 };
 
 // The entries that are file systems on block devices to be mounted at boot, in the order in which they can be

@@ -2,14 +2,16 @@
 #include "lvm.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
-#include <map>
+#include <cstdlib>
 
 #include "base/fd.h"
 #include "failure.h"
+#include "sysfs.h"
 
 namespace inspect::agent {
 
@@ -17,12 +19,25 @@ namespace {
 
 constexpr char kLvm[] = "/usr/sbin/lvm";
 constexpr char kScript[] = "/run/lvm-script";
+constexpr char kConfigDirectory[] = "/run/lvm-config";
 constexpr size_t kMaxVolumes = 10'000;
 
-using Fields = std::map<std::string, std::string, std::less<>>;
+void write_text(const std::string& path, std::string_view text) {
+    Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (!file || ::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+        fail_errno("cannot write", path);
+}
 
-Fields parse_line(std::string_view line) {
-    Fields fields;
+std::string report_script() {
+    const std::string form(kLvmReportForm);
+    return "pvs" + form + "pv_name,pv_uuid,pv_size,vg_name,vg_uuid,vg_size,vg_free\nlvs" + form +
+           "vg_name,vg_uuid,lv_name,lv_uuid,lv_attr,lv_dm_path,origin\n";
+}
+
+}  // namespace
+
+LvmFields parse_lvm_line(std::string_view line) {
+    LvmFields fields;
     for (size_t at = 0; at < line.size();) {
         size_t bar = std::min(line.find('|', at), line.size());
         std::string_view field = line.substr(at, bar - at);
@@ -37,34 +52,44 @@ Fields parse_line(std::string_view line) {
     return fields;
 }
 
-uint64_t number(const std::string& text) {
+uint64_t lvm_number(const std::string& text) {
     uint64_t value = 0;
     std::from_chars(text.data(), text.data() + text.size(), value);
     return value;
 }
 
-// --config that lets LVM see these nodes and no other, so that nothing is scanned in vain and a member of
-// something else isn't taken for a physical volume.
-std::string filter(const std::vector<std::string>& nodes) {
-    std::string text = "devices{filter=[";
+// Its configuration is the appliance's and a filter.
+ProgramResult run_lvm(Programs& programs, const std::vector<std::string>& nodes,
+                      std::vector<std::string> arguments) {
+    std::string text = read_small_file("/etc/lvm/lvm.conf") + "\ndevices/filter = [";
     for (const std::string& node : nodes) {
-        std::string pattern;
+        text += "\"a|^";
         for (char c : node) {
-            if (c == '.' || c == '+') pattern += "\\\\";
-            pattern += c;
+            if (c == '.' || c == '+') text += "\\\\";
+            text += c;
         }
-        text += "\"a|^" + pattern + "$|\",";
+        text += "$|\",";
     }
-    return text + "\"r|.*|\"]}";
+    ::mkdir(kConfigDirectory, 0700);
+    write_text(std::string(kConfigDirectory) + "/lvm.conf", text + "\"r|.*|\"]\n");
+    arguments.insert(arguments.begin(), kLvm);
+    ::setenv("LVM_SYSTEM_DIR", kConfigDirectory, 1);
+    ProgramResult result = programs.run(arguments);
+    ::unsetenv("LVM_SYSTEM_DIR");
+    return result;
 }
 
-}  // namespace
+ProgramResult run_lvm_script(Programs& programs, const std::vector<std::string>& nodes,
+                             const std::string& lines) {
+    write_text(kScript, "#!/usr/sbin/lvm\n" + lines);
+    return run_lvm(programs, nodes, {kScript});
+}
 
 LvmReport parse_lvm_report(std::string_view text) {
     LvmReport report;
     for (size_t at = 0; at < text.size();) {
         size_t end = std::min(text.find('\n', at), text.size());
-        Fields fields = parse_line(text.substr(at, end - at));
+        LvmFields fields = parse_lvm_line(text.substr(at, end - at));
         at = end + 1;
         if (report.logical.size() + report.physical.size() > kMaxVolumes) break;
         if (fields.contains("LV_NAME")) {
@@ -78,42 +103,34 @@ LvmReport parse_lvm_report(std::string_view text) {
             report.logical.push_back(std::move(volume));
         } else if (fields.contains("PV_NAME")) {
             PhysicalVolume volume{fields["PV_NAME"], fields["PV_UUID"], fields["VG_NAME"], fields["VG_UUID"],
-                                  number(fields["PV_SIZE"])};
+                                  lvm_number(fields["PV_SIZE"])};
             if (!volume.node.starts_with('/')) volume.node.clear();  // "[unknown]"
             bool known =
                 std::any_of(report.groups.begin(), report.groups.end(),
                             [&](const VolumeGroup& group) { return group.uuid == volume.group_uuid; });
             if (!volume.group_uuid.empty() && !known)
-                report.groups.push_back(
-                    {volume.group, volume.group_uuid, number(fields["VG_SIZE"]), number(fields["VG_FREE"])});
+                report.groups.push_back({volume.group, volume.group_uuid, lvm_number(fields["VG_SIZE"]),
+                                         lvm_number(fields["VG_FREE"])});
             report.physical.push_back(std::move(volume));
         }
     }
     return report;
 }
 
+LvmReport report_lvm(Programs& programs, const std::vector<std::string>& nodes) {
+    return parse_lvm_report(run_lvm_script(programs, nodes, report_script()).output);
+}
+
 LvmReport activate_lvm(Programs& programs, const std::vector<std::string>& nodes, std::string& complaints) {
-    // One process for all three: starting lvm costs more than what it does. What makes the devices comes
-    // last, because a script ends where a command fails.
-    const std::string config = " --config '" + filter(nodes) + "'";
-    const std::string report =
-        config + " --noheadings --nosuffix --units b --nameprefixes --unquoted --separator | -o ";
-    const std::string script =
-        "pvs" + report + "pv_name,pv_uuid,pv_size,vg_name,vg_uuid,vg_size,vg_free\nlvs" + report +
-        "vg_name,vg_uuid,lv_name,lv_uuid,lv_attr,lv_dm_path,origin\nvgchange" + config + " -q -ay -K\n";
-    {
-        Fd file = Fd(::open(kScript, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-        if (!file || ::write(file.get(), script.data(), script.size()) != static_cast<ssize_t>(script.size()))
-            fail_errno("cannot write", kScript);
-    }
-    ProgramResult result = programs.run({kLvm, kScript});
+    // What makes the devices comes last, because a script ends where a command fails.
+    const ProgramResult result = run_lvm_script(programs, nodes, report_script() + "vgchange -q -ay -K\n");
     complaints = result.child.succeeded() ? std::string() : result.child.describe("lvm");
     return parse_lvm_report(result.output);
 }
 
 void rename_group(Programs& programs, const std::vector<std::string>& nodes, const std::string& uuid,
                   const std::string& name) {
-    ProgramResult result = programs.run({kLvm, "vgrename", "--config", filter(nodes), uuid, name});
+    ProgramResult result = run_lvm(programs, nodes, {"vgrename", uuid, name});
     if (!result.child.succeeded())
         throw Failure(proto::CORRUPT, "cannot tell two volume groups of one name apart: " +
                                           result.child.describe("lvm vgrename"));

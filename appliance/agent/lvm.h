@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,23 @@
 #include "programs.h"
 
 namespace inspect::agent {
+
+// A line of what lvm reports with kLvmReportForm, by names without the prefix LVM2_.
+using LvmFields = std::map<std::string, std::string, std::less<>>;
+LvmFields parse_lvm_line(std::string_view line);
+// The number that a field begins with; 0: none.
+uint64_t lvm_number(const std::string& text);
+inline constexpr std::string_view kLvmReportForm =
+    " --noheadings --nosuffix --units b --nameprefixes --unquoted --separator | -o ";
+
+// Runs lvm, which sees these nodes and no other, so that nothing is scanned in vain and a member of something
+// else isn't taken for a physical volume.
+ProgramResult run_lvm(Programs& programs, const std::vector<std::string>& nodes,
+                      std::vector<std::string> arguments);
+// The same with several commands, a line of at most 255 bytes each, in one process: starting it costs more
+// than what it does. It ends where one fails.
+ProgramResult run_lvm_script(Programs& programs, const std::vector<std::string>& nodes,
+                             const std::string& lines);
 
 struct PhysicalVolume {
     std::string node;  // empty: it is missing
@@ -46,9 +64,12 @@ struct LvmReport {
 // LVM2_KEY=value|...
 LvmReport parse_lvm_report(std::string_view text);
 
-// Makes devices of the logical volumes on these nodes, and tells what there is. No metadata is written. What
-// can't be made a device (a physical volume is missing) is left out of no list: its node isn't there.
-// `complaints` gets LVM's own words.
+// What there is on these nodes. Nothing is made of it.
+LvmReport report_lvm(Programs& programs, const std::vector<std::string>& nodes);
+
+// Makes devices of the logical volumes on these nodes, no two groups on which may have one name, and tells
+// what there is. No metadata is written. What can't be made a device (a physical volume is missing) is left
+// out of no list: its node isn't there. `complaints` gets LVM's own words.
 LvmReport activate_lvm(Programs& programs, const std::vector<std::string>& nodes, std::string& complaints);
 
 // Gives a group, chosen by its UUID, another name: in its metadata, so only where what is written is thrown

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "machine.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/random.h>
 #include <poll.h>
@@ -20,6 +19,7 @@
 
 #include "failure.h"
 #include "log.h"
+#include "sysfs.h"
 
 namespace inspect::agent {
 
@@ -37,26 +37,6 @@ void must_mount(const char* source, const char* target, const char* type, unsign
                 const char* data) {
     if (::mount(source, target, type, flags, data) < 0)
         throw Failure::from_errno(std::string("mount ") + source + " on " + target, errno);
-}
-
-std::string read_text(const std::string& path) {
-    Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    char text[4096];
-    ssize_t n = fd ? ::read(fd.get(), text, sizeof text) : -1;
-    std::string result(text, n > 0 ? static_cast<size_t>(n) : 0);
-    while (!result.empty() && result.back() == '\n') result.pop_back();
-    return result;
-}
-
-std::vector<std::string> names_in(const char* path) {
-    std::vector<std::string> names;
-    DIR* directory = ::opendir(path);
-    if (!directory) return names;
-    while (const dirent* entry = ::readdir(directory)) {
-        if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-    }
-    ::closedir(directory);
-    return names;
 }
 
 bool has_word(const std::string& text, std::string_view word) {
@@ -79,7 +59,7 @@ Machine::Machine() {
     must_mount("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
     mount_root_image();
     must_mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
-    std::string command_line = read_text("/proc/cmdline");
+    std::string command_line = read_small_file("/proc/cmdline");
     software_kvm_ = has_word(command_line, "insp_software_kvm");
     must_mount("tmp", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%");
     must_mount("run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=10%");
@@ -100,7 +80,7 @@ Machine::Machine() {
 bool Machine::try_mount_root_image() {
     if (::mount("/dev/pmem0", "/tools", "erofs", MS_RDONLY, "dax=always") == 0) return true;
     for (const std::string& name : names_in("/sys/block")) {
-        if (read_text("/sys/block/" + name + "/serial") != "insp-root") continue;
+        if (read_small_file("/sys/block/" + name + "/serial") != "insp-root") continue;
         must_mount(("/dev/" + name).c_str(), "/tools", "erofs", MS_RDONLY, nullptr);
         return true;
     }
@@ -125,7 +105,7 @@ void Machine::mount_root_image() {
 Fd Machine::open_port() {
     for (int waited = 0; waited < kPortWaitMs; waited += 10) {
         for (const std::string& name : names_in("/sys/class/virtio-ports")) {
-            if (read_text("/sys/class/virtio-ports/" + name + "/name") != kPortName) continue;
+            if (read_small_file("/sys/class/virtio-ports/" + name + "/name") != kPortName) continue;
             Fd port(::open(("/dev/" + name).c_str(), O_RDWR | O_CLOEXEC));
             if (!port) throw Failure::from_errno("open /dev/" + name, errno);
             // Not connected yet, the port reads as its end.

@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "failure.h"
 #include "log.h"
+#include "sysfs.h"
 
 namespace inspect::agent {
 
@@ -27,11 +28,7 @@ std::string attribute_path(const std::string& node, std::string_view name) {
 }
 
 std::string read_attribute(const std::string& node, std::string_view name) {
-    Fd file(::open(attribute_path(node, name).c_str(), O_RDONLY | O_CLOEXEC));
-    char text[64];
-    ssize_t size = file ? ::read(file.get(), text, sizeof text) : -1;
-    std::string value(text, size > 0 ? static_cast<size_t>(size) : 0);
-    return value.substr(0, value.find('\n'));
+    return read_line(attribute_path(node, name));
 }
 
 void write_attribute(const std::string& node, std::string_view name, std::string_view value) {
@@ -88,8 +85,10 @@ StartedArray start_array(Programs& programs, const std::string& node,
         }
         throw Failure(proto::CORRUPT, "the RAID can't be started: " + reason);
     }
-    // What the guest would resynchronise is the guest's to resynchronise.
-    write_attribute(node, "sync_action", "frozen");
+    // What the guest would resynchronise is the guest's to resynchronise. Only where there is something:
+    // saying so ends the "auto-read-only".
+    const std::string resync = read_attribute(node, "resync_start");
+    if (!resync.empty() && resync != "none") write_attribute(node, "sync_action", "frozen");
     std::string degraded = read_attribute(node, "degraded");
     return {node, read_attribute(node, "level"), !degraded.empty() && degraded != "0"};
 }

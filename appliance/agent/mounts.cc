@@ -13,7 +13,9 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <utility>
 
+#include "btrfs.h"
 #include "failure.h"
 #include "log.h"
 #include "mount_options.h"
@@ -39,12 +41,39 @@ constexpr Driver kDrivers[] = {
 bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
 
 // Why something that is no file system can't be mounted.
-std::string_view why_not(std::string_view type) {
+std::string why_not(std::string_view type) {
     if (type.empty()) return "no known file system is on it";
-    if (type == "crypto_LUKS") return "it is encrypted (LUKS)";
+    if (type == "crypto_LUKS") return "it is encrypted (LUKS): give its key (--key)";
     if (type == "LVM2_member") return "it is a physical volume of LVM";
     if (type == "linux_raid_member") return "it is a member of a RAID";
     if (type == "swap") return "it is swap space";
+    if (type == "BitLocker") return "it is encrypted (BitLocker): give its key (--key)";
+    static constexpr std::pair<std::string_view, std::string_view> kNames[] = {
+        {"zfs_member", "ZFS"},
+        {"bcache", "a bcache device"},
+        {"bcachefs", "bcachefs"},
+        {"apfs", "APFS"},
+        {"ReFS", "ReFS"},
+        {"refs", "ReFS"},
+        {"VMFS", "VMFS"},
+        {"VMFS_volume_member", "VMFS"},
+        {"drbd", "a DRBD device"},
+        {"drbdmanage_control_volume", "a DRBD device"},
+        {"isw_raid_member", "a firmware RAID (Intel)"},
+        {"ddf_raid_member", "a firmware RAID (DDF)"},
+        {"stratis", "a Stratis pool"},
+        {"vdo", "VDO"},
+        {"ceph_bluestore", "Ceph's BlueStore"},
+        {"LVM1_member", "a physical volume of LVM1"},
+        {"jfs", "JFS"},
+        {"reiserfs", "ReiserFS"},
+        {"nilfs2", "NILFS2"},
+        {"ufs", "UFS"},
+        {"minix", "Minix"},
+    };
+    for (const auto& [known, name] : kNames) {
+        if (type == known) return "it holds " + std::string(name) + ", which the appliance cannot open";
+    }
     return "the appliance has no driver for it";
 }
 
@@ -128,8 +157,7 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
     });
     if (driver == std::end(kDrivers) || !can_mount(driver->type)) {
         throw Failure(proto::UNSUPPORTED, "cannot mount " + volume.device +
-                                              (type.empty() ? "" : " (" + type + ")") + ": " +
-                                              std::string(why_not(type)));
+                                              (type.empty() ? "" : " (" + type + ")") + ": " + why_not(type));
     }
     if (!request.read_only && volume.read_only()) {
         throw Failure(proto::DENIED,
@@ -154,13 +182,26 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
     add_own_options(options, driver->type, superblock);
     options.add_all(request.options);  // after ours, so that the user's word counts
     options.add(read_only ? "ro" : "rw");
+    if (volume.kind == VolumeKind::kSubvolume && !options.has("subvol") && !options.has("subvolid"))
+        options.add("subvol=" + volume.subvolume);
+    if (type == "btrfs") options.add_all(btrfs_devices(volume));
     note("mount -t " + std::string(driver->driver) + " -o " + (options.read_only() ? "ro," : "rw,") +
          options.data + " " + volume.node + " " + target);
     disks_.make_node(volume);
+    // The kernel's driver can't make the master file table longer, so that soon no file can be added.
+    if (type == "ntfs" && !options.read_only() && mount_by_ntfs_3g(volume, target, options)) {
+        refuse_hibernated(volume, target);
+        mounted_.push_back({&volume, target, {}, options.read_only()});
+        return;
+    }
     if (::mount(volume.node.c_str(), target.c_str(), driver->driver, options.flags, options.data.c_str()) <
         0) {
         int errnum = errno;
         std::string reason = kernel_reason(volume);
+        if (type == "ntfs" && options.read_only() && mount_by_ntfs_3g(volume, target, options)) {
+            mounted_.push_back({&volume, target, {}, options.read_only()});
+            return;
+        }
         // EINVAL is ext4's word for a bad superblock, and everyone's for a bad option.
         proto::ErrorKind kind = errno_kind(errnum);
         if (kind == proto::USAGE) kind = user_data.empty() ? proto::CORRUPT : proto::USAGE;
@@ -174,7 +215,57 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
         if (!reason.empty()) message += ": " + reason;
         throw Failure(kind, message, errnum);
     }
+    if (type == "ntfs" && !options.read_only()) refuse_hibernated(volume, target);
     mounted_.push_back({&volume, target, {}, options.read_only()});
+}
+
+// "device=..." for each of the devices that the file system is on besides this one.
+std::string Mounts::btrfs_devices(Volume& volume) {
+    const uint64_t start = volume.partition ? volume.partition->start : 0;
+    if (btrfs_device_count(volume.fd ? volume.fd.get() : volume.disk->fd.get(), start) <= 1) return {};
+    std::string options;
+    const std::string uuid = disks_.superblock(volume).uuid;
+    disks_.assemble();
+    for (Volume* other : disks_.volumes()) {
+        try {
+            if (other->node == volume.node || disks_.superblock(*other).uuid != uuid) continue;
+            disks_.make_node(*other);
+            options += (options.empty() ? "device=" : ",device=") + other->node;
+        } catch (const Failure& failure) {
+            note(failure.message());
+        }
+    }
+    return options;
+}
+
+// The kernel's driver leaves a volume alone that was not unmounted cleanly; ntfs-3g replays its journal.
+// False: ntfs-3g can't either.
+bool Mounts::mount_by_ntfs_3g(Volume& volume, const std::string& target, const MountOptions& options) {
+    if (!programs_) return false;
+    ProgramResult result = programs_->run(
+        {"/usr/bin/ntfs-3g", "-o", options.read_only() ? "ro,noatime" : "rw,noatime", volume.node, target});
+    return result.child.succeeded();
+}
+
+// Nothing may be written to an NTFS that Windows has hibernated on, or left by its "fast startup": what
+// Windows holds in memory would contradict it. ntfs-3g falls back to read-only there, the kernel's driver
+// doesn't look.
+void Mounts::refuse_hibernated(const Volume& volume, const std::string& target) {
+    struct statvfs status;
+    bool hibernated = ::statvfs(target.c_str(), &status) == 0 && (status.f_flag & ST_RDONLY);
+    Fd file(::open((target + "/hiberfil.sys").c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    char start[4];
+    if (file && ::read(file.get(), start, sizeof start) == sizeof start)
+        hibernated = hibernated || std::string_view(start, sizeof start) == "hibr";
+    file.reset();
+    if (!hibernated) return;
+    ::umount2(target.c_str(), UMOUNT_NOFOLLOW);
+    throw Failure(
+        proto::DENIED,
+        "cannot mount " + volume.device +
+            " (ntfs) for writing: Windows is hibernated on it, or was shut down by its fast startup. Shut it "
+            "down completely (shutdown /s /t 0), or mount it read-only",
+        EROFS);
 }
 
 Fd Mounts::mount(Volume& volume, const std::string& target, const Request& request) {

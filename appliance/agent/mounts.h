@@ -9,13 +9,16 @@
 
 #include "disks.h"
 #include "guest_tree.h"
+#include "mount_options.h"
+#include "programs.h"
 
 namespace inspect::agent {
 
 // Not thread-safe.
 class Mounts {
   public:
-    explicit Mounts(Disks& disks) : disks_(disks) {}
+    // `programs` mount what the kernel can't; without them (on a host) that fails.
+    explicit Mounts(Disks& disks, Programs* programs = nullptr) : disks_(disks), programs_(programs) {}
 
     // Before the snapshot: what the kernel can mount.
     void prepare();
@@ -50,7 +53,12 @@ class Mounts {
     std::string kernel_reason(const Volume& volume);
     void unmount(Mounted& mounted);
 
+    std::string btrfs_devices(Volume& volume);
+    static void refuse_hibernated(const Volume& volume, const std::string& target);
+    bool mount_by_ntfs_3g(Volume& volume, const std::string& target, const MountOptions& options);
+
     Disks& disks_;
+    Programs* programs_;
     std::vector<std::string> types_;
     std::vector<Mounted> mounted_;
     Fd kernel_log_;

@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "copy_tree.h"
+#include "new_file.h"
 #include "operations.h"
 #include "remove_tree.h"
 
@@ -98,9 +99,8 @@ void rename(const Context& context, const proto::Rename& request) {
     // To rename(2) two names of one file are none of its business; mv(1) refuses.
     if (exists && there.st_ino == status.st_ino && there.st_dev == status.st_dev)
         throw Failure(proto::USAGE, "cannot move " + from + ": " + to + " is the same file", EINVAL);
-    unsigned flags = request.no_clobber() ? RENAME_NOREPLACE : 0;
-    if (::renameat2(source.directory.get(), source.name.c_str(), target.directory.get(), target.name.c_str(),
-                    flags) == 0)
+    auto move = request.no_clobber() ? rename_to_vacant : ::renameat;
+    if (move(source.directory.get(), source.name.c_str(), target.directory.get(), target.name.c_str()) == 0)
         return;
     if (errno == EXDEV) {
         copy_tree(context, source, from, target, to);

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -35,9 +36,17 @@ void NewFile::publish() {
 
 void NewFile::publish_new() {
     int directory = place_.directory.get();
-    if (::renameat2(directory, name_.c_str(), directory, place_.name.c_str(), RENAME_NOREPLACE) < 0)
+    if (rename_to_vacant(directory, name_.c_str(), directory, place_.name.c_str()) < 0)
         fail_errno("cannot create", path_);
     name_.clear();
+}
+
+int rename_to_vacant(int from_directory, const char* from, int to_directory, const char* to) {
+    if (::renameat2(from_directory, from, to_directory, to, RENAME_NOREPLACE) == 0) return 0;
+    if (errno != EINVAL) return -1;
+    struct stat status;
+    if (::fstatat(to_directory, to, &status, AT_SYMLINK_NOFOLLOW) == 0) errno = EEXIST;
+    return errno == ENOENT ? ::renameat(from_directory, from, to_directory, to) : -1;
 }
 
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& path) {

@@ -36,6 +36,9 @@ class NewFile {
     Fd fd_;
 };
 
+// renameat2(RENAME_NOREPLACE), also where the file system doesn't know that (a FUSE server): nobody else is
+// at work here. As rename(2): 0, or -1 and errno.
+int rename_to_vacant(int from_directory, const char* from, int to_directory, const char* to);
 // write(2) until all is written. Throws Failure "cannot write PATH: ...".
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& path);
 // The host's upload up to its end, piece by piece.

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "btrfs.h"
+#include "crypttab.h"
 #include "failure.h"
 #include "log.h"
 
@@ -47,6 +49,12 @@ bool exists(const GuestTree& tree, std::string_view path) {
     return static_cast<bool>(tree.try_open(path, O_PATH | O_NOFOLLOW));
 }
 
+// "@home" of subvol=/@home; empty: the entry has none.
+std::string subvolume_of(const FstabEntry& entry) {
+    std::string path = entry.option_value("subvol");
+    return path.substr(std::min(path.find_first_not_of('/'), path.size()));
+}
+
 }  // namespace
 
 std::string read_small_file(const GuestTree& tree, std::string_view path, size_t limit) {
@@ -76,17 +84,46 @@ OsRoot OsFinder::mount_candidate(Volume& volume) {
     Mounts::Request request{{}, {}, read_only_ || volume.read_only()};
     std::string target = target_ + "-" + std::to_string(mounts_.count());
     if (::mkdir(target.c_str(), 0700) < 0 && errno != EEXIST) fail_errno("cannot create", target);
-    OsRoot root{&volume, GuestTree(mounts_.mount(volume, target, request)), {}};
+    OsRoot root{&volume, GuestTree(mounts_.mount(volume, target, request)), {}, {}};
     root.fstab = parse_fstab(read_small_file(root.tree, "etc/fstab"));
+    if (std::any_of(root.fstab.begin(), root.fstab.end(),
+                    [](const FstabEntry& entry) { return entry.spec.starts_with("/dev/mapper/"); }))
+        root.crypttab = parse_crypttab(read_small_file(root.tree, "etc/crypttab"));
     return root;
 }
 
 // True when the system's fstab mounts the volume somewhere in its own tree: then it is no root itself.
 bool OsFinder::is_claimed(Volume& volume, const OsRoot& root) {
+    const bool is_subvolume = volume.kind == VolumeKind::kSubvolume;
+    Volume& whole = is_subvolume ? *volume.parts[0] : volume;
     return root.volume != &volume &&
            std::any_of(root.fstab.begin(), root.fstab.end(), [&](const FstabEntry& entry) {
-               return is_part_of_a_system(entry.path) && disks_.matches(volume, entry.spec);
+               return is_part_of_a_system(entry.path) && disks_.matches(whole, entry.spec) &&
+                      (!is_subvolume || subvolume_of(entry) == volume.subvolume);
            });
+}
+
+// Where the root directory of a btrfs is no system's, subvolumes may be: "@", "root". They are looked at all
+// together, from the top. Snapshots are left out: what a snapshot has is the same system, some time ago.
+void OsFinder::find_in_subvolumes(Volume& volume, std::vector<OsRoot>& found) {
+    const size_t before = mounts_.count();
+    const std::string target = target_ + "-" + std::to_string(before);
+    if (::mkdir(target.c_str(), 0700) < 0 && errno != EEXIST) fail_errno("cannot create", target);
+    std::vector<std::string> roots;
+    {
+        GuestTree top(mounts_.mount(volume, target, {"subvolid=5", {}, true}));
+        for (const Subvolume& subvolume : list_subvolumes(top.root())) {
+            if (subvolume.snapshot) continue;
+            GuestTree tree(top.try_open(subvolume.path, O_RDONLY | O_DIRECTORY));
+            if (tree.mounted() && is_os_root(tree, !read_small_file(tree, "etc/fstab").empty()))
+                roots.push_back(subvolume.path);
+        }
+    }
+    mounts_.unmount_to(before);
+    for (const std::string& path : roots) {
+        if (Volume* subvolume = disks_.find("btrfsvol:" + volume.device + "/" + path))
+            found.push_back(mount_candidate(*subvolume));
+    }
 }
 
 std::vector<OsRoot> OsFinder::find() {
@@ -112,11 +149,18 @@ std::vector<OsRoot> OsFinder::find() {
         try {
             const std::string& type = disks_.superblock(*volume).type;
             if (type == "vfat" || !mounts_.can_mount(type) || claimed(*volume)) continue;
+            // A btrfs over several devices is on each of them.
+            if (type == "btrfs" &&
+                std::any_of(all.begin(), all.begin() + static_cast<ptrdiff_t>(i), [&](Volume* other) {
+                    return disks_.superblock(*other).uuid == disks_.superblock(*volume).uuid;
+                }))
+                continue;
             size_t before = mounts_.count();
             OsRoot root = mount_candidate(*volume);
             if (!is_os_root(root.tree, !root.fstab.empty())) {
                 root.tree = GuestTree();  // gives the mount free
-                if (!read_only_) mounts_.unmount_to(before);
+                if (!read_only_ || type == "btrfs") mounts_.unmount_to(before);
+                if (type == "btrfs") find_in_subvolumes(*volume, found);
                 continue;
             }
             found.push_back(std::move(root));
@@ -146,11 +190,23 @@ OsRoot OsFinder::open(std::string_view device) {
 
 namespace {
 
+// What an entry names; by the guest's own name of an encrypted volume too.
+Volume* find_entry(Disks& disks, const FstabEntry& entry,
+                   const std::map<std::string, std::string>& crypttab) {
+    Volume* volume = disks.find_spec(entry.spec);
+    if (volume) return volume;
+    auto crypt = crypttab.find(entry.spec);
+    if (crypt == crypttab.end()) return nullptr;
+    Volume* locked = disks.find_spec(crypt->second);
+    return locked ? disks.find_decrypted(*locked) : nullptr;
+}
+
 // Mounts what an entry names. nullptr: there is no such device, which is a warning unless the entry allows
 // it.
 Volume* mount_entry(Disks& disks, Mounts& mounts, const GuestTree& tree, const FstabEntry& entry,
-                    bool read_only, std::vector<std::string>& warnings) {
-    Volume* volume = disks.find_spec(entry.spec);
+                    const std::map<std::string, std::string>& crypttab, bool read_only,
+                    std::vector<std::string>& warnings) {
+    Volume* volume = find_entry(disks, entry, crypttab);
     if (!volume) {
         if (!entry.has_option("nofail"))
             warnings.push_back("/etc/fstab names " + entry.spec + " for " + entry.path +
@@ -159,12 +215,10 @@ Volume* mount_entry(Disks& disks, Mounts& mounts, const GuestTree& tree, const F
     }
     // Of the options only those count that choose what is mounted.
     std::string options;
-    for (size_t at = 0; at < entry.options.size();) {
-        size_t comma = std::min(entry.options.find(',', at), entry.options.size());
-        std::string option = entry.options.substr(at, comma - at);
-        at = comma + 1;
-        if (option.starts_with("subvol=") || option.starts_with("subvolid="))
-            options += (options.empty() ? "" : ",") + option;
+    if (std::string subvolume = subvolume_of(entry); !subvolume.empty()) {
+        if (Volume* found = disks.find("btrfsvol:" + volume->device + "/" + subvolume)) volume = found;
+    } else if (std::string id = entry.option_value("subvolid"); !id.empty()) {
+        options = "subvolid=" + id;
     }
     mounts.mount_below(tree, entry.path, *volume, {options, {}, read_only || volume->read_only()});
     return volume;
@@ -178,7 +232,7 @@ std::vector<OsMount> OsFinder::mount_tree(const OsRoot& root) {
         Volume* volume = root.volume;
         if (entry.path != "/") {
             try {
-                volume = mount_entry(disks_, mounts_, root.tree, entry, read_only_, warnings_);
+                volume = mount_entry(disks_, mounts_, root.tree, entry, root.crypttab, read_only_, warnings_);
             } catch (const Failure& failure) {
                 volume = nullptr;
                 warnings_.push_back(entry.path + ": " + failure.message());
@@ -189,12 +243,13 @@ std::vector<OsMount> OsFinder::mount_tree(const OsRoot& root) {
     return result;
 }
 
-void OsFinder::defer_tree(GuestTree& tree, const std::vector<FstabEntry>& fstab) {
-    for (const FstabEntry& entry : fstab) {
+void OsFinder::defer_tree(GuestTree& tree, const OsRoot& root) {
+    for (const FstabEntry& entry : root.fstab) {
         if (entry.path == "/") continue;
-        tree.defer(entry.path, [&disks = disks_, &mounts = mounts_, &tree, entry, read_only = read_only_] {
+        tree.defer(entry.path, [&disks = disks_, &mounts = mounts_, &tree, entry, crypttab = root.crypttab,
+                                read_only = read_only_] {
             std::vector<std::string> warnings;
-            mount_entry(disks, mounts, tree, entry, read_only, warnings);
+            mount_entry(disks, mounts, tree, entry, crypttab, read_only, warnings);
             if (!warnings.empty()) throw Failure(proto::NOT_FOUND, warnings[0]);
         });
     }

@@ -7,6 +7,7 @@
 // into the upper one.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct OsRoot {
     Volume* volume;
     GuestTree tree;
     std::vector<FstabEntry> fstab;
+    std::map<std::string, std::string> crypttab;
 };
 
 struct OsMount {
@@ -41,12 +43,13 @@ class OsFinder {
     std::vector<OsMount> mount_tree(const OsRoot& root);
     // The same, later: when the tree (where `root.tree` has been moved to by then) is asked for what is
     // there. `disks` and `mounts` must outlive the tree.
-    void defer_tree(GuestTree& tree, const std::vector<FstabEntry>& fstab);
+    void defer_tree(GuestTree& tree, const OsRoot& root);
 
     std::vector<std::string>& warnings() { return warnings_; }
 
   private:
     OsRoot mount_candidate(Volume& volume);
+    void find_in_subvolumes(Volume& volume, std::vector<OsRoot>& found);
     bool is_claimed(Volume& volume, const OsRoot& root);
 
     Disks& disks_;

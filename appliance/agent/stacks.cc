@@ -15,6 +15,7 @@
 #include "failure.h"
 #include "log.h"
 #include "md.h"
+#include "sysfs.h"
 
 namespace inspect::agent {
 
@@ -179,8 +180,10 @@ bool Stacks::unlock(const std::vector<Volume*>& members) {
         names.push_back(volume->device);
         const std::string uuid = disks_.superblock(*volume).uuid;
         const std::vector<std::string_view> secrets = keys_.for_volume(names, uuid);
-        locked_.insert(volume->device);
-        if (secrets.empty()) continue;
+        if (secrets.empty()) {
+            locked_.insert(volume->device);
+            continue;
+        }
         std::string basename = volume->device.substr(volume->device.rfind('/') + 1);
         std::string name = type == "BitLocker" ? "bitlk-" + basename : "luks-" + uuid;
         if (disks_.find_assembled("/dev/mapper/" + name)) name += "-" + basename;  // a copy of the disk
@@ -206,7 +209,6 @@ bool Stacks::unlock(const std::vector<Volume*>& members) {
             opened.parts = {volume};
             opened.group = type;
             disks_.add(std::move(opened));
-            locked_.erase(volume->device);
             progress = true;
         } catch (const Failure& failure) {
             warn(*volume, failure.message());
@@ -232,12 +234,10 @@ bool Stacks::activate(const std::vector<Volume*>& members) {
         physical_.push_back(volume);
     }
     if (physical_.size() == before) return false;
-    std::vector<std::string> nodes;
-    for (Volume* volume : physical_) nodes.push_back(node_of(disks_, *volume));
+    if (physical_.size() > 1) tell_groups_apart();
     std::string complaints;
     device_mapper_ = true;
-    lvm_ = activate_lvm(programs_, nodes, complaints);
-    if (tell_groups_apart(lvm_, nodes)) lvm_ = activate_lvm(programs_, nodes, complaints);
+    lvm_ = activate_lvm(programs_, physical_nodes(), complaints);
     bool added = add_logical_volumes(lvm_);
     for (const PhysicalVolume& volume : lvm_.physical) {
         if (volume.node.empty())
@@ -248,38 +248,52 @@ bool Stacks::activate(const std::vector<Volume*>& members) {
     return added;
 }
 
-// Groups of one name: each after the first gets a number, which its metadata must be changed for. Where that
-// would reach the disks, they are left alone.
-bool Stacks::tell_groups_apart(const LvmReport& report, const std::vector<std::string>& nodes) {
+std::vector<std::string> Stacks::physical_nodes() {
+    std::vector<std::string> nodes;
+    for (Volume* volume : physical_) nodes.push_back(node_of(disks_, *volume));
+    return nodes;
+}
+
+// Before anything is made of them: of groups of one name, each after the first (by the order of the disks)
+// gets a number, which its metadata must be changed for. Where that would reach the disks it is left out
+// instead: LVM would make devices of one of them, and nobody could tell of which.
+void Stacks::tell_groups_apart() {
+    const LvmReport report = report_lvm(programs_, physical_nodes());
+    std::map<std::string, bool> kept;  // by the group's UUID
     std::set<std::string> names;
-    bool renamed = false;
-    for (const VolumeGroup& group : report.groups) {
-        if (names.insert(group.name).second) continue;
-        std::string where;
-        for (const PhysicalVolume& volume : report.physical) {
-            for (const Volume* part : physical_) {
-                if (volume.group_uuid == group.uuid && part->node == volume.node) where += " " + part->device;
-            }
-        }
-        if (!may_rename_) {
-            warnings_.push_back("there are two volume groups named " + group.name + ": the one on" + where +
-                                " is left out; open its image by itself");
-            continue;
-        }
-        int number = 2;
-        while (names.contains(group.name + "_" + std::to_string(number))) ++number;
-        std::string name = group.name + "_" + std::to_string(number);
-        names.insert(name);
-        try {
-            rename_group(programs_, nodes, group.uuid, name);
-            renamed = true;
-            warnings_.push_back("there are two volume groups named " + group.name + ": the one on" + where +
-                                " is called " + name + " here");
-        } catch (const Failure& failure) {
-            warnings_.push_back(failure.message());
-        }
+    for (const VolumeGroup& group : report.groups) names.insert(group.name);
+    std::set<std::string> taken;
+    for (Volume* volume : std::vector<Volume*>(physical_)) {
+        auto physical = std::find_if(report.physical.begin(), report.physical.end(),
+                                     [&](const PhysicalVolume& one) { return one.node == volume->node; });
+        if (physical == report.physical.end() || physical->group_uuid.empty()) continue;
+        auto [group, is_new] = kept.emplace(physical->group_uuid, true);
+        if (is_new && !taken.insert(physical->group).second)
+            group->second = give_other_name(*volume, *physical, names);
+        if (!group->second) std::erase(physical_, volume);
     }
-    return renamed;
+}
+
+bool Stacks::give_other_name(const Volume& volume, const PhysicalVolume& physical,
+                             std::set<std::string>& names) {
+    const std::string what =
+        "there are two volume groups named " + physical.group + ": the one on " + volume.device;
+    if (!may_rename_) {
+        warnings_.push_back(what + " is left out; open its image by itself");
+        return false;
+    }
+    int number = 2;
+    while (names.contains(physical.group + "_" + std::to_string(number))) ++number;
+    const std::string name = physical.group + "_" + std::to_string(number);
+    try {
+        rename_group(programs_, physical_nodes(), physical.group_uuid, name);
+    } catch (const Failure& failure) {
+        warnings_.push_back(failure.message());
+        return false;
+    }
+    names.insert(name);
+    warnings_.push_back(what + " is called " + name + " here");
+    return true;
 }
 
 bool Stacks::add_logical_volumes(const LvmReport& report) {
@@ -322,6 +336,25 @@ void Stacks::describe(proto::FilesystemList& list) const {
                     item.add_physical_volumes(part->device);
             }
         }
+    }
+}
+
+void Stacks::forget() noexcept {
+    disks_.drop_assembled();
+    seen_.clear();
+    locked_.clear();
+    physical_.clear();
+    lvm_ = {};
+    needed_memory_ = 0;
+    try {
+        arrays_.clear();
+        for (const std::string& name : names_in("/sys/block")) {
+            if (name.starts_with("md")) arrays_.push_back("/dev/" + name);
+        }
+        device_mapper_ = true;
+        dismantle();
+    } catch (const std::exception& error) {
+        note(error.what());
     }
 }
 

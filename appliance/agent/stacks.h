@@ -19,7 +19,7 @@ namespace inspect::agent {
 // Not thread-safe.
 class Stacks {
   public:
-    Stacks(Disks& disks, Connection& connection) : disks_(disks), programs_(connection) {}
+    Stacks(Disks& disks, Programs& programs) : disks_(disks), programs_(programs) {}
 
     // Takes the keys out of the request. `may_rename`: what is written is thrown away in the end, so a second
     // volume group of one name may get another.
@@ -30,10 +30,13 @@ class Stacks {
     // Takes everything apart, so that all of it is on the disks: when nothing is mounted and Disks has let
     // go of the devices. Throws Failure.
     void dismantle();
+    // After a program had its way with the disks: takes everything apart, whatever the program has put
+    // together itself, and forgets what was seen, before Disks::forget(). What is in use stays.
+    void forget() noexcept;
 
     // What went wrong since the last call.
     std::vector<std::string> take_warnings() { return std::exchange(warnings_, {}); }
-    // The devices that are locked still, for lack of a key that fits.
+    // The encrypted devices that no key was given for.
     const std::set<std::string>& locked() const { return locked_; }
     // What the appliance would need to unlock one that it couldn't for lack of memory; 0: there is none.
     uint64_t needed_memory() const { return needed_memory_; }
@@ -45,12 +48,15 @@ class Stacks {
     bool unlock(const std::vector<Volume*>& members);
     bool activate(const std::vector<Volume*>& members);
     bool add_logical_volumes(const LvmReport& report);
-    bool tell_groups_apart(const LvmReport& report, const std::vector<std::string>& nodes);
+    std::vector<std::string> physical_nodes();
+    void tell_groups_apart();
+    // False: it can't, and is to be left out.
+    bool give_other_name(const Volume& volume, const PhysicalVolume& physical, std::set<std::string>& names);
     bool has_enough_memory(const Volume& volume);
     void warn(const Volume& volume, const std::string& text);
 
     Disks& disks_;
-    Programs programs_;
+    Programs& programs_;
     Keys keys_;
     bool may_rename_ = false;
     std::set<const Volume*> seen_;     // members that were dealt with

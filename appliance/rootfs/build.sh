@@ -120,7 +120,7 @@ link_busybox() {
 build() {
     local result=$1 tree=$scratch/tree name patterns
     fetch
-    mkdir -p "$tree"/{dev,etc,proc,root,run,sys,sysroot,tmp,usr/bin,usr/sbin,usr/lib,usr/lib64}
+    mkdir -p "$tree"/{dev,etc,mnt,proc,root,run,sys,sysroot,tmp,usr/bin,usr/sbin,usr/lib,usr/lib64}
     ln -s usr/bin "$tree/bin"
     ln -s usr/sbin "$tree/sbin"
     ln -s usr/lib "$tree/lib"
@@ -144,6 +144,8 @@ build() {
     echo 'passwd: files' >"$tree/etc/nsswitch.conf"
     mkdir -p "$tree/etc/lvm"
     cp "$here/lvm.conf" "$tree/etc/lvm/lvm.conf"
+    mkdir -p "$tree/etc/modprobe.d"
+    cp "$here/modprobe.conf" "$tree/etc/modprobe.d/insp.conf"
     mkdir -p "$tree/usr/lib/modules"
     cp -a "$modules/lib/modules/." "$tree/usr/lib/modules/"
 
@@ -162,7 +164,7 @@ build() {
 }
 
 key=$({
-    cat "$here/packages" "$here/build.sh" "$here/uncompressed" "$here/lvm.conf"
+    cat "$here/packages" "$here/build.sh" "$here/uncompressed" "$here/lvm.conf" "$here/modprobe.conf"
     cut -d' ' -f2- <<<"$uris"
     (cd "$modules" && find . -type f | sort | xargs -r sha256sum)
     mkfs.erofs --version 2>&1 | grep ^mkfs.erofs || true # 1.5 calls it an unknown option

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
@@ -160,6 +161,17 @@ std::string read_errors(int fd) {
 }
 
 }  // namespace
+
+std::string find_helper_program(const std::string& name, const char* variable) {
+    if (const char* named = ::secure_getenv(variable); named != nullptr && *named != '\0') return named;
+    char self[PATH_MAX];
+    const ssize_t length = ::readlink("/proc/self/exe", self, sizeof self);
+    std::string prefix(self, length > 0 ? static_cast<size_t>(length) : 0);
+    for (int i = 0; i < 2; ++i) prefix.resize(prefix.rfind('/') == prefix.npos ? 0 : prefix.rfind('/'));
+    for (const std::string& directory : {prefix + "/libexec/libinspect/", std::string(INSP_LIBEXECDIR "/")})
+        if (::access((directory + name).c_str(), X_OK) == 0) return directory + name;
+    return "";
+}
 
 std::string find_program(const std::string& name) {
     if (name.find('/') != name.npos) return ::access(name.c_str(), X_OK) == 0 ? name : "";

@@ -34,6 +34,11 @@ struct SubprocessOptions {
 // A program's path, found as execvp(3) does, but never in the current directory. Empty when it isn't there.
 std::string find_program(const std::string& name);
 
+// A program of libinspect's own that users don't call, such as "insp-nbd": what the environment variable
+// names, else ../libexec/libinspect/ beside the running program's directory, else the installation's. Empty
+// when it isn't there.
+std::string find_helper_program(const std::string& name, const char* variable);
+
 // Not thread-safe. What the program writes to its standard error is kept, up to 64 KiB.
 class Subprocess {
   public:

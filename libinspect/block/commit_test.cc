@@ -273,20 +273,20 @@ TEST(Commit, IsAllOrNothingWhateverFails) {
 
 // ---- several images
 
-// Four images and a session's changes to them. The second one grows, the third one's are none, the last one
-// shrinks.
+// Four images and a session's changes to them. The second one grows, the last one shrinks, and in one nothing
+// differs from what was there.
 struct Several {
     static constexpr size_t kCount = 4;
     static constexpr uint64_t kSize = 5 * 4096 + 300;
     static constexpr uint64_t kNewSizes[kCount] = {0, 7 * 4096, 0, 4 * 4096 + 512};
-    Several() {
+    explicit Several(size_t unchanged = 2) {
         for (size_t i = 0; i < kCount; ++i) {
             before[i] = random_bytes(random, kSize);
             after[i] = before[i];
             if (i == 1) after[i].resize(kNewSizes[i]);
             store[i] = make_store(after[i].size());
             Overlay overlay(std::make_unique<MemoryDevice>(after[i]), store[i]);
-            if (i == 2) {
+            if (i == unchanged) {
                 overlay.write(4096, std::span(before[i]).subspan(4096, 100));
                 continue;
             }
@@ -356,10 +356,14 @@ uint64_t operations_of(const Several& scene) {
     return plan.operations();
 }
 
+// With one of the images unchanged: the first one, beside which the journal is all the same, or another.
+class CommitOfSeveral : public testing::TestWithParam<size_t> {};
+INSTANTIATE_TEST_SUITE_P(Unchanged, CommitOfSeveral, testing::Values(0, 2));
+
 // Whatever image is opened first, and then the others: all are old or all are new. With one opened alone it
 // is the old one or the new one, and stays what it is.
-TEST(CommitOfSeveral, IsAllOrNothingWhereverItIsCut) {
-    Several scene;
+TEST_P(CommitOfSeveral, IsAllOrNothingWhereverItIsCut) {
+    Several scene(GetParam());
     const uint64_t total = operations_of(scene);
     ASSERT_GT(total, 25u);
     int old_images = 0, new_images = 0;
@@ -407,8 +411,8 @@ TEST(CommitOfSeveral, IsAllOrNothingWhereverItIsCut) {
     EXPECT_GT(new_images, 200);
 }
 
-TEST(CommitOfSeveral, IsAllOrNothingWhateverFails) {
-    Several scene;
+TEST_P(CommitOfSeveral, IsAllOrNothingWhateverFails) {
+    Several scene(GetParam());
     const uint64_t total = operations_of(scene);
     for (uint64_t operation = 0; operation < total; ++operation) {
         SCOPED_TRACE("operation " + std::to_string(operation));
@@ -435,8 +439,8 @@ TEST(CommitOfSeveral, IsAllOrNothingWhateverFails) {
 }
 
 // Something fails, and while that is cleared up the power is cut.
-TEST(CommitOfSeveral, IsAllOrNothingWhenItFailsAndIsThenCut) {
-    Several scene;
+TEST_P(CommitOfSeveral, IsAllOrNothingWhenItFailsAndIsThenCut) {
+    Several scene(GetParam());
     const uint64_t total = operations_of(scene);
     for (uint64_t operation = 0; operation < total; ++operation) {
         for (uint64_t later = 1; later < 15; ++later) {
@@ -485,7 +489,7 @@ struct CutAfterTheMark {
     FaultySeveral storage;
 };
 
-TEST(CommitOfSeveral, IsRefusedWhenAnyImageWasChangedSince) {
+TEST(CommitOfSeveralImages, IsRefusedWhenAnyImageWasChangedSince) {
     for (size_t changed : {0, 1}) {
         for (size_t opened : {0, 1}) {
             CutAfterTheMark cut;
@@ -502,7 +506,7 @@ TEST(CommitOfSeveral, IsRefusedWhenAnyImageWasChangedSince) {
     }
 }
 
-TEST(CommitOfSeveral, AnImageWithoutItsPointerIsDone) {
+TEST(CommitOfSeveralImages, AnImageWithoutItsPointerIsDone) {
     CutAfterTheMark cut;
     cut.storage.journals[1]->remove();
     const Bytes second = cut.storage.images[1]->contents();
@@ -512,7 +516,7 @@ TEST(CommitOfSeveral, AnImageWithoutItsPointerIsDone) {
     EXPECT_FALSE(cut.storage.journal_left());
 }
 
-TEST(CommitOfSeveral, WithoutItsJournalOrAnImageNothingIsTouched) {
+TEST(CommitOfSeveralImages, WithoutItsJournalOrAnImageNothingIsTouched) {
     CutAfterTheMark cut;
     const Bytes second = cut.storage.images[1]->contents();
     cut.storage.files.remove(FaultySeveral::path(1));
@@ -526,7 +530,7 @@ TEST(CommitOfSeveral, WithoutItsJournalOrAnImageNothingIsTouched) {
 }
 
 // Who may not write sees his image as it will be.
-TEST(CommitOfSeveral, IsShownToReaders) {
+TEST(CommitOfSeveralImages, IsShownToReaders) {
     CutAfterTheMark cut;
     for (size_t i : {0, 1}) {
         FoundJournal found(*cut.storage.journals[i], &cut.storage.files);
@@ -544,7 +548,7 @@ TEST(CommitOfSeveral, IsShownToReaders) {
     EXPECT_EQ(cut.storage.images[0]->contents(), cut.scene.before[0]);
 }
 
-TEST(CommitOfSeveral, OfNothingDoesNothing) {
+TEST(CommitOfSeveralImages, OfNothingDoesNothing) {
     Several scene;
     FaultPlan plan;
     FaultyDevice first(scene.before[0], plan), second(scene.before[2], plan);

@@ -4,10 +4,10 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "base/temp_dir_for_test.h"
 #include "block/libvirt.h"
 #include "block/nbd_uri.h"
 #include "block/qsd_location.h"
-#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

@@ -12,6 +12,7 @@
 
 #include "base/checked.h"
 #include "base/log.h"
+#include "block/backup_open.h"
 #include "block/commit.h"
 #include "block/format.h"
 #include "block/iovec.h"
@@ -107,7 +108,10 @@ class Image::Opener {
         if (image_.options_.writable && !spec_.snapshot.empty())
             throw Error(ErrorKind::kUsage,
                         "a snapshot in " + quote(spec_.path) + " can be read, but not be changed");
-        if (is_remote(spec_.path)) {
+        if (BackupLocation::looks_like(spec_.path)) {
+            image_.node_ = backup();
+            format = "raw";
+        } else if (is_remote(spec_.path)) {
             if (format.empty()) format = "raw";
             image_.node_ = remote(spec_.path, format, write_directly);
         } else {
@@ -352,6 +356,25 @@ class Image::Opener {
         return connection(open_with_qsd(image), location, writable);
     }
 
+    DiskNode backup() {
+        if (image_.options_.writable)
+            throw Error(ErrorKind::kDenied, quote(spec_.path) +
+                                                " is a backup, which can't be changed; 'insp backup restore' "
+                                                "makes an image of it");
+        if (!spec_.format.empty() && spec_.format != "raw")
+            throw Error(ErrorKind::kUsage, "what is in a backup is the disk itself: its format is raw");
+        auto server = std::make_unique<BackupServer>(
+            spec_.path, repository::Access{{}, spec_.password_file, spec_.password_command});
+        DiskNode node;
+        node.kind = DiskNode::Kind::kNbd;
+        node.name = spec_.path;
+        node.terms = server->terms();
+        image_.sockets_.push_back(server->take_socket());
+        node.fd = image_.sockets_.back().get();
+        image_.backups_.push_back(std::move(server));
+        return node;
+    }
+
     DiskNode connection(std::unique_ptr<NbdBridge> bridge, const std::string& name, bool writable) {
         DiskNode node;
         node.kind = DiskNode::Kind::kNbd;
@@ -368,10 +391,13 @@ class Image::Opener {
     const DiskSpec& spec_;
 };
 
+Image::Image(DiskSpec spec, const ImageOptions& options) : spec_(std::move(spec)), options_(options) {}
+
 std::unique_ptr<Image> Image::open(const DiskSpec& spec, const ImageOptions& options) {
     std::unique_ptr<Image> image(new Image(spec, options));
     Opener(*image).open();
-    if (image->files_.empty()) image->settle_remote_journal();
+    if (image->files_.empty() && image->backups_.empty()) image->settle_remote_journal();
+    image->session_size_ = image->new_size_ = image->size_;
     if (!options.writable || options.write_mode != WriteMode::kDirect) image->make_overlay();
     return image;
 }
@@ -383,7 +409,7 @@ void Image::make_overlay() {
         store.spill_directories.push_back(path.substr(0, path.rfind('/')));
     }
     // One that the disk grows in has whole blocks.
-    const uint64_t size = session_size() > size_ ? align_up(session_size(), OverlayStore::kBlockSize) : size_;
+    const uint64_t size = session_size_ > size_ ? align_up(session_size_, OverlayStore::kBlockSize) : size_;
     overlay_ = std::make_shared<OverlayStore>(OverlayStore::create(size, store));
 }
 
@@ -394,18 +420,25 @@ bool Image::resizable() const noexcept {
     return node_.kind == DiskNode::Kind::kRaw;
 }
 
-void Image::set_new_size(uint64_t size) {
-    if (!resizable())
-        throw Error(ErrorKind::kUnsupported,
-                    "the size of " + quote(path()) +
-                        " can't be changed here: it can be for files that are raw or qcow2 "
-                        "images, with --write-mode=atomic");
-    const uint64_t before = session_size();
-    new_size_ = size == size_ ? 0 : size;
-    if (session_size() != before) make_overlay();
+void Image::require_resizable() const {
+    if (resizable()) return;
+    throw Error(ErrorKind::kUnsupported, "the size of " + quote(path()) +
+                                             " can't be changed here: it can be for files that are raw or "
+                                             "qcow2 images, with --write-mode=atomic");
 }
 
-uint64_t Image::session_size() const noexcept { return std::max(size_, new_size_); }
+void Image::grow_session(uint64_t size) {
+    require_resizable();
+    session_size_ = std::max(size, size_);
+    make_overlay();
+}
+
+void Image::set_new_size(uint64_t size) {
+    require_resizable();
+    if (size > session_size_)
+        throw Error(ErrorKind::kUsage, "the session's disk is smaller than what the image is to be");
+    new_size_ = size;
+}
 
 // What a commit to storage that is not a local file of ours left, if it was this user's on this host.
 void Image::settle_remote_journal() {
@@ -441,6 +474,7 @@ void Image::settle_remote_journal() {
 Image::~Image() {
     sockets_.clear();  // hangs up, so that the programs at the other ends end
     bridges_.clear();
+    backups_.clear();
 }
 
 uint32_t Image::logical_block_size() const noexcept {
@@ -459,7 +493,7 @@ bool Image::begin_commit() {
     if (!writable()) throw Error(ErrorKind::kDenied, quote(path()) + " was not opened for writing");
     if (committed_)
         throw Error(ErrorKind::kUsage, "the changes to " + quote(path()) + " were committed already");
-    if (!overlay_ || (overlay_->empty() && new_size_ == 0)) return false;
+    if (!overlay_ || (overlay_->empty() && new_size_ == size_)) return false;
     committed_ = true;
     return true;
 }
@@ -474,7 +508,7 @@ std::vector<Image::Staged> Image::stage() const {
     before.file = node_.file->open();
     if (node_.backing) before.backing = node_.backing->open();
     if (node_.data_file) before.data_file = node_.data_file->open();
-    const Qcow2Change change = stage_qcow2(*overlay_, std::move(before), new_size_);
+    const Qcow2Change change = stage_qcow2(*overlay_, std::move(before), new_size_ == size_ ? 0 : new_size_);
     const auto changes = [](const FileChange& part) { return part.store && !part.store->empty(); };
     if (!changes(change.file) && !changes(change.data_file)) return {};
     // The image is always among them, and first, so that the journal is beside it.

@@ -35,6 +35,8 @@ struct ImageOptions {
     uint64_t memory_limit = OverlayStore::kDefaultMemoryLimit;  // bytes of changes that are kept in memory
 };
 
+class BackupServer;
+
 // Not thread-safe.
 class Image {
   public:
@@ -70,12 +72,15 @@ class Image {
     // Whether commit() could give the disk another size: a regular file that is a raw or qcow2 image, changed
     // atomically.
     bool resizable() const noexcept;
-    // The size in bytes that commit() gives the disk; a multiple of 512. One that is larger than it has is
-    // the session's disk's from now on, so it is given before anything is written to the overlay. Throws
-    // Error(kUnsupported) where it isn't resizable().
+    // The session's disk is this large, in bytes, a multiple of 512: more than the image's. What is beyond
+    // that reads as zeros. Before anything is written to the overlay. By itself that changes nothing of the
+    // image. Throws Error(kUnsupported) where it isn't resizable().
+    void grow_session(uint64_t size);
+    // The size in bytes that commit() gives the disk; a multiple of 512, and not more than session_size().
+    // Throws Error(kUnsupported) where it isn't resizable().
     void set_new_size(uint64_t size);
-    // Of the session's disk, bytes: the larger one of both.
-    uint64_t session_size() const noexcept;
+    // Of the session's disk, bytes.
+    uint64_t session_size() const noexcept { return session_size_; }
 
     // Makes the overlays' changes the images', durably (block/commit.h). All images that are local files or
     // block devices are changed together, atomically; after them those that are elsewhere, each atomically.
@@ -88,9 +93,10 @@ class Image {
   private:
     class Opener;
     struct Staged;
-    Image(DiskSpec spec, const ImageOptions& options) : spec_(std::move(spec)), options_(options) {}
+    Image(DiskSpec spec, const ImageOptions& options);
     void settle_remote_journal();
     void make_overlay();
+    void require_resizable() const;
     bool begin_commit();
     std::vector<Staged> stage() const;
     bool commit_remote();
@@ -102,12 +108,14 @@ class Image {
     bool detected_ = false;
     bool committed_ = false;
     uint64_t size_ = 0;
-    uint64_t new_size_ = 0;  // 0: it stays
+    uint64_t session_size_ = 0;
+    uint64_t new_size_ = 0;  // that a commit gives it
     DiskNode node_;
     std::vector<std::unique_ptr<ImageFile>> files_;
     const ImageFile* data_file_ = nullptr;  // the external one of a qcow2 image; in files_
     // Connections that node_ names, and the programs at their other ends.
     std::vector<std::unique_ptr<NbdBridge>> bridges_;
+    std::vector<std::unique_ptr<BackupServer>> backups_;
     std::vector<Fd> sockets_;
     // Of an image that is no local file: a writer's lock, and a change that was committed and isn't finished.
     std::optional<RemoteLock> remote_lock_;

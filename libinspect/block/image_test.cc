@@ -70,6 +70,40 @@ TEST(Image, ChangesAreCommittedOrVanish) {
     expect_error(ErrorKind::kUsage, "already", [&] { image->commit(); });
 }
 
+TEST(Image, GetsAnotherSizeAtTheCommit) {
+    TempDir dir;
+    const std::string path = dir.write("image", Bytes(100'000, std::byte{1}));
+    {
+        auto image = open_image(path, kWriter);
+        EXPECT_TRUE(image->resizable());
+        image->grow_session(200'192);
+        EXPECT_EQ(image->session_size(), 200'192u);
+        expect_error(ErrorKind::kUsage, "smaller than what", [&] { image->set_new_size(300'032); });
+        EXPECT_FALSE(image->commit()) << "a larger disk in the session is no change by itself";
+    }
+    {
+        auto image = open_image(path, kWriter);
+        image->grow_session(200'192);
+        auto store =
+            std::make_shared<OverlayStore>(dup_fd(image->overlay()->memory_fd()),
+                                           dup_fd(image->overlay()->spill_fd()), image->overlay()->size());
+        Overlay disk(image->node().open(), store);
+        disk.resize(200'192);
+        disk.write(150'000, Bytes(10, std::byte{2}));
+        image->set_new_size(200'192);
+        EXPECT_TRUE(image->commit());
+    }
+    Bytes expected(200'192);
+    std::fill_n(expected.begin(), 100'000, std::byte{1});
+    std::fill_n(expected.begin() + 150'000, 10, std::byte{2});
+    EXPECT_EQ(read_file(path), expected);
+    auto image = open_image(path, kWriter);
+    image->set_new_size(51'200);
+    EXPECT_TRUE(image->commit());
+    EXPECT_EQ(read_file(path), Bytes(51'200, std::byte{1}));
+    EXPECT_EQ(files_in(dir), 1u);
+}
+
 TEST(Image, AReaderMayWriteItsOverlayButNotTheImage) {
     TempDir dir;
     const std::string path = dir.write("image", Bytes(8192, std::byte{1}));
@@ -206,7 +240,7 @@ TEST(Image, ABackingFileMayBeNamedInJson) {
             make(R"(json:{"driver":"raw","file":{"driver":"file","filename":")" + name + R"("}})",
                  said_twice ? std::optional<std::string>("raw") : std::nullopt);
             expect_error(ErrorKind::kDenied, "--allow-backing", [&] { open_image(path); });
-            EXPECT_EQ(read_all(*open_image(path, kReader, "qcow2"))[512], std::byte{7});
+            EXPECT_EQ(read_all(*open_image(path, kReader, "qcow2"))[100'000], std::byte{7});
         }
     }
     make(R"(json:{"driver":"raw","file":{"driver":"file","filename":")" + base + R"("}})", "qcow2");

@@ -3,10 +3,11 @@
 
 #include <sys/stat.h>
 
-#include "block/recovery.h"
+#include "base/temp_dir_for_test.h"
+#include "block/commit.h"
 #include "block/faulty.h"
 #include "block/memory_device.h"
-#include "base/temp_dir_for_test.h"
+#include "block/recovery.h"
 
 namespace inspect {
 namespace {

@@ -14,11 +14,11 @@
 #include <vector>
 
 #include "base/subprocess.h"
+#include "base/temp_dir_for_test.h"
 #include "block/nbd_device.h"
 #include "block/nbd_listen.h"
 #include "block/nbd_server.h"
 #include "block/nbd_uri.h"
-#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 

@@ -2,11 +2,8 @@
 #include "block/nbd_open.h"
 
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <climits>
-#include <cstdlib>
 
 #include <inspect/error.h>
 
@@ -18,18 +15,9 @@ namespace {
 
 constexpr std::chrono::seconds kConnectTimeout{30};
 
-// insp-nbd: $INSP_NBD, else ../libexec/libinspect/ beside the running program's directory, else the
-// installation's.
 std::string find_insp_nbd() {
-    if (const char* named = ::secure_getenv("INSP_NBD"); named != nullptr && *named != '\0') return named;
-    char self[PATH_MAX];
-    const ssize_t length = ::readlink("/proc/self/exe", self, sizeof self);
-    std::string prefix(self, length > 0 ? static_cast<size_t>(length) : 0);
-    for (int i = 0; i < 2; ++i) prefix.resize(prefix.rfind('/') == prefix.npos ? 0 : prefix.rfind('/'));
-    for (const std::string& place :
-         {prefix + "/libexec/libinspect/insp-nbd", std::string(INSP_LIBEXECDIR "/insp-nbd")}) {
-        if (::access(place.c_str(), X_OK) == 0) return place;
-    }
+    const std::string program = find_helper_program("insp-nbd", "INSP_NBD");
+    if (!program.empty()) return program;
     throw Error(
         ErrorKind::kNotFound,
         "encrypted NBD needs libinspect's program insp-nbd, which is not installed; it is built where "

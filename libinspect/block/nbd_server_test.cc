@@ -341,14 +341,14 @@ TEST(NbdServer, StopsWithClientsInAnyState) {
 
 TEST(NbdServer, SlowNegotiationsAndStallsAreEnded) {
     MemoryDevice device(64 << 20);
-    ServedDevice served(device, {.handshake_timeout = std::chrono::milliseconds(300),
+    ServedDevice served(device, {.handshake_timeout = std::chrono::seconds(2),
                                  .stall_timeout = std::chrono::milliseconds(300)});
     const Fd idle = negotiated(served);  // may be idle for ever
     const Fd half = negotiated(served);
     send_bytes(half, "\x25\x60", 2);
     const Fd dripping = served.connect();
     std::thread drip([&dripping] {
-        for (int i = 0; i < 40; ++i) {  // a byte at a time, never a whole option
+        for (int i = 0; i < 60; ++i) {  // a byte at a time, never a whole option
             send_bytes(dripping, "\0", 1);
             ::usleep(50'000);
         }

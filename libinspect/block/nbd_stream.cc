@@ -39,7 +39,7 @@ void NbdStream::apply_timeout() {
     if (deadline_) {
         auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline_ - Clock::now());
         if (left.count() <= 0) fail("took too long to answer");
-        time = std::min(time, left);
+        time = left;
     }
     const timeval limit = to_timeval(time);
     ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);

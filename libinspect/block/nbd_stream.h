@@ -31,7 +31,8 @@ class NbdStream {
 
     const std::string& peer() const noexcept { return peer_; }
 
-    // Until it is lifted with nullopt, also a peer that does move bytes must be done by then.
+    // Until it is lifted with nullopt it takes the place of the stall timeout: a peer may be slow to begin,
+    // but must be done by then, also one that does move bytes.
     void set_deadline(std::optional<Clock::time_point> deadline);
 
     // Fills `out`. Throws Error(kCorrupt) when the peer hangs up or stalls.

@@ -8,9 +8,9 @@
 
 #include <csignal>
 
+#include "base/temp_dir_for_test.h"
 #include "block/memory_device.h"
 #include "block/raw.h"
-#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 namespace {

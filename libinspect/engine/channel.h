@@ -34,6 +34,11 @@ class Channel {
         bool fd;
     };
     virtual Ready wait_with(int fd, std::chrono::milliseconds timeout) = 0;
+    // For who waits for several things at once. Writes as much as goes without waiting and returns how much
+    // that was; throws as write().
+    virtual size_t write_some(std::span<const std::byte> in) = 0;
+    // What to poll(2): readable when read() would return at once, writable when write_some() would write.
+    virtual int descriptor() const = 0;
 };
 
 }  // namespace inspect

@@ -18,16 +18,25 @@ using Clock = std::chrono::steady_clock;
 
 void SocketChannel::write(std::span<const std::byte> in) {
     while (!in.empty()) {
-        ssize_t n = ::send(socket_, in.data(), in.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        in = in.subspan(write_some(in));
+        if (!in.empty()) wait(POLLOUT, -1ms);
+    }
+}
+
+size_t SocketChannel::write_some(std::span<const std::byte> in) {
+    size_t done = 0;
+    while (done < in.size()) {
+        ssize_t n = ::send(socket_, in.data() + done, in.size() - done, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n > 0) {
             bytes_in_ += static_cast<uint64_t>(n);
-            in = in.subspan(static_cast<size_t>(n));
+            done += static_cast<size_t>(n);
         } else if (n < 0 && errno == EAGAIN) {
-            wait(POLLOUT, -1ms);
+            break;
         } else if (n < 0 && errno != EINTR) {
             throw explain_("the appliance is gone", true);
         }
     }
+    return done;
 }
 
 size_t SocketChannel::read(std::span<std::byte> out, std::chrono::milliseconds timeout) {

@@ -27,6 +27,8 @@ class SocketChannel : public Channel {
     size_t read(std::span<std::byte> out, std::chrono::milliseconds timeout) override;
     bool readable() override;
     Ready wait_with(int fd, std::chrono::milliseconds timeout) override;
+    size_t write_some(std::span<const std::byte> in) override;
+    int descriptor() const override { return socket_; }
 
     uint64_t bytes_in() const { return bytes_in_; }    // to the appliance
     uint64_t bytes_out() const { return bytes_out_; }  // from it

@@ -70,6 +70,14 @@ class Connection {
 
     bool broken() const noexcept { return broken_; }
 
+    // For a Pipeline, which speaks on the same channel between two calls of run(): the number of the next
+    // stream, and what it is afterwards.
+    uint32_t next_stream() const noexcept { return next_stream_; }
+    void resume(uint32_t next_stream, bool broken) noexcept {
+        next_stream_ = next_stream;
+        broken_ = broken_ || broken;
+    }
+
   private:
     friend class Upload;
     struct Exchange;

@@ -5,6 +5,8 @@
 
 namespace inspect {
 
+constexpr std::string_view kSubvolume = "btrfsvol:";
+
 // guestfish's -m: the first colons separate; whatever follows the third belongs to the file system's type.
 MountSpec MountSpec::parse(const std::string& text) {
     MountSpec spec;
@@ -12,7 +14,9 @@ MountSpec MountSpec::parse(const std::string& text) {
     size_t begin = 0;
     for (std::string* field : fields) {
         bool last = field == &spec.fstype;
-        size_t colon = last ? text.npos : text.find(':', begin);
+        // The device of a subvolume has a colon of its own: btrfsvol:/dev/sda2/@home.
+        const size_t skipped = field == &spec.device && text.starts_with(kSubvolume) ? kSubvolume.size() : 0;
+        size_t colon = last ? text.npos : text.find(':', begin + skipped);
         std::string value = text.substr(begin, colon == text.npos ? text.npos : colon - begin);
         if (!value.empty()) *field = std::move(value);
         if (colon == text.npos) break;

@@ -3,11 +3,13 @@
 // The life of a session: images open, appliance starts with the first request, mounts travel with the request
 // after them, commit ends it all.
 #include <poll.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <exception>
@@ -37,6 +39,14 @@ constexpr size_t kMaxQueuedMounts = Connection::kMaxBatch - 2;
 // Warnings that nobody takes must not grow without end.
 constexpr size_t kMaxWarnings = 1000;
 
+// The keys live in one place only, which overwrites them.
+SessionOptions without_keys(const SessionOptions& options) {
+    SessionOptions copy = options;
+    for (EncryptionKey& key : copy.keys) explicit_bzero(key.secret.data(), key.secret.size());
+    copy.keys.clear();
+    return copy;
+}
+
 class BusyMark {
   public:
     explicit BusyMark(bool& busy) : busy_(busy) { busy_ = true; }
@@ -51,14 +61,21 @@ class BusyMark {
 }  // namespace
 
 Session::Impl::Impl(SessionOptions session_options, SessionSeams session_seams)
-    : options(std::move(session_options)), seams_(std::move(session_seams)) {
+    : options(without_keys(session_options)),
+      seams_(std::move(session_seams)),
+      keys_(std::move(session_options.keys)) {
     uint64_t begin = now_ns(CLOCK_MONOTONIC);
+    memory_bytes_ = options.memory_bytes;
     if (options.verbose) set_log_level(LogLevel::kVerbose);
     engine_kind_ = parse_engine(options.engine);
     interrupt_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!interrupt_) throw Error::from_errno("cannot make an eventfd", errno);
     disks_.emplace(options);
     open_ns_ = now_ns(CLOCK_MONOTONIC) - begin;
+}
+
+Session::Impl::~Impl() {
+    for (EncryptionKey& key : keys_) explicit_bzero(key.secret.data(), key.secret.size());
 }
 
 void Session::Impl::check_usable() const {
@@ -84,7 +101,56 @@ proto::Response Session::Impl::call_changing(proto::Request request, const Conne
     return call_in_tree(std::move(request), handlers);
 }
 
+// Argon2 may want more memory than the appliance has, which shows only when a volume is to be unlocked: at
+// the first mount, or when the disks are listed. So with keys the mounts go ahead of the operation, and what
+// nothing has come of yet is done again in an appliance with enough memory.
 proto::Response Session::Impl::call(proto::Request request, const Connection::Handlers& handlers) {
+    check_usable();
+    const bool first = !awake_ && !keys_.empty();
+    const bool repeatable = request.has_ping() || request.has_list_filesystems() || request.has_inspect();
+    if (first && !repeatable) {
+        proto::Request ping;
+        ping.mutable_ping();
+        call(std::move(ping));
+    }
+    if (!first || !repeatable) return call_once(std::move(request), handlers);
+    const std::vector<proto::Request> mounts = queued_mounts_;
+    const size_t warned = warnings.size();
+    try {
+        proto::Response response = call_once(request, handlers);
+        if (!restart_with_memory()) return response;
+    } catch (const Error&) {
+        if (!restart_with_memory()) throw;
+    }
+    warnings.resize(std::min(warned, warnings.size()));
+    queued_mounts_ = mounts;
+    return call_once(std::move(request), handlers);
+}
+
+// False: there is no need to, or nothing to be gained.
+bool Session::Impl::restart_with_memory() {
+    constexpr uint64_t kMost = uint64_t{3} << 30;
+    constexpr uint64_t kUnit = uint64_t{32} << 20;  // docs/appliance.md
+    if (ended_ || !machine_ || needed_memory_ == 0 || needed_memory_ > kMost) return false;
+    const uint64_t wanted = (needed_memory_ + kUnit - 1) / kUnit * kUnit;
+    if (options.memory_bytes != 0 || wanted <= memory_bytes_) return false;
+    log(LogLevel::kVerbose, "an encrypted volume needs " + std::to_string(wanted >> 20) +
+                                " MiB of memory: the appliance is started again");
+    // Journals that were replayed are in the overlay, and complete.
+    proto::Request request;
+    request.mutable_finish();
+    call_once(std::move(request), {});
+    machine_->stop(true);
+    connection_.reset();
+    machine_.reset();
+    memory_bytes_ = std::min(wanted, kMost);
+    needed_memory_ = 0;
+    awake_ = false;
+    mounted_ = false;
+    return true;
+}
+
+proto::Response Session::Impl::call_once(proto::Request request, const Connection::Handlers& handlers) {
     check_usable();
     BusyMark mark(busy_);
     start();
@@ -112,6 +178,8 @@ std::optional<Error> Session::Impl::settle(const std::vector<proto::Request>& ba
     queued_mounts_.clear();
     for (size_t i = 0; i < batch.size(); ++i) {
         const proto::Response& answer = answers[i];
+        if (answer.needed_memory() != 0) needed_memory_ = answer.needed_memory();
+        for (const std::string& warning : answer.warnings()) warn(printable(warning));
         if (answer.has_failure()) {
             Error error = to_error(answer.failure());
             if (error.kind() == ErrorKind::kEngine) error = with_console(error);
@@ -120,9 +188,21 @@ std::optional<Error> Session::Impl::settle(const std::vector<proto::Request>& ba
         }
         awake_ = true;
         if (is_mount(batch[i])) mounted_ = true;
-        for (const std::string& warning : answer.warnings()) warn(printable(warning));
     }
     return std::nullopt;
+}
+
+std::unique_ptr<Pipeline> Session::Impl::begin_pipeline() {
+    check_usable();
+    if (!connection_) throw Error(ErrorKind::kInternal, "the appliance was not started");
+    busy_ = true;
+    return std::make_unique<Pipeline>(machine_->channel(), connection_->next_stream());
+}
+
+void Session::Impl::end_pipeline(const Pipeline& pipeline, const std::optional<Error>& lost) {
+    busy_ = false;
+    connection_->resume(pipeline.next_stream(), lost.has_value() || !pipeline.idle());
+    if (lost) end(*lost);
 }
 
 void Session::Impl::queue_mount(proto::Request request) {
@@ -156,6 +236,11 @@ proto::Request Session::Impl::wake_request() const {
         disk.set_read_only(!options.writable || options.disks[i].read_only);
     }
     wake.set_verbose(options.verbose);
+    for (const EncryptionKey& key : keys_) {
+        proto::Wake::Key& item = *wake.add_keys();
+        item.set_id(key.id);
+        item.set_secret(key.secret);
+    }
     return request;
 }
 
@@ -164,7 +249,7 @@ void Session::Impl::start() {
     EngineOptions engine;
     engine.engine = engine_kind_;
     engine.disks = disks_->engine_disks();
-    engine.memory_bytes = options.memory_bytes;
+    engine.memory_bytes = memory_bytes_;
     engine.use_snapshot = options.use_snapshot;
     engine.verbose = options.verbose;
     engine.appliance_directory = options.appliance_directory;

@@ -16,9 +16,12 @@
 #include "engine/engine.h"
 #include "guest/connection.h"
 #include "guest/disks.h"
+#include "guest/pipeline.h"
 #include "protocol/insp.pb.h"
 
 namespace inspect {
+
+struct DiskState;
 
 // What a session stands on; tests have their own.
 struct SessionSeams {
@@ -28,6 +31,7 @@ struct SessionSeams {
 
 struct Session::Impl {
     Impl(SessionOptions session_options, SessionSeams session_seams);
+    ~Impl();
 
     // Brings one request to the agent, started, woken and with the mounts that were asked for, and returns
     // its successful answer. Throws what failed first.
@@ -35,6 +39,15 @@ struct Session::Impl {
     // The same for requests that need a mounted tree, or may change it.
     proto::Response call_in_tree(proto::Request request, const Connection::Handlers& handlers = {});
     proto::Response call_changing(proto::Request request, const Connection::Handlers& handlers = {});
+
+    // For a mount on the host, which has the channel for itself between the two.
+    std::unique_ptr<Pipeline> begin_pipeline();
+    // `lost`: the appliance is of no more use, and why.
+    void end_pipeline(const Pipeline& pipeline, const std::optional<Error>& lost);
+    Channel& channel() { return machine_->channel(); }
+
+    ResizePlan plan_resize(const ResizeWishes& wishes);
+    void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step);
 
     void queue_mount(proto::Request request);
     bool commit();
@@ -51,7 +64,10 @@ struct Session::Impl {
 
   private:
     bool interrupted() const noexcept;
+    DiskState survey_disk(const std::vector<std::string>& minimum_of);
     void start();
+    proto::Response call_once(proto::Request request, const Connection::Handlers& handlers);
+    bool restart_with_memory();
     proto::Request wake_request() const;
     std::vector<proto::Request> next_batch(proto::Request&& request) const;
     std::optional<Error> settle(const std::vector<proto::Request>& batch,
@@ -68,6 +84,9 @@ struct Session::Impl {
     std::unique_ptr<Connection> connection_;
     SessionStats final_stats_;  // of a machine that is gone
 
+    std::vector<EncryptionKey> keys_;
+    uint64_t memory_bytes_ = 0;   // of the appliance, when that is more than the options say
+    uint64_t needed_memory_ = 0;  // what the agent said in its last answers that it would need
     std::vector<proto::Request> queued_mounts_;
     bool awake_ = false;          // Wake has succeeded
     bool mounted_ = false;        // a mount has succeeded

@@ -43,6 +43,7 @@ proto::RunProgram to_wire(const RunOptions& options) {
     require_text(options.directory, "a directory");
     run.set_directory(options.directory);
     run.set_chroot(options.chroot);
+    run.set_bare_disks(options.bare_disks);
     run.set_input(static_cast<bool>(options.input));
     return run;
 }

@@ -74,6 +74,11 @@ FilesystemInfo to_filesystem(const proto::Filesystem& wire) {
     info.partition_uuid = text(wire.partition_uuid());
     info.partition_label = label(wire.partition_label());
     info.partition_type = text(wire.partition_type());
+    info.kind = text(wire.kind());
+    info.volume_uuid = text(wire.volume_uuid());
+    info.group = text(wire.group());
+    info.degraded = wire.degraded();
+    info.parts = texts(wire.parts());
     return info;
 }
 
@@ -169,6 +174,10 @@ FilesystemReport to_filesystem_report(const proto::FilesystemList& wire) {
     }
     for (const proto::Filesystem& fs : bounded(wire.filesystems()))
         report.filesystems.push_back(to_filesystem(fs));
+    for (const proto::VolumeGroup& group : bounded(wire.volume_groups())) {
+        report.volume_groups.push_back({text(group.name()), text(group.uuid()), group.size_bytes(),
+                                        group.free_bytes(), texts(group.physical_volumes())});
+    }
     report.warnings = texts(wire.warnings());
     return report;
 }

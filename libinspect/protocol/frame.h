@@ -48,6 +48,7 @@ inline constexpr uint32_t kMaxRequest = 1 << 20;  // a kRequest's payload
 inline constexpr uint32_t kInitialCredit = 4 << 20;
 inline constexpr uint32_t kCreditStep = 1 << 20;
 inline constexpr uint32_t kMaxPendingRequests = 64;  // written ahead by the host and not yet answered
+inline constexpr uint32_t kMaxTreeSlots = 2048;      // Place.slot and Place.keep are less
 
 enum class FrameType : uint8_t {
     kHello = 1,

@@ -23,6 +23,7 @@ BlobWriter::BlobWriter(Repository& repository, BlobWriterOptions options)
 void BlobWriter::adopt_unindexed_packs() {
     Index& index = repository_.index();
     Storage& storage = repository_.storage();
+    storage.tidy();
     for (const StoredFile& file : storage.list(FileKind::kPack)) {
         if (index.has_pack(file.id)) continue;
         try {

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -24,6 +25,8 @@ namespace {
 constexpr mode_t kDirectoryMode = 0700, kFileMode = 0400;
 // A file that is being written has this in its name, which makes it no id for anybody.
 constexpr const char kAsideSuffix[] = "-tmp-insp-";
+// Nobody writes a file for longer.
+constexpr time_t kLeftoverAge = 24 * 60 * 60;
 
 void make_directory(const std::string& path) {
     if (::mkdir(path.c_str(), kDirectoryMode) != 0 && errno != EEXIST)
@@ -170,6 +173,27 @@ void LocalStorage::create() {
         for (char low : std::string_view(kDigits)) make_directory(path_ + "/data/" + high + low);
     sync_directory(path_ + "/data");
     sync_directory(path_);
+}
+
+void LocalStorage::tidy() {
+    const time_t yesterday = ::time(nullptr) - kLeftoverAge;
+    auto remove_old = [yesterday](int directory, const char* name) {
+        struct stat status {};
+        if (std::string_view(name).find(kAsideSuffix) != std::string_view::npos &&
+            ::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode) &&
+            status.st_mtime < yesterday)
+            ::unlinkat(directory, name, 0);
+    };
+    for (FileKind kind : kNamedKinds) {
+        const std::string top = path_ + "/" + std::string(directory_name(kind));
+        for_each_name(top, [&](int directory, const std::string& name) {
+            if (kind != FileKind::kPack) {
+                remove_old(directory, name.c_str());
+            } else if (name.size() == 2 && name[0] != '.') {
+                for_each_name(top + "/" + name, remove_old);
+            }
+        });
+    }
 }
 
 }  // namespace inspect::repository

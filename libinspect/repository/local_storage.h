@@ -20,6 +20,7 @@ class LocalStorage final : public Storage {
     bool has_config() override;
     std::vector<StoredFile> list(FileKind kind) override;
     void create() override;
+    void tidy() override;
 
   private:
     std::string directory(FileKind kind, const ObjectId& id) const;

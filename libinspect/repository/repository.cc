@@ -136,13 +136,15 @@ void Repository::load_index() {
     std::vector<std::pair<ObjectId, IndexFile>> files;
     std::unordered_set<ObjectId, ObjectIdHash> superseded;
     for (const StoredFile& file : storage_->list(FileKind::kIndex)) {
-        const Bytes content = read_file(FileKind::kIndex, file.id);
         try {
+            const Bytes content = read_file(FileKind::kIndex, file.id);
             files.emplace_back(file.id, parse_index(as_text(content)));
+            for (const ObjectId& id : files.back().second.supersedes) superseded.insert(id);
         } catch (const Error& error) {
-            throw error.with_context(describe(FileKind::kIndex, file.id));
+            if (error.kind() != ErrorKind::kCorrupt) throw;
+            index_complaint_ = error.message();
+            log(LogLevel::kVerbose, error.message());
         }
-        for (const ObjectId& id : files.back().second.supersedes) superseded.insert(id);
     }
     for (const auto& [id, file] : files) {
         if (superseded.contains(id)) continue;
@@ -154,8 +156,9 @@ Bytes Repository::read_blob(BlobType type, const ObjectId& id) {
     const std::string name = (type == BlobType::kTree ? "the directory " : "the data blob ") + id.hex();
     const std::vector<BlobLocation> places = index().find(type, id);
     if (places.empty())
-        throw Error(ErrorKind::kNotFound, name + " isn't in the index of the repository " +
-                                              quoted(location()) + ": an index or pack file was lost");
+        throw Error(ErrorKind::kNotFound,
+                    name + " isn't in the index of the repository " + quoted(location()) + ": " +
+                        (index_complaint_.empty() ? "an index or pack file was lost" : index_complaint_));
     for (size_t i = 0;; ++i) {
         const BlobLocation& place = places[i];
         try {

@@ -41,8 +41,14 @@ class Repository {
     // The reverse. Durable when this returns.
     ObjectId write_file(FileKind kind, std::string_view content);
 
-    // The index; reads all of its files the first time.
+    // The index; reads all of its files the first time. Those that are damaged are left out: what they alone
+    // knew is then found nowhere, but the rest is.
     Index& index();
+    // What was wrong with one of them; empty: nothing.
+    const std::string& index_complaint() {
+        index();
+        return index_complaint_;
+    }
     // A blob's contents, checked. Of several copies it takes the first one that is right. Throws Error:
     // kNotFound (no index names it), kCorrupt (names the pack).
     Bytes read_blob(BlobType type, const ObjectId& id);
@@ -62,6 +68,7 @@ class Repository {
     SealingKey key_;
     std::once_flag index_once_;
     Index index_;
+    std::string index_complaint_;
 };
 
 // What a compressed file of the repository begins with; one that isn't is JSON, or sealed for itself.

@@ -78,6 +78,19 @@ TEST(Repository, FindsPacksThatNoIndexNames) {
     EXPECT_EQ(test.open()->read_blob(BlobType::kData, ObjectId::of(blob)), blob);
 }
 
+TEST(Repository, RemovesWhatKilledWritersLeft) {
+    const TestRepository test;
+    const std::string old = test.path() + "/data/00/" + std::string(64, '0') + "-tmp-insp-1";
+    const std::string fresh = test.path() + "/index/" + std::string(64, '0') + "-tmp-insp-2";
+    for (const std::string& path : {old, fresh}) std::ofstream(path) << "half";
+    std::filesystem::last_write_time(old,
+                                     std::filesystem::file_time_type::clock::now() - std::chrono::hours(25));
+    const auto repository = test.open();
+    BlobWriter(*repository, {}).adopt_unindexed_packs();
+    EXPECT_FALSE(std::filesystem::exists(old));
+    EXPECT_TRUE(std::filesystem::exists(fresh)) << "somebody may be writing it";
+}
+
 TEST(Repository, TakesTheCopyThatIsRight) {
     const TestRepository test;
     std::mt19937_64 random(3);

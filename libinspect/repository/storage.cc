@@ -4,6 +4,7 @@
 #include <inspect/error.h>
 
 #include "repository/local_storage.h"
+#include "repository/rest_storage.h"
 
 namespace inspect::repository {
 
@@ -48,6 +49,13 @@ std::unique_ptr<Storage> open_storage(const std::string& location) {
         throw Error(ErrorKind::kUsage,
                     "no repository was named: give --repo, or set RESTIC_REPOSITORY in the environment");
     if (location.starts_with("local:")) return std::make_unique<LocalStorage>(location.substr(6));
+    if (location.starts_with("rest:")) {
+        if (!location.starts_with("rest:http://") && !location.starts_with("rest:https://"))
+            throw Error(
+                ErrorKind::kUsage,
+                "a repository on a server is named rest:http://HOST:PORT/PATH/, not '" + location + "'");
+        return std::make_unique<RestStorage>(location.substr(5));
+    }
     for (const char* scheme : {"s3:", "sftp:", "b2:", "azure:", "gs:", "swift:", "rclone:"}) {
         if (location.starts_with(scheme))
             throw Error(ErrorKind::kUnsupported,

@@ -41,6 +41,9 @@ class Storage {
     // As the user named it, without a password.
     virtual const std::string& location() const noexcept = 0;
 
+    // Reading from it goes over a network.
+    virtual bool is_remote() const noexcept { return false; }
+
     // The `id` of the config file is ignored. All throw Error: kNotFound when there is no such file, kDenied,
     // kNoSpace, kInternal when the storage fails; the message names the file.
     virtual Bytes read(FileKind kind, const ObjectId& id) = 0;
@@ -56,6 +59,8 @@ class Storage {
     virtual std::vector<StoredFile> list(FileKind kind) = 0;
     // Makes the directories of a new repository. Those that exist are no error.
     virtual void create() = 0;
+    // Removes what a writer that was killed left half-written, a day later.
+    virtual void tidy() {}
 
   protected:
     Storage() = default;

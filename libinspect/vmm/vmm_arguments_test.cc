@@ -24,10 +24,11 @@ std::vector<std::string> with(std::vector<std::string> more) {
 }
 
 TEST(VmmArguments, ParsesABoot) {
-    auto a = parse(with({"--kernel=7", "--initrd=8", "--cmdline=quiet a=b,c", "--memory=67108864",
-                         "--slots=4", "--root=9", "--software-kvm",
-                         "--disk=overlay=11:12,size=8192,block-size=4096,serial=abc,read-only,node=raw(fd=10)",
-                         "--disk=node=qcow2(file=raw(fd=13),backing=raw(fd=14))"}));
+    auto a =
+        parse(with({"--kernel=7", "--initrd=8", "--cmdline=quiet a=b,c", "--memory=67108864", "--slots=4",
+                    "--root=9", "--software-kvm",
+                    "--disk=overlay=11:12,size=8192,block-size=4096,serial=abc,read-only,node=raw(fd=10)",
+                    "--disk=node=qcow2(file=raw(fd=13),backing=raw(fd=14))"}));
     EXPECT_EQ(a.kvm, 3);
     EXPECT_EQ(a.command_line, "quiet a=b,c");
     EXPECT_EQ(a.memory_bytes, 67108864u);

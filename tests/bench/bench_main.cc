@@ -34,11 +34,14 @@ std::string fixed(double value, int digits) {
 namespace {
 
 constexpr const char* kUsage =
-    "Usage: insp-bench cat|read|storage|uring|soak [OPTION...]\n"
+    "Usage: insp-bench cat|read|storage|uring|mount|resize|backup|soak [OPTION...]\n"
     "  cat   insp cat of a small file, warm and cold, and virt-cat of the same\n"
     "  read  sequential and random reads through virtio-blk\n"
     "  storage  qcow2 against raw, and our NBD server against qemu-storage-daemon's\n"
     "  uring  raw images by pread and pwrite, and by io_uring (built where liburing-dev is)\n"
+    "  mount  find, tar and fio on a mounted guest, and on guestmount's\n"
+    "  resize  growing a guest by half, one ten times as large, and virt-resize\n"
+    "  backup  against restic and borg; restoring; sizes of chunks\n"
     "  soak  many warm starts, several at a time; fails when one fails or leaves something behind\n"
     "  --runs=N     of each measurement; the median counts (5)\n"
     "  --image=IMG  a guest with /etc/hostname (the test guest debian12)\n"
@@ -75,6 +78,9 @@ int main(int argc, char* argv[]) {
 #ifdef INSP_BENCH_URING
         if (what == "uring") return bench_uring(options);
 #endif
+        if (what == "mount") return bench_mount(options);
+        if (what == "resize") return bench_resize(options);
+        if (what == "backup") return bench_backup(options);
         if (what == "soak") return soak(options);
     } catch (const std::exception& error) {
         fprintf(stderr, "insp-bench: %s\n", error.what());

@@ -216,6 +216,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     if (recovery != Recovery::kFinished) return 0;
     require(!scene.beside[opened]->open());
+    require(mode.as_it_is || scene.images[opened]->size() == new_size);
     Scene again(before, journal, beside_second);
     Bytes seen = shown(again, opened);
     seen.resize(scene.images[opened]->size());

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -16,146 +15,18 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <thread>
 
 #include <inspect/session.h>
 
-#include "agent.h"
-#include "base/fd.h"
+#include "agent_machine.h"
 #include "guest/session_impl.h"
-#include "protocol/frame.h"
 
 namespace inspect {
 namespace {
 
 namespace fs = std::filesystem;
-using protocol::FrameType;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-// The library's end of a socket to the agent. Requests that need a machine (waking, mounting) become pings:
-// the agent has its tree already.
-class SocketChannel final : public Channel {
-  public:
-    explicit SocketChannel(Fd socket) : socket_(std::move(socket)) {}
-
-    void write(std::span<const std::byte> in) override {
-        std::ranges::copy(in, parser_.room(in.size()).begin());
-        parser_.filled(in.size());
-        std::vector<std::byte> out;
-        while (auto frame = parser_.next()) {
-            std::string payload(reinterpret_cast<const char*>(frame->payload.data()), frame->payload.size());
-            proto::Request request;
-            if (frame->type == FrameType::kRequest && request.ParseFromString(payload) &&
-                (request.has_wake() || request.has_mount() || request.has_mount_os() ||
-                 request.has_finish())) {
-                request.mutable_ping();
-                payload = request.SerializeAsString();
-            }
-            protocol::append_frame(out, frame->type, frame->stream, std::as_bytes(std::span(payload)));
-        }
-        send(out);
-    }
-
-    size_t read(std::span<std::byte> out, std::chrono::milliseconds timeout) override {
-        if (backlog_.empty()) {
-            pollfd descriptor{socket_.get(), POLLIN, 0};
-            if (poll(&descriptor, 1, static_cast<int>(timeout.count())) != 1)
-                throw Error(ErrorKind::kEngine, "the agent does not answer");
-            ssize_t count = ::read(socket_.get(), out.data(), out.size());
-            if (count < 0) throw Error::from_errno("read from the agent", errno);
-            return static_cast<size_t>(count);
-        }
-        size_t count = std::min(out.size(), backlog_.size());
-        std::copy_n(backlog_.begin(), count, out.begin());
-        backlog_.erase(backlog_.begin(), backlog_.begin() + static_cast<std::ptrdiff_t>(count));
-        return count;
-    }
-
-    bool readable() override {
-        pollfd descriptor{socket_.get(), POLLIN, 0};
-        return !backlog_.empty() || poll(&descriptor, 1, 0) == 1;
-    }
-
-    Ready wait_with(int fd, std::chrono::milliseconds timeout) override {
-        pollfd descriptors[] = {{socket_.get(), POLLIN, 0}, {fd, POLLIN, 0}};
-        if (poll(descriptors, 2, backlog_.empty() ? static_cast<int>(timeout.count()) : 0) == 0 &&
-            backlog_.empty())
-            throw Error(ErrorKind::kEngine, "the agent does not answer");
-        return {!backlog_.empty() || descriptors[0].revents != 0, descriptors[1].revents != 0};
-    }
-
-  private:
-    // Both sides may be writing: what comes meanwhile is kept.
-    void send(std::span<const std::byte> out) {
-        while (!out.empty()) {
-            pollfd descriptor{socket_.get(), POLLIN | POLLOUT, 0};
-            if (poll(&descriptor, 1, 10'000) != 1) throw Error(ErrorKind::kEngine, "the agent does not read");
-            if (descriptor.revents & POLLOUT) {
-                ssize_t count = ::send(socket_.get(), out.data(), out.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-                if (count > 0) out = out.subspan(static_cast<size_t>(count));
-                if (count < 0 && errno != EAGAIN) throw Error::from_errno("write to the agent", errno);
-            } else {
-                std::byte chunk[4096];
-                ssize_t count = ::read(socket_.get(), chunk, sizeof chunk);
-                if (count <= 0) throw Error(ErrorKind::kEngine, "the agent is gone");
-                backlog_.insert(backlog_.end(), chunk, chunk + count);
-            }
-        }
-    }
-
-    Fd socket_;
-    protocol::FrameParser parser_;
-    std::vector<std::byte> backlog_;
-};
-
-// The agent, in a thread.
-class AgentMachine final : public Machine {
-  public:
-    explicit AgentMachine(const std::string& sysroot) {
-        int fds[2];
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
-            throw Error::from_errno("make a socket pair", errno);
-        agent_side_ = Fd(fds[1]);
-        agent_ = std::thread([this, sysroot] {
-            try {
-                agent::Connection connection(agent_side_.get(), agent_side_.get());
-                agent::Agent(connection, open_file(sysroot, O_PATH | O_DIRECTORY), true).run();
-            } catch (const std::exception& error) {
-                lost_ = error.what();
-            }
-            shutdown(agent_side_.get(), SHUT_RDWR);
-        });
-        Fd host(fds[0]);
-        read_hello(host);
-        socket_ = host.get();
-        channel_ = std::make_unique<SocketChannel>(std::move(host));
-    }
-    ~AgentMachine() override { AgentMachine::stop(true); }
-
-    Channel& channel() override { return *channel_; }
-    void stop(bool) override {
-        if (!agent_.joinable()) return;
-        shutdown(socket_, SHUT_RDWR);
-        agent_.join();
-    }
-    SessionStats stats() const override { return {}; }
-    std::string console_tail() const override { return lost_; }
-
-  private:
-    static void read_hello(const Fd& host) {
-        protocol::FrameHeader header;
-        read_full(host.get(), std::as_writable_bytes(std::span(&header, 1)), "read the hello");
-        std::vector<std::byte> payload(header.length);
-        read_full(host.get(), payload, "read the hello");
-    }
-
-    Fd agent_side_;
-    int socket_ = -1;
-    std::thread agent_;
-    std::string lost_;
-    std::unique_ptr<SocketChannel> channel_;
-};
 
 class SessionAgentTest : public testing::Test {
   protected:
@@ -502,7 +373,7 @@ struct Ran {
 
 class SessionRunTest : public SessionAgentTest {
   protected:
-    Ran run(RunOptions options) {
+    Ran run_with(RunOptions options) {
         Ran ran;
         auto append = [](std::string& text) {
             return [&text](std::span<const std::byte> bytes) {
@@ -514,7 +385,7 @@ class SessionRunTest : public SessionAgentTest {
         ran.result = session_->run(options);
         return ran;
     }
-    Ran run(std::vector<std::string> arguments) { return run(RunOptions{.arguments = std::move(arguments)}); }
+    Ran run(std::vector<std::string> arguments) { return run_with({.arguments = std::move(arguments)}); }
     // An input that gives this text.
     static std::function<std::optional<size_t>(std::span<std::byte>)> text_input(std::string text) {
         return [text, at = size_t{0}](std::span<std::byte> buffer) mutable -> std::optional<size_t> {
@@ -539,13 +410,13 @@ TEST_F(SessionRunTest, KeepsOutputAndErrorsApart) {
 }
 
 TEST_F(SessionRunTest, GivesEnvironmentAndDirectory) {
-    Ran ran = run({.arguments = {"sh", "-c", "echo \"$INSP_TEST $PWD\""},
-                   .environment = {"INSP_TEST=first", "INSP_TEST=a b"},
-                   .directory = "/proc"});
+    Ran ran = run_with({.arguments = {"sh", "-c", "echo \"$INSP_TEST $PWD\""},
+                        .environment = {"INSP_TEST=first", "INSP_TEST=a b"},
+                        .directory = "/proc"});
     EXPECT_EQ(ran.output, "a b /proc\n");
-    EXPECT_THROW(run({.arguments = {"true"}, .environment = {"nothing"}}), Error);
-    EXPECT_THROW(run({.arguments = {}}), Error);
-    EXPECT_THROW(run({.arguments = {std::string("a\0b", 3)}}), Error);
+    EXPECT_THROW(run_with({.arguments = {"true"}, .environment = {"nothing"}}), Error);
+    EXPECT_THROW(run_with({.arguments = {}}), Error);
+    EXPECT_THROW(run_with({.arguments = {std::string("a\0b", 3)}}), Error);
 }
 
 TEST_F(SessionRunTest, SaysWhatCannotBeStarted) {
@@ -555,7 +426,7 @@ TEST_F(SessionRunTest, SaysWhatCannotBeStarted) {
     Ran directory = run({"/proc"});
     EXPECT_EQ(directory.result.exit_status, 126);
     EXPECT_THAT(directory.result.not_started, HasSubstr("/proc"));
-    Ran nowhere = run({.arguments = {"true"}, .directory = "/nowhere"});
+    Ran nowhere = run_with({.arguments = {"true"}, .directory = "/nowhere"});
     EXPECT_THAT(nowhere.result.not_started, HasSubstr("/nowhere"));
     session_->ping();
 }
@@ -563,16 +434,16 @@ TEST_F(SessionRunTest, SaysWhatCannotBeStarted) {
 TEST_F(SessionRunTest, PassesInputAndOutputAtTheSameTime) {
     // More than all buffers and credits between us and the program together.
     const std::string text = noise(20'000'000);
-    Ran ran = run({.arguments = {"cat"}, .input = text_input(text)});
+    Ran ran = run_with({.arguments = {"cat"}, .input = text_input(text)});
     EXPECT_TRUE(ran.output == text);
     EXPECT_TRUE(ran.result.succeeded());
 }
 
 TEST_F(SessionRunTest, DropsInputThatNobodyReads) {
     Ran ran =
-        run({.arguments = {"sh", "-c", "exec <&-; echo closed"}, .input = text_input(noise(9'000'000))});
+        run_with({.arguments = {"sh", "-c", "exec <&-; echo closed"}, .input = text_input(noise(9'000'000))});
     EXPECT_EQ(ran.output, "closed\n");
-    EXPECT_EQ(run({.arguments = {"true"}, .input = text_input(noise(9'000'000))}).result.exit_status, 0);
+    EXPECT_EQ(run_with({.arguments = {"true"}, .input = text_input(noise(9'000'000))}).result.exit_status, 0);
     session_->ping();
 }
 
@@ -584,7 +455,7 @@ TEST_F(SessionRunTest, DoesNotWaitForInputWhenTheProgramIsOver) {
         ADD_FAILURE() << "nothing is there to read";
         return 0;
     };
-    Ran ran = run({.arguments = {"echo", "done"}, .input = never, .input_ready_fd = read_end.get()});
+    Ran ran = run_with({.arguments = {"echo", "done"}, .input = never, .input_ready_fd = read_end.get()});
     EXPECT_EQ(ran.output, "done\n");
 }
 
@@ -600,22 +471,24 @@ TEST_F(SessionRunTest, GivesATerminal) {
     int fds[2];
     ASSERT_EQ(pipe(fds), 0);
     Fd read_end(fds[0]), write_end(fds[1]);
-    ASSERT_EQ(write(fds[1], "go\n", 3), 3);
-    int step = 0;
-    // What is typed, and a window that grows meanwhile.
-    auto input = [&](std::span<std::byte> buffer) -> std::optional<size_t> {
-        size = {40, 120};
-        ssize_t count = read(read_end.get(), buffer.data(), 3);
-        if (++step == 1 && write(write_end.get(), "go\n", 3) != 3) return 0;
-        return static_cast<size_t>(count);
-    };
-    Ran ran =
-        run({.arguments = {"sh", "-c", "stty size; read a; read b; stty size; test -t 2 && echo tty; exit 5"},
-             .input = input,
-             .input_ready_fd = read_end.get(),
-             .terminal = [&] { return size; }});
-    EXPECT_THAT(ran.output, AllOf(HasSubstr("30 100\r\n"), HasSubstr("40 120\r\n"), HasSubstr("tty\r\n")));
-    EXPECT_EQ(ran.result.exit_status, 5);
+    std::string output;
+    const RunResult result = session_->run(
+        {.arguments = {"sh", "-c", "stty size; read a; stty size; test -t 2 && echo tty; exit 5"},
+         .input = [&](std::span<std::byte> buffer) -> std::optional<size_t> {
+             return static_cast<size_t>(::read(read_end.get(), buffer.data(), 3));
+         },
+         .input_ready_fd = read_end.get(),
+         .on_output =
+             [&](std::span<const std::byte> bytes) {
+                 output.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+                 // The window grows, and something is typed.
+                 if (size.rows == 40 || output.find("30 100\r\n") == std::string::npos) return;
+                 size = {40, 120};
+                 EXPECT_EQ(::write(write_end.get(), "go\n", 3), 3);
+             },
+         .terminal = [&] { return size; }});
+    EXPECT_THAT(output, AllOf(HasSubstr("30 100\r\n"), HasSubstr("40 120\r\n"), HasSubstr("tty\r\n")));
+    EXPECT_EQ(result.exit_status, 5);
 }
 
 }  // namespace

@@ -124,7 +124,10 @@ std::string unknown_option(const Parser& parser, const std::string& word) {
     return "unknown option " + escape_control(name);
 }
 
-// What CLI11 didn't take: operands, and before a "--" also options that it doesn't know.
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// What CLI11 didn't take: operands ("-2G" is one: no option is a digit), and before a "--" also options that
+// it doesn't know.
 std::vector<std::string> take_operands(const Parser& parser, bool operands_end_options) {
     std::vector<std::string> operands;
     bool options_ended = false;
@@ -132,7 +135,7 @@ std::vector<std::string> take_operands(const Parser& parser, bool operands_end_o
     for (std::string& word : words) {
         if (!options_ended && word == "--") {
             options_ended = true;
-        } else if (!options_ended && word.size() > 1 && word.starts_with('-')) {
+        } else if (!options_ended && word.size() > 1 && word.starts_with('-') && !is_digit(word[1])) {
             throw UsageError(unknown_option(parser, word));
         } else {
             operands.push_back(std::move(word));
@@ -144,7 +147,8 @@ std::vector<std::string> take_operands(const Parser& parser, bool operands_end_o
 
 void check_operands(const Arguments& arguments) {
     const Command& command = arguments.command();
-    bool needs_disk = (command.shared_options & kDiskOptions) != 0;
+    const bool needs_disk =
+        (command.shared_options & kDiskOptions) != 0 && (command.shared_options & kDisksOptional) == 0;
     std::string usage = std::string("insp ") + command.name + (needs_disk ? " -a IMAGE" : "") +
                         (*command.operands != 0 ? " " : "") + command.operands;
     if (needs_disk && !arguments.has("add") && !arguments.has("domain") && !arguments.has("domain-xml"))

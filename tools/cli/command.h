@@ -44,7 +44,8 @@ struct Option {
 inline constexpr unsigned kDiskOptions = 1;   // -a and how the appliance runs
 inline constexpr unsigned kMountOptions = 2;  // -m, --root
 inline constexpr unsigned kJsonOption = 4;
-inline constexpr unsigned kMemoryOption = 8;  // --memory alone, without disks
+inline constexpr unsigned kMemoryOption = 8;    // --memory alone, without disks
+inline constexpr unsigned kDisksOptional = 16;  // beside kDiskOptions: no disk need be given
 
 // Which operands are host files, for completion.
 enum class HostOperands : uint8_t { kNone, kLast, kAllButLast, kAll };

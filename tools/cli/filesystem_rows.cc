@@ -13,6 +13,21 @@ std::string parent_device(const FilesystemReport& report, const std::string& par
     return parent;
 }
 
+namespace {
+
+std::string joined(const std::vector<std::string>& devices) {
+    std::string text;
+    for (const std::string& device : devices) text += (text.empty() ? "" : ",") + device;
+    return text;
+}
+
+std::string parent_of(const FilesystemReport& report, const FilesystemInfo& fs) {
+    if (!fs.parts.empty()) return joined(fs.parts);
+    return fs.partition_number != 0 ? parent_device(report, fs.device) : std::string();
+}
+
+}  // namespace
+
 std::vector<FilesystemRow> filesystem_rows(const FilesystemReport& report, const RowSelection& selection) {
     std::vector<FilesystemRow> rows;
     if (selection.filesystems || selection.extra) {
@@ -46,16 +61,40 @@ std::vector<FilesystemRow> filesystem_rows(const FilesystemReport& report, const
                             .uuid = fs.partition_uuid});
         }
     }
+    auto add = [&](std::string name, std::string type, uint64_t size, std::string parent, std::string uuid) {
+        rows.push_back({.name = std::move(name),
+                        .type = std::move(type),
+                        .vfs = {},
+                        .label = {},
+                        .mbr = {},
+                        .size_bytes = size,
+                        .parent = std::move(parent),
+                        .uuid = std::move(uuid)});
+    };
+    // As virt-filesystems has them, a volume group's parents are its physical volumes.
+    if (selection.physical_volumes) {
+        for (const VolumeGroupInfo& group : report.volume_groups) {
+            for (const std::string& device : group.physical_volumes) {
+                for (const FilesystemInfo& fs : report.filesystems) {
+                    if (fs.device == device) add(device, "pv", fs.size_bytes, parent_of(report, fs), fs.uuid);
+                }
+            }
+        }
+    }
+    if (selection.volume_groups) {
+        for (const VolumeGroupInfo& group : report.volume_groups)
+            add("/dev/" + group.name, "vg", group.size_bytes, joined(group.physical_volumes), group.uuid);
+    }
+    if (selection.logical_volumes) {
+        for (const FilesystemInfo& fs : report.filesystems) {
+            if (fs.kind == "lv") add(fs.device, "lv", fs.size_bytes, "/dev/" + fs.group, fs.volume_uuid);
+        }
+    }
     if (selection.block_devices) {
-        for (const DiskInfo& disk : report.disks)
-            rows.push_back({.name = disk.device,
-                            .type = "device",
-                            .vfs = {},
-                            .label = {},
-                            .mbr = {},
-                            .size_bytes = disk.size_bytes,
-                            .parent = {},
-                            .uuid = {}});
+        for (const DiskInfo& disk : report.disks) add(disk.device, "device", disk.size_bytes, {}, {});
+        for (const FilesystemInfo& fs : report.filesystems) {
+            if (fs.kind == "md") add(fs.device, "device", fs.size_bytes, joined(fs.parts), fs.volume_uuid);
+        }
     }
     return rows;
 }
@@ -111,6 +150,15 @@ void write_report(JsonWriter& json, const FilesystemReport& report) {
         json.number("size_bytes", fs.size_bytes);
         json.boolean("mountable", fs.mountable);
         json.boolean("whole_disk", fs.whole_disk);
+        if (!fs.kind.empty()) {
+            json.begin_object("volume");
+            json.text("kind", fs.kind);
+            json.optional_text("group", fs.group);
+            json.optional_text("uuid", fs.volume_uuid);
+            json.boolean("degraded", fs.degraded);
+            json.texts("parents", fs.parts);
+            json.end_object();
+        }
         if (fs.partition_number == 0) return;
         json.begin_object("partition");
         json.text("parent", parent_device(report, fs.device));
@@ -119,6 +167,13 @@ void write_report(JsonWriter& json, const FilesystemReport& report) {
         json.optional_text("label", fs.partition_label);
         json.optional_text("type", fs.partition_type);
         json.end_object();
+    });
+    json.objects("volume_groups", report.volume_groups, [&](const VolumeGroupInfo& group) {
+        json.text("name", group.name);
+        json.text("uuid", group.uuid);
+        json.number("size_bytes", group.size_bytes);
+        json.number("free_bytes", group.free_bytes);
+        json.texts("physical_volumes", group.physical_volumes);
     });
     json.texts("warnings", report.warnings);
 }

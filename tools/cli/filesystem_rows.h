@@ -17,12 +17,15 @@ struct RowSelection {
     bool extra = false;       // and the others: swap, unknown
     bool partitions = false;
     bool block_devices = false;
+    bool logical_volumes = false;
+    bool volume_groups = false;
+    bool physical_volumes = false;
 };
 
 // An item of virt-filesystems' output: a device may be in several, as a partition and as a file system.
 struct FilesystemRow {
     std::string name;
-    std::string type;  // "filesystem", "partition" or "device"
+    std::string type;  // "filesystem", "partition", "device", "lv", "vg" or "pv"
     std::string vfs;   // these are empty where there is nothing to say
     std::string label;
     std::string mbr;  // an MBR partition's type, two hexadecimal digits

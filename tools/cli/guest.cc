@@ -2,7 +2,10 @@
 #include "cli/guest.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
 
 #include "cli/text.h"
@@ -52,6 +55,39 @@ Repair repair_of(const Arguments& arguments) {
     throw UsageError("--repair is 'leaks' or 'all', not '" + what + "'");
 }
 
+std::string read_stdin_to_end() {
+    std::string text;
+    char buffer[4096];
+    for (ssize_t n; (n = ::read(STDIN_FILENO, buffer, sizeof buffer)) != 0;) {
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) throw Error::from_errno("cannot read the keys from stdin", errno);
+        text.append(buffer, static_cast<size_t>(n));
+        constexpr size_t kMost = 1 << 20;
+        if (text.size() > kMost) throw UsageError("--keys-from-stdin: more than 1 MiB of keys");
+    }
+    return text;
+}
+
+std::vector<EncryptionKey> keys_of(const Arguments& arguments) {
+    std::vector<EncryptionKey> keys;
+    for (const std::string& text : arguments.values("key")) {
+        try {
+            for (EncryptionKey& key : EncryptionKey::parse(text)) keys.push_back(std::move(key));
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::kUsage) throw;
+            throw UsageError("--key: " + error.message());
+        }
+    }
+    if (!arguments.has("keys-from-stdin")) return keys;
+    const std::string text = read_stdin_to_end();
+    for (size_t at = 0; at < text.size();) {
+        const size_t end = std::min(text.find('\n', at), text.size());
+        keys.push_back({"all", text.substr(at, end - at)});
+        at = end + 1;
+    }
+    return keys;
+}
+
 }  // namespace
 
 std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
@@ -60,6 +96,8 @@ std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
     std::optional<CacheMode> cache;
     next.allow_backing = arguments.has("allow-backing");
     next.force_share = arguments.has("force-share");
+    next.password_file = arguments.value("password-file").value_or("");
+    next.password_command = arguments.value("password-command").value_or("");
     next.repair = repair_of(arguments);
     const std::string uri = arguments.value("connect").value_or("");
     const char* unused = nullptr;  // an option that no image came after
@@ -119,6 +157,7 @@ SessionOptions session_options(const Arguments& arguments, Access access) {
     if (access == Access::kChange && arguments.has("ro"))
         throw UsageError("this command changes the guest: it can't be used with --ro");
     options.writable = access == Access::kChange;
+    options.keys = keys_of(arguments);
     options.use_snapshot = !arguments.has("no-snapshot");
     options.verbose = arguments.has("verbose");
     return options;
@@ -141,9 +180,13 @@ StatsFormat stats_format(const Arguments& arguments) {
     throw UsageError("--stats is 'table' or 'json', not '" + format + "'");
 }
 
-Guest::Guest(Context& context, Access access) : context_(context), stats_(stats_format(context.args)) {
+Guest::Guest(Context& context, Access access) : Guest(context, access, [](SessionOptions&) {}) {}
+
+Guest::Guest(Context& context, Access access, const std::function<void(SessionOptions&)>& adjust)
+    : context_(context), stats_(stats_format(context.args)) {
     try {
         SessionOptions options = session_options(context.args, access);
+        adjust(options);
         if (context.args.command().shared_options & kMountOptions) {
             for (const std::string& text : context.args.values("mount"))
                 mounts_.push_back(MountSpec::parse(text));
@@ -158,6 +201,11 @@ Guest::Guest(Context& context, Access access) : context_(context), stats_(stats_
         if (error.kind() == ErrorKind::kUsage) throw UsageError(error.message());
         throw;
     }
+    signals_.attach(session_.get());
+}
+
+Guest::Guest(Context& context, SessionOptions options)
+    : context_(context), stats_(StatsFormat::kNone), session_(std::make_unique<Session>(std::move(options))) {
     signals_.attach(session_.get());
 }
 
@@ -221,10 +269,11 @@ void Guest::make_room_for_name(const std::string& path, bool replace) {
     if (S_ISLNK(stat->mode) && is_directory(path)) call("remove", {path}).remove(path);
 }
 
-void Guest::commit() {
+bool Guest::commit() {
     report_warnings();
     bool changed = call("commit").commit();
     context_.note(changed ? "the changes are in the images" : "nothing changed in the images");
+    return changed;
 }
 
 void Guest::report_warnings() noexcept {

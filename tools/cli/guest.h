@@ -4,6 +4,7 @@
 // and with its warnings and statistics reported at the end.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,6 +36,10 @@ class Guest {
   public:
     // Opens the images; throws UsageError or what Session throws.
     Guest(Context& context, Access access);
+    // The same, of what `adjust` makes of what the command line says.
+    Guest(Context& context, Access access, const std::function<void(SessionOptions&)>& adjust);
+    // For a command that takes no disk of the user's: with these options, and no statistics.
+    Guest(Context& context, SessionOptions options);
     ~Guest();
     Guest(const Guest&) = delete;
     Guest& operator=(const Guest&) = delete;
@@ -53,8 +58,16 @@ class Guest {
     // symlink. Throws Error(kDenied) for a directory, and for anything when it is not to be replaced.
     void make_room_for_name(const std::string& path, bool replace);
 
-    // Puts the changes into the images.
-    void commit();
+    // Puts the changes into the images. False: there were none.
+    bool commit();
+
+    // For a command that works until it is told to end: readable once a signal has come, and from then on a
+    // signal interrupts nothing else.
+    int stop_fd() const { return signals_.fd(); }
+    void serve_until_stopped() {
+        signals_.attach(nullptr);
+        report_warnings();
+    }
 
   private:
     void report_warnings() noexcept;

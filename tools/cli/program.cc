@@ -23,13 +23,14 @@ std::optional<size_t> read_stdin(std::span<std::byte> buffer) {
 
 }  // namespace
 
-RunResult run_on_standard_streams(Session& session, RunOptions options, Output& out) {
+RunResult run_on_standard_streams(Session& session, RunOptions options, Output& out, const Sink& also) {
     options.input = read_stdin;
     options.input_ready_fd = STDIN_FILENO;
     options.on_output = [&](std::span<const std::byte> bytes) {
         // At once: whoever reads it may answer on stdin.
         out.write(bytes);
         out.flush();
+        if (also) also(bytes);
     };
     options.on_error_output = [](std::span<const std::byte> bytes) {
         write_stderr({reinterpret_cast<const char*>(bytes.data()), bytes.size()});

@@ -34,16 +34,25 @@ Progress::Progress(bool wanted)
 
 Progress::~Progress() { wipe(); }
 
-void Progress::step(const std::string& path) {
-    ++count_;
-    if (!enabled_) return;
-    auto now = std::chrono::steady_clock::now();
-    if (now < next_) return;
+bool Progress::due(size_t& columns) {
+    const auto now = std::chrono::steady_clock::now();
+    if (!enabled_ || now < next_) return false;
     next_ = now + kInterval;
     winsize size = {};
-    size_t columns = ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1U : 79;
-    write_stderr("\r\033[K" + progress_line(count_, path, columns));
+    columns = ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1U : 79;
     shown_ = true;
+    return true;
+}
+
+void Progress::step(const std::string& path) {
+    ++count_;
+    size_t columns = 0;
+    if (due(columns)) write_stderr("\r\033[K" + progress_line(count_, path, columns));
+}
+
+void Progress::show(const std::string& line) {
+    size_t columns = 0;
+    if (due(columns)) write_stderr("\r\033[K" + line.substr(0, columns));
 }
 
 void Progress::wipe() {

@@ -18,10 +18,15 @@ class Progress {
 
     // One more entry is done.
     void step(const std::string& path);
+    // How far it is, in words.
+    void show(const std::string& line);
     // Before something else is printed.
     void wipe();
 
   private:
+    // True when it is time for a new line, of so many columns.
+    bool due(size_t& columns);
+
     bool enabled_;
     bool shown_ = false;
     uint64_t count_ = 0;

@@ -44,7 +44,8 @@ class Qcow2Device final : public BlockDevice {
   public:
     // `header` is what Qcow2Header::parse(*files.file) has returned. Reads nothing but the snapshot table, if
     // a snapshot is wanted. Throws Error(kUnsupported) when the image can be read but not written, with the
-    // reason; kCorrupt when it is marked so; kUsage when `files` is not what the header asks for; kNotFound when there is no such snapshot.
+    // reason; kCorrupt when it is marked so; kUsage when `files` is not what the header asks for; kNotFound
+    // when there is no such snapshot.
     Qcow2Device(Qcow2Header header, Qcow2Files files, const Qcow2Options& options);
     ~Qcow2Device() override;
 

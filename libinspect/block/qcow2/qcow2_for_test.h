@@ -8,11 +8,11 @@
 #include <string>
 #include <utility>
 
+#include "base/temp_dir_for_test.h"
 #include "block/memory_device.h"
 #include "block/qcow2/create.h"
 #include "block/qcow2/qcow2.h"
 #include "block/raw.h"
-#include "base/temp_dir_for_test.h"
 
 namespace inspect {
 

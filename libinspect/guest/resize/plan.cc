@@ -13,6 +13,7 @@
 
 #include "base/checked.h"
 #include "guest/printable.h"
+#include "guest/resize/image_size.h"
 #include "guest/resize/stack_plan.h"
 #include "guest/resize/text.h"
 
@@ -25,6 +26,12 @@ constexpr uint64_t kAlignment = 1 << 20;
 constexpr uint64_t kMbrSectors = uint64_t{1} << 32;
 
 using Kind = ResizeStep::Kind;
+
+// By itself, or in an opened LUKS volume.
+bool holds_physical_volume(const DiskContent& content) {
+    return content.type == "LVM2_member" ||
+           (!content.inner.empty() && holds_physical_volume(content.inner[0]));
+}
 
 class Planner {
   public:
@@ -62,16 +69,14 @@ class Planner {
 
     void settle_image_size() {
         if (!wishes_.size) return;
-        const uint64_t unit = std::max<uint64_t>(disk().sector_size, 512);
-        const uint64_t size = wishes_.size->apply(disk().size);
-        const uint64_t rounded = wishes_.size->negative ? align_down(size, unit) : align_up(size, unit);
-        if (rounded == disk().size) return;
+        const uint64_t size = wished_image_size(disk().size, disk().sector_size, *wishes_.size);
+        if (size == disk().size) return;
         if (!disk().resizable)
             throw Error(
                 ErrorKind::kUnsupported,
                 "the size of this image can't be changed here (only that of raw files and qcow2 images can); "
                 "make it larger by its own means, then give the partition to --expand");
-        disk().size = rounded;
+        disk().size = size;
     }
 
     uint64_t usable_end() {
@@ -198,14 +203,15 @@ class Planner {
             const DiskPartition* behind = next(partition);
             throw Error(ErrorKind::kNoSpace,
                         partition.device + " can't be made larger than " +
-                            exact_size_text(limit(partition) - partition.start) + ": " +
+                            exact_size_text(limit(partition) - std::min(limit(partition), partition.start)) +
+                            ": " +
                             (behind ? behind->device + " begins there" : std::string("the disk ends there")) +
                             (behind ? "" : "; --size makes it larger"));
         }
         if (size >= partition.size || size >= partition.content.size_bytes) return;
         if (std::string why = stack_.why_not_shrinking(partition.content); !why.empty())
             throw Error(ErrorKind::kUnsupported, partition.device + " can't be made smaller: " + why);
-        if (partition.content.type == "LVM2_member") return;  // its volumes may become smaller too
+        if (holds_physical_volume(partition.content)) return;  // its volumes may become smaller too
         const std::optional<uint64_t> least = stack_.minimum(partition.content);
         if (least && size < *least)
             throw Error(ErrorKind::kNoSpace, partition.device + " can't be made smaller than " +

@@ -406,6 +406,16 @@ TEST(ResizePlan, LuksBetweenPartitionAndVolumeGroup) {
                             HasSubstr("the physical volume /dev/mapper/crypt-sda2 grows"),
                             HasSubstr("the logical volume /dev/vg/root grows"),
                             HasSubstr("ext4 on /dev/vg/root grows")));
+    // The logical volume at the end gives the room.
+    DiskState swap_first = state;
+    swap_first.volume_groups = lvm(400, 50, 0, true).volume_groups;
+    swap_first.volume_groups[0].physical_volumes[0].device = physical.device;
+    EXPECT_THAT(steps(plan_resize(swap_first, sized("-1G"))),
+                ElementsAre(HasSubstr("checked"), HasSubstr("ext4 on /dev/vg/root shrinks"),
+                            HasSubstr("the logical volume /dev/vg/root shrinks"),
+                            HasSubstr("the physical volume /dev/mapper/crypt-sda2 shrinks"),
+                            HasSubstr("the LUKS volume on /dev/sda2 shrinks"), HasSubstr("table"),
+                            HasSubstr("the image shrinks")));
     second.content.inner.clear();
     ResizeWishes wishes = sized("+1G");
     wishes.expand = {"/dev/sda2"};

@@ -41,7 +41,8 @@ enum class Repair {
 
 struct DiskSpec {
     // An image file, a block device, or nbd://, nbd+unix://, nbds://; rbd:, iscsi://, ssh://, https:// and so
-    // on as qemu-storage-daemon knows them. A path that begins like one of these is written as ./nbd://x.
+    // on as qemu-storage-daemon knows them. backup:REPOSITORY[:SNAPSHOT[:DISK]], a disk in a backup, which is
+    // only read (inspect/backup.h). A path that begins like one of these is written as ./nbd://x.
     std::string path;
     // "raw", "qcow2", or a format that qemu-storage-daemon knows. Empty: detected, for local files; what is
     // remote is raw then. Detected images open no other file (but see allow_backing), and can't be made to
@@ -56,6 +57,9 @@ struct DiskSpec {
     // Read an image that another program is writing: what is read may make no sense.
     bool force_share = false;
     CacheMode cache = CacheMode::kWriteback;
+    // backup: where the repository's password is; empty: as the environment says (inspect/backup.h).
+    std::string password_file = {};
+    std::string password_command = {};
     // Of the image itself, not of those that it stands on. The image must be a local file.
     Repair repair = Repair::kNone;
 };

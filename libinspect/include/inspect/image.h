@@ -67,6 +67,11 @@ struct ImageInfo {
 // Opens the image and what it stands on, for reading. Throws Error as Session's constructor does.
 ImageInfo image_info(const DiskSpec& disk);
 
+// Makes a new image of an empty disk: a local file, sparse, readable and writable as the umask has it.
+// `format` is "raw" or "qcow2", `size` in bytes, a multiple of 512 and not 0. Throws Error; kDenied when
+// there is a file of that name, kUnsupported for other formats. Thread-safe.
+void create_image(const std::string& path, const std::string& format, uint64_t size);
+
 enum class RecoveryResult {
     kNothing,    // no change had been cut short
     kDiscarded,  // one had not been committed: the image is as before it
@@ -77,6 +82,11 @@ enum class RecoveryResult {
 // that opens it would. Throws Error; kBusy while another program has the image, kCorrupt when the image was
 // changed since (nothing is touched then).
 RecoveryResult recover_image(const std::string& path);
+
+// Copies a local image file, byte for byte, to a file that isn't there yet. Holes stay holes; where the file
+// system can, the two share their blocks. What the image stands on is not copied, and a relative name of it
+// stays what it is. Throws Error; then there is no new file.
+void copy_image_file(const std::string& from, const std::string& to);
 
 struct ServeOptions {
     std::string socket_path;  // a Unix socket; or

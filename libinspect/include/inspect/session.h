@@ -42,6 +42,11 @@
 
 namespace inspect {
 
+struct HostMountOptions;  // host_mount.h
+struct ResizeWishes;
+struct ResizePlan;
+struct ResizeStep;
+
 struct MountSpec {
     std::string device;
     std::string mountpoint = "/";
@@ -52,11 +57,26 @@ struct MountSpec {
     static MountSpec parse(const std::string& text);
 };
 
+// What unlocks an encrypted volume (LUKS, BitLocker).
+struct EncryptionKey {
+    std::string id;      // a device ("/dev/sda2", "/dev/vg/lv"), a UUID, or "all"
+    std::string secret;  // passphrase, recovery password or the contents of a key file: bytes, up to 32 KiB
+
+    // "ID:key:SECRET" or "ID:file:PATH", as libguestfs spells them. Of a file the first line is a key, and
+    // all of it another one if that is more. Throws Error: kUsage (another form), kUnsupported ("ID:clevis":
+    // there is no network), kNotFound, kDenied (the file).
+    static std::vector<EncryptionKey> parse(const std::string& text);
+};
+
 struct SessionOptions {
     std::vector<DiskSpec> disks;  // at least one, at most 64
     bool writable = false;
     WriteMode write_mode = WriteMode::kAtomic;
-    uint64_t memory_bytes = 0;  // of the appliance; 0: the default, enough for the common case
+    // Tried in their order on what they name; at most 256. Overwritten in memory when the session ends.
+    std::vector<EncryptionKey> keys = {};
+    // Of the appliance; 0: the default, enough for the common case, and as much more as it takes to unlock a
+    // volume whose key derivation wants memory (argon2).
+    uint64_t memory_bytes = 0;
     std::string engine;  // "kvm", "qemu", or "auto": what fits this host; empty: $INSP_ENGINE, else "auto"
     bool use_snapshot = true;  // false: a cold boot, and no snapshot is made
     bool verbose = false;  // what happens, and the appliance's kernel log, go to stderr (from any session of
@@ -74,8 +94,14 @@ struct FilesystemInfo {
     std::string uuid;
     uint64_t size_bytes = 0;  // of the device
     bool mountable = false;
-    bool whole_disk = false;        // on a disk without a partition table
-    uint32_t partition_number = 0;  // 0: not a partition
+    bool whole_disk = false;  // on a disk without a partition table
+    // "lv", "md", "crypt", or empty: a partition or a whole disk
+    std::string kind;
+    std::string volume_uuid;         // of the logical volume or the array
+    std::string group;               // lv: the volume group; md: the level; crypt: "crypto_LUKS", "BitLocker"
+    bool degraded = false;           // an array without all its members: read-only
+    std::vector<std::string> parts;  // the devices that it stands on
+    uint32_t partition_number = 0;   // 0: not a partition
     std::string partition_uuid;
     std::string partition_label;  // bytes
     std::string partition_type;   // GPT: a GUID; MBR: "0x83"
@@ -88,10 +114,20 @@ struct DiskInfo {
     std::string partition_table;  // "gpt", "dos" or empty
 };
 
+struct VolumeGroupInfo {
+    std::string name;
+    std::string uuid;
+    uint64_t size_bytes = 0;
+    uint64_t free_bytes = 0;
+    std::vector<std::string> physical_volumes;  // devices
+};
+
 struct FilesystemReport {
     std::vector<DiskInfo> disks;
-    std::vector<FilesystemInfo> filesystems;  // partitions and whole-disk file systems, in the disks' order
-    std::vector<std::string> warnings;        // what is wrong with the tables
+    // Partitions and whole-disk file systems in the disks' order, then what was put together from them.
+    std::vector<FilesystemInfo> filesystems;
+    std::vector<VolumeGroupInfo> volume_groups;
+    std::vector<std::string> warnings;  // what is wrong with the tables
 };
 
 struct MountPoint {
@@ -200,6 +236,8 @@ struct RunOptions {
     // In the guest's tree as its root directory, with /dev, /proc, /sys and a /tmp of its own there
     // meanwhile. Else in the appliance, where the guest's tree (if there is one) is /sysroot.
     bool chroot = false;
+    // Arrays, encrypted and logical volumes are not put together for it, so the disks are in nobody's use.
+    bool bare_disks = false;
 
     // What it reads from stdin; missing: nothing, as from /dev/null. Fills the buffer as far as it can and
     // returns how much; 0: the end; nullopt: nothing just now.
@@ -306,6 +344,14 @@ class Session {
     // with it. When nothing is mounted by this session, a changed partition table is noticed.
     RunResult run(const RunOptions& options);
 
+    // -- resizing the first disk (inspect/resize.h). The other disks of the session may be parts of its
+    // volume groups. Looks at the disk and plans; the first call in a session, before anything is mounted.
+    // Nothing is changed. Throws what inspect::plan_resize() does.
+    ResizePlan plan_resize(const ResizeWishes& wishes);
+    // Does the steps of a plan that this session made; a writable session is needed. `on_step` is told each
+    // before it is done. What is written reaches the image by commit().
+    void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step = {});
+
     // Unmounts everything, stops the appliance and puts the changes into the images, all or nothing. The
     // Session is over afterwards, and the images are free. True when an image changed. Several images are
     // changed together when they are local; those that are elsewhere are changed after these, one after the
@@ -324,6 +370,8 @@ class Session {
     void interrupt() noexcept;
 
   private:
+    friend bool mount_on_host(Session& session, const HostMountOptions& options);
+
     std::unique_ptr<Impl> impl_;
 };
 

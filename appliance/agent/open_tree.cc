@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "open_tree.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+
+#include "failure.h"
+#include "file_stat.h"
+#include "protocol/frame.h"
+
+namespace inspect::agent {
+
+namespace {
+
+constexpr int kMaxRetries = 100;
+
+Fd openat_beneath(int directory, const std::string& path, int flags) {
+    open_how how{};
+    how.flags = static_cast<unsigned>(flags | O_CLOEXEC);
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
+    for (int attempt = 0;; ++attempt) {
+        long fd = ::syscall(SYS_openat2, directory, path.c_str(), &how, sizeof how);
+        if (fd >= 0) return Fd(static_cast<int>(fd));
+        if ((errno != EAGAIN && errno != EINTR) || attempt == kMaxRetries) return {};
+    }
+}
+
+}  // namespace
+
+std::string OpenTree::Object::proc_path() const {
+    std::string path = FdPath(directory.get()).c_str();
+    if (!name.empty()) path += "/" + name;
+    return path;
+}
+
+int OpenTree::Object::at_flags() const { return AT_SYMLINK_NOFOLLOW | (name.empty() ? AT_EMPTY_PATH : 0); }
+
+void OpenTree::open(const GuestTree& tree, const std::string& directory, bool writable) {
+    close();
+    Fd root = tree.open(directory, O_RDONLY | O_DIRECTORY);
+    tree.settle_below(root.get());
+    // What was deferred may cover the directory itself.
+    root = tree.open(directory, O_RDONLY | O_DIRECTORY);
+    slots_.resize(1);
+    slots_[0] = std::move(root);
+    writable_ = writable;
+}
+
+void OpenTree::close() { slots_.clear(); }
+
+void OpenTree::close_slot(uint32_t slot) {
+    if (slot != 0 && slot < slots_.size()) slots_[slot].reset();
+}
+
+std::string OpenTree::checked_name(const std::string& name) {
+    if (name.empty() || name == "." || name == ".." || name.find('/') != name.npos ||
+        name.find('\0') != name.npos)
+        throw Failure(proto::USAGE, "a name that can't be one", EINVAL);
+    return name;
+}
+
+int OpenTree::slot_fd(uint32_t slot) const {
+    if (slots_.empty()) throw Failure(proto::USAGE, "no tree is open", EBADF);
+    if (slot >= slots_.size() || !slots_[slot])
+        throw Failure(proto::USAGE, "nothing is open in slot " + std::to_string(slot), EBADF);
+    return slots_[slot].get();
+}
+
+// In pieces, because the kernel takes no path of more than PATH_MAX bytes.
+Fd OpenTree::open_beneath(uint32_t slot, std::string_view path, int flags) const {
+    int from = slot_fd(slot);
+    Fd on_the_way;
+    while (path.size() >= PATH_MAX) {
+        size_t cut = path.rfind('/', PATH_MAX - 1);
+        if (cut == path.npos) throw Failure::from_errno("open in the tree", ENAMETOOLONG);
+        Fd next = openat_beneath(from, std::string(path.substr(0, cut)), O_PATH | O_DIRECTORY);
+        if (!next) throw Failure::from_errno("open in the tree", errno);
+        on_the_way = std::move(next);
+        from = on_the_way.get();
+        path.remove_prefix(cut + 1);
+    }
+    Fd fd = openat_beneath(from, std::string(path), flags);
+    if (!fd) throw Failure::from_errno("open in the tree", errno);
+    return fd;
+}
+
+OpenTree::Object OpenTree::object(const proto::Place& place) const {
+    const std::string& path = place.path();
+    if (path.empty()) return {Handle(slot_fd(place.slot())), {}};
+    size_t slash = path.rfind('/');
+    if (slash == path.npos) return {Handle(slot_fd(place.slot())), checked_name(path)};
+    std::string_view parent(path.data(), slash);
+    return {Handle(open_beneath(place.slot(), parent, O_PATH | O_DIRECTORY)),
+            checked_name(path.substr(slash + 1))};
+}
+
+void OpenTree::keep(uint32_t slot, Fd fd) {
+    if (slot == 0 || slot >= protocol::kMaxTreeSlots)
+        throw Failure(proto::USAGE, "there is no slot " + std::to_string(slot), EBADF);
+    if (slot >= slots_.size()) slots_.resize(slot + 1);
+    slots_[slot] = std::move(fd);
+}
+
+OpenTree::Handle OpenTree::keep_or_hand_out(uint32_t slot, Fd fd) {
+    if (slot == 0) return Handle(std::move(fd));
+    int number = fd.get();
+    keep(slot, std::move(fd));
+    return Handle(number);
+}
+
+OpenTree::Handle OpenTree::directory(const proto::Place& place) {
+    if (place.path().empty()) return Handle(slot_fd(place.slot()));
+    close_slot(place.keep());
+    return keep_or_hand_out(place.keep(), open_beneath(place.slot(), place.path(), O_RDONLY | O_DIRECTORY));
+}
+
+Fd OpenTree::open_file_beneath(const proto::Place& place) const {
+    constexpr int kFlags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    if (writable_) {
+        try {
+            return open_beneath(place.slot(), place.path(), O_RDWR | kFlags);
+        } catch (const Failure& failure) {
+            // An immutable file, or a read-only file system among writable ones: it can still be read.
+            if (failure.errnum() != EPERM && failure.errnum() != EROFS && failure.errnum() != EACCES) throw;
+        }
+    }
+    return open_beneath(place.slot(), place.path(), O_RDONLY | kFlags);
+}
+
+OpenTree::Handle OpenTree::file(const proto::Place& place) {
+    if (place.path().empty()) return Handle(slot_fd(place.slot()));
+    close_slot(place.keep());
+    return keep_or_hand_out(place.keep(), open_file_beneath(place));
+}
+
+void OpenTree::pin(uint32_t slot, int directory, const std::string& name) {
+    close_slot(slot);
+    struct stat status;
+    if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0)
+        throw Failure::from_errno("look at " + name, errno);
+    int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    Fd fd;
+    if (S_ISREG(status.st_mode)) {
+        fd = Fd(::openat(directory, name.c_str(), flags | O_RDWR));
+        if (!fd) fd = Fd(::openat(directory, name.c_str(), flags | O_RDONLY));
+    }
+    if (!fd) fd = Fd(::openat(directory, name.c_str(), O_PATH | O_CLOEXEC | O_NOFOLLOW));
+    if (!fd) throw Failure::from_errno("open " + name, errno);
+    keep(slot, std::move(fd));
+}
+
+bool tree_operation(const Context& context, OpenTree& tree, const proto::Request& request) {
+    switch (request.op_case()) {
+        case proto::Request::kTreeOpen: {
+            const proto::TreeOpen& open = request.tree_open();
+            tree.open(context.tree, open.directory(), open.writable());
+            *context.response.mutable_stat() = stat_handle(tree.object(proto::Place()).directory.get(), "/");
+            return true;
+        }
+        case proto::Request::kTreeLookup:
+            tree_lookup(context, tree, request.tree_lookup());
+            return true;
+        case proto::Request::kTreeStat:
+            tree_stat(context, tree, request.tree_stat());
+            return true;
+        case proto::Request::kTreeChange:
+            tree_change(context, tree, request.tree_change());
+            return true;
+        case proto::Request::kTreeMake:
+            tree_make(context, tree, request.tree_make());
+            return true;
+        case proto::Request::kTreeRemove:
+            tree_remove(context, tree, request.tree_remove());
+            return true;
+        case proto::Request::kTreeRename:
+            tree_rename(context, tree, request.tree_rename());
+            return true;
+        case proto::Request::kTreeLink:
+            tree_link(context, tree, request.tree_link());
+            return true;
+        case proto::Request::kTreeRead:
+            tree_read(context, tree, request.tree_read());
+            return true;
+        case proto::Request::kTreeWrite:
+            tree_write(context, tree, request.tree_write());
+            return true;
+        case proto::Request::kTreeList:
+            tree_list(context, tree, request.tree_list());
+            return true;
+        case proto::Request::kTreeGetXattr:
+            tree_get_xattr(context, tree, request.tree_get_xattr());
+            return true;
+        case proto::Request::kTreeSetXattr:
+            tree_set_xattr(context, tree, request.tree_set_xattr());
+            return true;
+        case proto::Request::kTreeStatfs:
+            tree_statfs(context, tree, request.tree_statfs());
+            return true;
+        case proto::Request::kTreeAllocate:
+            tree_allocate(context, tree, request.tree_allocate());
+            return true;
+        case proto::Request::kTreeSeek:
+            tree_seek(context, tree, request.tree_seek());
+            return true;
+        case proto::Request::kTreeCopy:
+            tree_copy(context, tree, request.tree_copy());
+            return true;
+        case proto::Request::kTreeSync:
+            tree_sync(context, tree, request.tree_sync());
+            return true;
+        case proto::Request::kTreeClose:
+            for (uint32_t slot : request.tree_close().slots()) tree.close_slot(slot);
+            return true;
+        case proto::Request::kTreeReadLink:
+            tree_read_link(context, tree, request.tree_read_link());
+            return true;
+        default:
+            return false;
+    }
+}
+
+}  // namespace inspect::agent

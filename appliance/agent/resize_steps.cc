@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <fcntl.h>
+#include <linux/blkpg.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <string_view>
+
+#include "failure.h"
+#include "geometry.h"
+#include "lvm.h"
+#include "partition_edit.h"
+#include "resize.h"
+
+namespace inspect::agent {
+
+namespace {
+
+constexpr char kMountPoint[] = "/tmp/resize";
+
+bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
+
+std::string sectors(uint64_t bytes) { return std::to_string(bytes / 512); }
+
+class Step {
+  public:
+    explicit Step(const ResizeContext& context) : context_(context), disks_(context.disks) {}
+
+    void check(const std::string& device) {
+        Volume& volume = ready(device);
+        if (!is_ext(disks_.superblock(volume).type)) return;
+        const ProgramResult result = programs_.run({"/usr/sbin/e2fsck", "-f", "-p", volume.node});
+        // 1: errors were corrected. 2: and the system should be rebooted, which is about a mounted root.
+        constexpr int kMostRepaired = 2;
+        const int status = result.child.status;
+        if (WIFEXITED(status) && WEXITSTATUS(status) <= kMostRepaired) return;
+        throw Failure(proto::CORRUPT,
+                      "the file system on " + device +
+                          " has errors that need a decision; repair it first: " + result.output);
+    }
+
+    void table(const proto::ResizeStep::Table& request) {
+        Disk& disk = disk_of(request.disk());
+        PartitionEdit edit;
+        edit.disk_size = request.disk_size();
+        for (const auto& partition : request.partitions()) edit.sizes[partition.number()] = partition.size();
+        edit.removed.assign(request.removed().begin(), request.removed().end());
+        const Fd fd = open_file(disk.node, O_RDWR);
+        edit_partition_table(fd.get(), disk.size, disk.sector_size, edit);
+        disks_.partitions_changed(disk, edit.sizes);
+    }
+
+    void filesystem(const proto::ResizeStep::Resize& request) {
+        Volume& volume = ready(request.device());
+        const std::string type = disks_.superblock(volume).type;
+        const std::string what = "resize the file system on " + request.device();
+        if (is_ext(type)) {
+            std::vector<std::string> arguments = {"/usr/sbin/resize2fs", volume.node};
+            if (!request.grow()) arguments.push_back(sectors(request.size()) + "s");
+            run(arguments, what);
+        } else if (type == "xfs") {
+            with_mounted(context_.mounts, volume, [&](const std::string& path) {
+                run({"/usr/sbin/xfs_growfs", "-d", path}, what);
+            });
+        } else if (type == "btrfs") {
+            const std::string size = request.grow() ? "max" : std::to_string(request.size());
+            with_mounted(context_.mounts, volume, [&](const std::string& path) {
+                run({"/usr/bin/btrfs", "filesystem", "resize", size, path}, what);
+            });
+        } else if (type == "ntfs") {
+            std::vector<std::string> arguments = {"/usr/sbin/ntfsresize", "--force", "--no-progress-bar"};
+            if (!request.grow())
+                arguments.insert(arguments.end(), {"--size", std::to_string(request.size())});
+            arguments.push_back(volume.node);
+            run(arguments, what);
+        } else {
+            throw Failure(proto::UNSUPPORTED, "cannot " + what + ": nothing here can resize " + type);
+        }
+        forget(volume);
+    }
+
+    void swap(const proto::ResizeStep::SwapSpace& request) {
+        Volume& volume = ready(request.device());
+        std::vector<std::string> arguments = {"/usr/sbin/mkswap"};
+        if (!request.uuid().empty()) arguments.insert(arguments.end(), {"-U", request.uuid()});
+        if (!request.label().empty()) arguments.insert(arguments.end(), {"-L", request.label()});
+        arguments.push_back(volume.node);
+        run(arguments, "make swap space on " + request.device());
+        forget(volume);
+    }
+
+    // The opened volume takes what its device has. One that is to become smaller is told how much that will
+    // be.
+    void luks(const proto::ResizeStep::Resize& request) {
+        Volume& volume = ready(request.device());
+        for (Volume* opened : disks_.volumes()) {
+            if (opened->kind != VolumeKind::kDecrypted || opened->parts.at(0) != &volume) continue;
+            std::vector<std::string> arguments = {"/usr/sbin/cryptsetup", "resize"};
+            if (!request.grow()) {
+                const uint64_t header =
+                    read_geometry(volume.disk->fd.get(), start_of(volume), volume.size, "crypto_LUKS").header;
+                if (request.size() <= header)
+                    throw Failure(proto::NO_SPACE,
+                                  request.device() + " would have no room behind its LUKS header");
+                arguments.insert(arguments.end(), {"--size", sectors(request.size() - header)});
+            }
+            arguments.push_back(opened->node.substr(opened->node.rfind('/') + 1));
+            return run(arguments, "resize the LUKS volume on " + request.device());
+        }
+        throw Failure(proto::DENIED,
+                      request.device() + " is locked: it takes a key (--key) to resize what is in it");
+    }
+
+    void physical_volume(const proto::ResizeStep::Resize& request) {
+        Volume& volume = ready(request.device());
+        std::vector<std::string> arguments = {"pvresize", "-q", "-y"};
+        if (!request.grow())
+            arguments.insert(arguments.end(),
+                             {"--setphysicalvolumesize", std::to_string(request.size()) + "b"});
+        arguments.push_back(volume.node);
+        require(run_lvm(programs_, physical_volumes(), arguments),
+                "resize the physical volume " + request.device());
+    }
+
+    void logical_volume(const proto::ResizeStep::Resize& request) {
+        Volume& volume = ready(request.device());
+        if (volume.kind != VolumeKind::kLogical)
+            throw Failure(proto::USAGE, request.device() + " is no logical volume", EINVAL);
+        const std::string name = volume.group + request.device().substr(request.device().rfind('/'));
+        require(run_lvm(programs_, physical_volumes(),
+                        {request.grow() ? "lvextend" : "lvreduce", "-q", "-f", "-y", "-L",
+                         std::to_string(request.size()) + "b", name}),
+                "resize the logical volume " + request.device());
+        volume.size = request.size();
+    }
+
+  private:
+    void run(const std::vector<std::string>& arguments, const std::string& what) {
+        require(programs_.run(arguments), what);
+    }
+
+    static uint64_t start_of(const Volume& volume) { return volume.partition ? volume.partition->start : 0; }
+
+    // The nodes of all of them, so that LVM finds the group whole.
+    std::vector<std::string> physical_volumes() {
+        std::vector<std::string> nodes;
+        for (Volume* volume : disks_.volumes()) {
+            if (disks_.superblock(*volume).type != "LVM2_member") continue;
+            disks_.make_node(*volume);
+            nodes.push_back(volume->node);
+        }
+        return nodes;
+    }
+
+    // With a device that programs can open.
+    Volume& ready(const std::string& device) {
+        Volume& volume = disks_.get(device);
+        disks_.make_node(volume);
+        return volume;
+    }
+
+    Disk& disk_of(const std::string& device) {
+        for (Disk& disk : disks_.disks()) {
+            if ("/dev/" + disk.name == device) return disk;
+        }
+        throw Failure(proto::NOT_FOUND, "there is no disk " + device, ENOENT);
+    }
+
+    static void forget(Volume& volume) { volume.superblock.reset(); }
+
+    const ResizeContext& context_;
+    Disks& disks_;
+    Programs programs_{context_.connection};
+};
+
+}  // namespace
+
+void require(const ProgramResult& result, const std::string& what) {
+    if (result.child.succeeded()) return;
+    // Some say on stdout what went wrong.
+    constexpr size_t kShown = 500;
+    std::string text = result.child.describe("the program");
+    std::string last =
+        result.output.substr(result.output.size() > kShown ? result.output.size() - kShown : 0);
+    while (!last.empty() && last.back() == '\n') last.pop_back();
+    if (!last.empty()) text += "; " + last;
+    throw Failure(proto::INTERNAL, "cannot " + what + ": " + text);
+}
+
+void with_mounted(Mounts& mounts, Volume& volume, const std::function<void(const std::string& path)>& work) {
+    ::mkdir(kMountPoint, 0700);
+    const size_t before = mounts.count();
+    try {
+        // The descriptor is gone before it is unmounted.
+        mounts.mount(volume, kMountPoint, {.options = {}, .type = {}, .read_only = false}).reset();
+        work(kMountPoint);
+    } catch (const Failure&) {
+        mounts.unmount_to(before);
+        throw;
+    }
+    mounts.unmount_to(before);
+}
+
+void resize_step(const ResizeContext& context, const proto::ResizeStep& request) {
+    Step step(context);
+    switch (request.step_case()) {
+        case proto::ResizeStep::kCheck:
+            return step.check(request.check());
+        case proto::ResizeStep::kTable:
+            return step.table(request.table());
+        case proto::ResizeStep::kFilesystem:
+            return step.filesystem(request.filesystem());
+        case proto::ResizeStep::kSwap:
+            return step.swap(request.swap());
+        case proto::ResizeStep::kLuks:
+            return step.luks(request.luks());
+        case proto::ResizeStep::kPhysicalVolume:
+            return step.physical_volume(request.physical_volume());
+        case proto::ResizeStep::kLogicalVolume:
+            return step.logical_volume(request.logical_volume());
+        case proto::ResizeStep::STEP_NOT_SET:
+            break;
+    }
+    throw Failure(proto::UNSUPPORTED,
+                  "a step that this appliance doesn't know: it is older than the program");
+}
+
+}  // namespace inspect::agent

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The parts of making and forgetting backups that need no image.
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "backup/ext_free_space.h"
+#include "backup/partitions.h"
+#include "backup/retention.h"
+#include "backup/save_disk.h"
+#include "backup/workers.h"
+#include "base/subprocess.h"
+#include "block/memory_device.h"
+#include "block/raw.h"
+#include "repository/repository_for_test.h"
+
+namespace inspect {
+namespace {
+
+using repository::ObjectId;
+
+constexpr int64_t kDay = 86'400'000'000'000;
+
+size_t kept(const std::vector<bool>& keep) {
+    return static_cast<size_t>(std::count(keep.begin(), keep.end(), true));
+}
+
+TEST(Retention, KeepsTheNewestOfEachPeriod) {
+    ::setenv("TZ", "UTC", 1);
+    std::vector<int64_t> times;
+    for (int i = 0; i < 400; ++i) times.push_back(20'000 * kDay - i * kDay / 2);
+    RetentionPolicy policy;
+    EXPECT_TRUE(policy.empty());
+    policy.last = 3;
+    EXPECT_EQ(kept(apply_policy(times, policy)), 3U);
+    policy = {};
+    policy.daily = 7;
+    const auto daily = apply_policy(times, policy);
+    EXPECT_EQ(kept(daily), 7U);
+    EXPECT_TRUE(daily[0]);
+    EXPECT_TRUE(daily[1]) << "the day before's newest";
+    EXPECT_FALSE(daily[2]);
+    policy = {};
+    policy.weekly = 4;
+    policy.monthly = 6;
+    EXPECT_GE(kept(apply_policy(times, policy)), 8U);
+    policy = {};
+    policy.within_seconds = 86'400;
+    EXPECT_EQ(kept(apply_policy(times, policy)), 3U);
+    EXPECT_TRUE(apply_policy({}, policy).empty());
+}
+
+TEST(Workers, DoEachOnceAndPassErrorsOn) {
+    std::vector<std::atomic<int>> done(1000);
+    int ticks = 0;
+    work_in_parallel(
+        1000, 4, [&](size_t i) { ++done[i]; }, [&] { ++ticks; });
+    for (const auto& count : done) EXPECT_EQ(count, 1);
+    EXPECT_GE(ticks, 1);
+    EXPECT_THROW(work_in_parallel(1000, 4,
+                                  [](size_t i) {
+                                      if (i == 500) throw Error(ErrorKind::kNoSpace, "full");
+                                  },
+                                  {}),
+                 Error);
+    work_in_parallel(0, 4, [](size_t) { FAIL(); }, {});
+}
+
+TEST(SaveDisk, ZerosAreNamedByTheUnit) {
+    const repository::TestRepository test;
+    const auto repository = test.open();
+    repository::BlobWriter writer(*repository, {});
+    MemoryDevice disk((20 << 20) + 100);
+    const std::byte one{1};
+    disk.write(17 << 20, std::span(&one, 1));
+    SaveDiskOptions options;
+    options.zero_unit = 16 << 20;
+    options.threads = 3;
+    SaveDiskCounters counters;
+    const auto ids = save_disk(disk, writer, options, counters);
+    ASSERT_EQ(ids.size(), 1U + 8U + 1U);
+    EXPECT_EQ(ids[0], repository::zero_blob_id(16 << 20));
+    EXPECT_EQ(ids[1], repository::zero_blob_id(kDefaultChunkSize));
+    EXPECT_NE(ids[3], ids[1]);
+    EXPECT_EQ(ids[9], repository::zero_blob_id(100));
+    EXPECT_EQ(counters.done, disk.size());
+    writer.flush();
+    repository::TreeNode file{.name = "d", .type = "file", .size = disk.size(), .content = ids};
+    const repository::DiskContents contents(
+        *repository, file, {kDefaultChunkSize, options.zero_unit, disk.size() % kDefaultChunkSize});
+    EXPECT_TRUE(contents.chunk(0).zero);
+    EXPECT_FALSE(contents.chunk(3).zero);
+    EXPECT_TRUE(contents.chunk(9).zero);
+    EXPECT_EQ(contents.find(17 << 20), 3U);
+    EXPECT_EQ(contents.find(disk.size() - 1), 9U);
+
+    // What is unused is not read, and is zeros; what is unchanged is the parent's.
+    RangeSet unused, unchanged;
+    unused.add(17 << 20, 4096);
+    options.unused = &unused;
+    SaveDiskCounters second;
+    EXPECT_EQ(save_disk(disk, writer, options, second)[1], repository::zero_blob_id(kDefaultChunkSize));
+    unchanged.add(0, disk.size());
+    options.unused = nullptr;
+    options.unchanged = &unchanged;
+    options.parent = &contents;
+    SaveDiskCounters third;
+    EXPECT_EQ(save_disk(disk, writer, options, third), ids);
+    EXPECT_EQ(third.read, 0U);
+    EXPECT_EQ(third.unchanged, disk.size());
+}
+
+// mke2fs makes it, debugfs says what is free.
+TEST(ExtFreeSpace, IsWhatDebugfsSays) {
+    if (find_program("mke2fs").empty() || find_program("debugfs").empty())
+        GTEST_SKIP() << "e2fsprogs are not installed";
+    const TempDir dir;
+    struct Kind {
+        uint64_t block;
+        std::vector<std::string> features;
+    };
+    for (const auto& [block, features] : {Kind{4096, {"-t", "ext2"}},
+                                          {1024, {"-t", "ext3"}},
+                                          {4096, {"-t", "ext4"}},
+                                          {1024, {"-t", "ext4"}},
+                                          {4096, {"-t", "ext4", "-O", "^64bit,^flex_bg"}},
+                                          {4096, {"-t", "ext4", "-O", "^metadata_csum,^uninit_bg"}}}) {
+        const std::string image = dir.sparse("fs.img", 200 << 20);
+        std::vector<std::string> make{find_program("mke2fs"), "-q", "-F", "-b", std::to_string(block)};
+        make.insert(make.end(), features.begin(), features.end());
+        make.push_back(image);
+        ASSERT_EQ(run_program(make, std::chrono::seconds(60), 1 << 20).status, 0);
+        RawDevice disk(open_file(image, O_RDONLY), true, image);
+        RangeSet free;
+        ASSERT_EQ(find_ext_free_space(disk, 0, disk.size(), free), ExtResult::kRead) << features.back();
+        ASSERT_FALSE(free.empty());
+        // A sample of blocks: the first and the last of every free range.
+        std::vector<uint64_t> samples;
+        for (const auto& [begin, end] : free.ranges()) {
+            samples.push_back(begin / block);
+            samples.push_back(end / block - 1);
+        }
+        for (size_t i = 0; i < std::min<size_t>(samples.size(), 30); ++i) {
+            const auto said =
+                run_program({find_program("debugfs"), "-R", "testb " + std::to_string(samples[i]), image},
+                            std::chrono::seconds(60), 1 << 20);
+            EXPECT_NE(said.output.find("not in use"), std::string::npos) << said.output;
+        }
+    }
+    MemoryDevice nothing(1 << 20);
+    RangeSet free;
+    EXPECT_EQ(find_ext_free_space(nothing, 0, nothing.size(), free), ExtResult::kNone);
+}
+
+TEST(Partitions, OfTablesThatSfdiskMakes) {
+    if (find_program("sfdisk").empty()) GTEST_SKIP() << "sfdisk is not installed";
+    const TempDir dir;
+    for (const char* script : {"label: gpt\nsize=4MiB\nsize=8MiB\n",
+                               "label: dos\nsize=4MiB\nsize=20MiB,type=5\nsize=3MiB\nsize=2MiB\n"}) {
+        const std::string image = dir.sparse("disk.img", 64 << 20), text = dir.file("script");
+        std::ofstream(text) << script;
+        ASSERT_EQ(::system(("sfdisk -q " + image + " < " + text).c_str()), 0);
+        RawDevice disk(open_file(image, O_RDONLY), true, image);
+        const auto found = find_partitions(disk, 512);
+        const bool gpt = std::string_view(script).starts_with("label: gpt");
+        ASSERT_EQ(found.size(), gpt ? 2U : 3U);
+        EXPECT_EQ(found[0].offset, 1U << 20);
+        EXPECT_EQ(found[0].length, 4U << 20);
+        EXPECT_EQ(found[1].length, gpt ? 8U << 20 : 3U << 20);
+    }
+    MemoryDevice empty(1 << 20);
+    ASSERT_EQ(find_partitions(empty, 512).size(), 1U);
+    EXPECT_EQ(find_partitions(empty, 512)[0].length, 1U << 20);
+}
+
+}  // namespace
+}  // namespace inspect

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What of a guest's disks nobody needs: blocks that its file systems call free, and the contents of swap
+// spaces.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <inspect/disk.h>
+
+#include "backup/range_set.h"
+#include "block/block_device.h"
+
+namespace inspect {
+
+struct UnusedSpace {
+    RangeSet ranges;          // of the disk
+    uint64_t free_bytes = 0;  // of them, in file systems
+    uint64_t swap_bytes = 0;
+};
+
+// One a disk. What can't be told is taken to be used, with a warning where that is a surprise. `devices` are
+// the disks, open for reading.
+std::vector<UnusedSpace> unused_space(const std::vector<DiskSpec>& disks,
+                                      const std::vector<BlockDevice*>& devices,
+                                      std::vector<std::string>& warnings);
+
+}  // namespace inspect

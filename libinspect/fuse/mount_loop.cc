@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "fuse/mount_loop.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/subprocess.h"
+
+namespace inspect::fuse {
+
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+// How long a request may go without a byte from the agent, before the appliance counts as dead. Nothing that
+// a mount asks for takes longer, not even on software KVM.
+constexpr auto kSilence = 120s;
+// Requests of the kernel that are taken before answers are looked at again.
+constexpr int kMostAtOnce = 64;
+
+}  // namespace
+
+std::string unmount_directory(const std::string& mount_point, bool lazy) {
+    if (::geteuid() == 0) {
+        if (::umount2(mount_point.c_str(), UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0) return {};
+        return errno == EBUSY ? "busy" : std::strerror(errno);
+    }
+    std::vector<std::string> arguments{"fusermount3", "-u"};
+    if (lazy) arguments.push_back("-z");
+    arguments.insert(arguments.end(), {"--", mount_point});
+    try {
+        ProgramResult result = run_program(arguments, 1h, 64 << 10);
+        if (WIFEXITED(result.status) && WEXITSTATUS(result.status) == 0) return {};
+        return result.errors.find("busy") != result.errors.npos ? "busy" : result.errors;
+    } catch (const Error& error) {
+        return error.message();
+    }
+}
+
+MountLoop::MountLoop(const Parts& parts) : parts_(parts), unmounted_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (!unmounted_) throw Error::from_errno("cannot make an eventfd", errno);
+    int fd = fuse_session_fd(parts_.session);
+    if (::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+        throw Error::from_errno("cannot set up the connection to FUSE", errno);
+}
+
+MountLoop::~MountLoop() {
+    if (unmounting_.joinable()) unmounting_.join();
+    std::free(buffer_.mem);
+}
+
+template <typename Work>
+void MountLoop::with_appliance(Work work) {
+    try {
+        work();
+    } catch (const Error& error) {
+        if (!lost_) lost_ = error;
+        parts_.pipeline.break_off();
+    }
+}
+
+std::optional<Error> MountLoop::run() {
+    while (!fuse_session_exited(parts_.session) || !parts_.pipeline.idle()) {
+        parts_.server.tidy_up();
+        with_appliance([&] { parts_.pipeline.send(); });
+        if (fuse_session_exited(parts_.session) && parts_.pipeline.idle()) break;
+        wait();
+    }
+    if (unmounting_.joinable()) unmounting_.join();
+    return lost_;
+}
+
+int MountLoop::timeout_ms() const {
+    if (lost_) return parts_.pipeline.idle() ? -1 : 0;
+    if (parts_.pipeline.idle()) return -1;
+    return static_cast<int>(std::chrono::milliseconds(1s).count());
+}
+
+void MountLoop::wait() {
+    bool exited = fuse_session_exited(parts_.session);
+    std::vector<pollfd> polled;
+    auto poll_for = [&](int fd, short events) {
+        polled.push_back({fd, events, 0});
+        return polled.size() - 1;
+    };
+    size_t kernel = poll_for(exited ? -1 : fuse_session_fd(parts_.session), POLLIN);
+    short channel_events = POLLIN | (parts_.pipeline.wants_to_write() ? POLLOUT : 0);
+    size_t appliance = poll_for(lost_ ? -1 : parts_.channel.descriptor(), channel_events);
+    size_t stop = poll_for(stopping_ ? -1 : parts_.stop_fd, POLLIN);
+    size_t unmounted = poll_for(unmounted_.get(), POLLIN);
+    size_t clients = polled.size();
+    for (int fd : parts_.record.descriptors()) poll_for(fd, POLLIN);
+    int ready = ::poll(polled.data(), polled.size(), timeout_ms());
+    if (ready < 0 && errno != EINTR) throw Error::from_errno("wait for requests", errno);
+    if (ready <= 0) return check_silence();
+
+    if (polled[appliance].revents & ~POLLOUT) with_appliance([&] { parts_.pipeline.receive(); });
+    if (polled[kernel].revents) serve_kernel();
+    if (polled[unmounted].revents) end_unmount();
+    bool asked = false;
+    for (size_t i = clients; i < polled.size(); ++i) asked = asked || polled[i].revents != 0;
+    if (asked) {
+        MountRecord::Wish wish = parts_.record.serve();
+        if (wish != MountRecord::Wish::kNone)
+            start_unmount(wish == MountRecord::Wish::kLazy ? Unmount::kLazy : Unmount::kOrdinary);
+    }
+    if (polled[stop].revents) {
+        stopping_ = true;
+        start_unmount(Unmount::kOrdinary);
+    }
+}
+
+void MountLoop::check_silence() {
+    if (lost_ || parts_.pipeline.idle() || Clock::now() - parts_.pipeline.last_sign() < kSilence) return;
+    with_appliance([] {
+        throw Error(ErrorKind::kEngine,
+                    "the appliance does not answer for " + std::to_string(kSilence.count()) + " s");
+    });
+}
+
+void MountLoop::serve_kernel() {
+    for (int i = 0; i < kMostAtOnce && !fuse_session_exited(parts_.session); ++i) {
+        int result = fuse_session_receive_buf(parts_.session, &buffer_);
+        if (result <= 0) {
+            // ENODEV, which libfuse takes for the end, is one; what else it may be doesn't go away.
+            if (result != 0 && result != -EAGAIN && result != -EINTR) fuse_session_exit(parts_.session);
+            return;
+        }
+        fuse_session_process_buf(parts_.session, &buffer_);
+    }
+}
+
+void MountLoop::start_unmount(Unmount how) {
+    if (unmounting_.joinable() || fuse_session_exited(parts_.session)) return;
+    how_ = how;
+    unmounting_ = std::thread([this] {
+        unmount_error_ = unmount_directory(parts_.mount_point, how_ == Unmount::kLazy);
+        uint64_t one = 1;
+        [[maybe_unused]] ssize_t written = ::write(unmounted_.get(), &one, sizeof one);
+    });
+}
+
+void MountLoop::end_unmount() {
+    uint64_t count;
+    [[maybe_unused]] ssize_t size = ::read(unmounted_.get(), &count, sizeof count);
+    unmounting_.join();
+    if (unmount_error_.empty()) return;
+    // Who stops us wants an end. What the kernel has not written back yet is, before it goes.
+    if (stopping_ && how_ == Unmount::kOrdinary) return start_unmount(Unmount::kLazy);
+    if (stopping_) fuse_session_exit(parts_.session);
+    parts_.record.refuse(unmount_error_ == "busy"
+                             ? "'" + parts_.mount_point +
+                                   "' is in use: leave it, or end what has files open there (fuser -m), or "
+                                   "use --lazy"
+                             : "cannot unmount '" + parts_.mount_point + "': " + unmount_error_);
+}
+
+}  // namespace inspect::fuse

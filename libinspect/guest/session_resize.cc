@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Resizing: what a disk looks like (asked of the agent), a plan (made here), and its steps (done by the
+// agent, one request each).
+#include <algorithm>
+
+#include <inspect/resize.h>
+
+#include "guest/printable.h"
+#include "guest/resize/image_size.h"
+#include "guest/resize/survey.h"
+#include "guest/resize/text.h"
+#include "guest/session_impl.h"
+
+namespace inspect {
+
+namespace {
+
+proto::Request step_request(const ResizeStep& step, const ResizePlan& plan) {
+    proto::Request request;
+    proto::ResizeStep& wire = *request.mutable_resize_step();
+    auto resize = [&](proto::ResizeStep::Resize& to) {
+        to.set_device(step.device);
+        to.set_size(step.new_size);
+        to.set_grow(step.new_size > step.old_size);
+    };
+    switch (step.kind) {
+        case ResizeStep::Kind::kCheck:
+            wire.set_check(step.device);
+            break;
+        case ResizeStep::Kind::kTable: {
+            proto::ResizeStep::Table& table = *wire.mutable_table();
+            table.set_disk(step.device);
+            table.set_disk_size(step.new_size);
+            for (const DiskPartition& before : plan.before.partitions) {
+                const auto after = std::find_if(
+                    plan.after.partitions.begin(), plan.after.partitions.end(),
+                    [&](const DiskPartition& candidate) { return candidate.number == before.number; });
+                if (after == plan.after.partitions.end()) {
+                    table.add_removed(before.number);
+                } else if (after->size != before.size) {
+                    proto::ResizeStep::Table::Partition& partition = *table.add_partitions();
+                    partition.set_number(before.number);
+                    partition.set_size(after->size);
+                }
+            }
+            break;
+        }
+        case ResizeStep::Kind::kFilesystem:
+            resize(*wire.mutable_filesystem());
+            break;
+        case ResizeStep::Kind::kSwap:
+            wire.mutable_swap()->set_device(step.device);
+            wire.mutable_swap()->set_uuid(step.uuid);
+            wire.mutable_swap()->set_label(step.label);
+            break;
+        case ResizeStep::Kind::kLuks:
+            resize(*wire.mutable_luks());
+            break;
+        case ResizeStep::Kind::kPhysicalVolume:
+            resize(*wire.mutable_physical_volume());
+            break;
+        case ResizeStep::Kind::kLogicalVolume:
+            resize(*wire.mutable_logical_volume());
+            break;
+        case ResizeStep::Kind::kImage:
+            break;
+    }
+    return request;
+}
+
+}  // namespace
+
+// The state of a disk, with the least sizes of those that are asked for.
+DiskState Session::Impl::survey_disk(const std::vector<std::string>& minimum_of) {
+    const Image& image = disks_->image(0);
+    proto::Request request;
+    request.mutable_survey_disk()->set_device("/dev/sda");
+    for (const std::string& device : minimum_of) request.mutable_survey_disk()->add_minimum_of(device);
+    const proto::Response answer = call(std::move(request));
+    if (!answer.has_survey())
+        throw Error(ErrorKind::kInternal, "the appliance didn't say what is on the disk");
+    DiskState state = to_disk_state(answer.survey());
+    state.format = image.format();
+    state.size = image.size();
+    state.resizable = image.resizable();
+    return state;
+}
+
+ResizePlan Session::plan_resize(const ResizeWishes& wishes) { return impl_->plan_resize(wishes); }
+
+ResizePlan Session::Impl::plan_resize(const ResizeWishes& wishes) {
+    check_usable();
+    if (options.disks.empty()) throw Error(ErrorKind::kUsage, "there is no disk");
+    if (machine_) throw Error(ErrorKind::kUsage, "a resize is planned before anything else in a session");
+    Image& image = disks_->image(0);
+    // The session's disk gets its new size before the appliance sees it.
+    if (wishes.size && image.resizable()) {
+        const uint64_t size = wished_image_size(image.size(), disks_->sector_size(0), *wishes.size);
+        constexpr uint64_t kMost = uint64_t{1} << 59;
+        if (size > kMost)
+            throw Error(ErrorKind::kUsage, "an image can't have more than " + exact_size_text(kMost));
+        if (size > image.size()) image.grow_session(size);
+    }
+    ResizePlan plan = inspect::plan_resize(survey_disk({}), wishes);
+    if (!plan.minimum_wanted.empty()) {
+        const std::vector<std::string> wanted = plan.minimum_wanted;
+        plan = inspect::plan_resize(survey_disk(wanted), wishes);
+        if (!plan.minimum_wanted.empty())
+            throw Error(ErrorKind::kUnsupported, "it can't be found out how small " +
+                                                     printable(plan.minimum_wanted[0]) + " can be made");
+    }
+    return plan;
+}
+
+void Session::resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step) {
+    impl_->resize(plan, on_step);
+}
+
+void Session::Impl::resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step) {
+    check_usable();
+    require_writable();
+    if (!machine_) throw Error(ErrorKind::kUsage, "a resize is planned by the session that does it");
+    for (const ResizeStep& step : plan.steps) {
+        if (on_step) on_step(step);
+        if (step.kind == ResizeStep::Kind::kImage) {
+            disks_->image(0).set_new_size(step.new_size);
+        } else {
+            call(step_request(step, plan));
+        }
+    }
+}
+
+}  // namespace inspect

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Backups of guests' disks in a repository: deduplicated, compressed, encrypted, in the format that restic
+// reads and writes, too (docs/backup-format.md).
+//
+//     inspect::BackupRepository repository({.location = "/srv/backups", .password_file = "/etc/backup.key"});
+//     repository.create({.name = "web-01", .disks = {{.path = "web-01.qcow2"}}}, {});
+//     for (const inspect::BackupSnapshot& snapshot : repository.list()) ...
+//
+// Every function throws inspect::Error. What was stored before a call is never harmed by it, whatever ends
+// the process. Several processes may work on a repository at once; who removes something must be alone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <inspect/disk.h>
+#include <inspect/error.h>
+
+namespace inspect {
+
+// Where the repository and its password are. What is empty is looked for in the environment as restic does:
+// RESTIC_REPOSITORY, RESTIC_REPOSITORY_FILE, RESTIC_PASSWORD, RESTIC_PASSWORD_FILE, RESTIC_PASSWORD_COMMAND;
+// a password that is nowhere is asked for on the terminal.
+struct BackupAccess {
+    std::string location = {};  // a directory, or rest:http://HOST:PORT/PATH/
+    std::string password_file = {};
+    std::string password_command = {};
+};
+
+// Makes an empty repository and returns its id. Throws Error(kUsage) when there is one already.
+std::string create_backup_repository(const BackupAccess& access);
+
+// Gives the space of what no snapshot needs any more back: runs `restic prune` on it. Throws Error; kNotFound
+// when restic isn't installed.
+void prune_backup_repository(const BackupAccess& access);
+
+struct BackupGuest {
+    // What the guest is called in the repository. Empty: after its first image, without directory and suffix.
+    std::string name = {};
+    std::vector<DiskSpec> disks = {};
+    std::string domain_xml = {};  // kept with the disks; may be empty
+};
+
+// What a guest will be called. Throws Error(kUsage) when that can't be a name.
+std::string backup_guest_name(const BackupGuest& guest);
+
+struct BackupProgress {
+    uint64_t done = 0;    // bytes of the disk that are dealt with
+    uint64_t total = 0;   // of all disks of the guest
+    uint64_t read = 0;    // bytes that were read from the images
+    uint64_t stored = 0;  // bytes that were written to the repository
+};
+
+struct BackupOptions {
+    std::vector<std::string> tags = {};
+    std::string hostname = {};  // of the snapshot; empty: this host's
+    // Leave out what the guest's file systems call free, and the contents of swap spaces.
+    bool used_blocks_only = true;
+    // A file that has the size, times and inode of the last backup's is taken to be unchanged, unread.
+    bool trust_mtime = false;
+    // The name of a persistent bitmap of the (qcow2) images that has followed all changes since the last
+    // backup: what it calls clean is not read. Empty: none.
+    std::string bitmap = {};
+    // Look which operating systems are on the disks, by an appliance, and keep the result with them.
+    bool inspect = false;
+    uint64_t rate_limit = 0;    // bytes a second, of reading and of writing; 0: none
+    int compression_level = 3;  // zstd's
+    uint64_t chunk_size = 0;    // bytes, a power of two from 64 KiB to 8 MiB; 0: the usual one
+    unsigned threads = 0;       // 0: as many as the host has use for
+    // Called some times a second by the thread that called; may throw, which ends the backup.
+    std::function<void(const BackupProgress&)> on_progress = {};
+};
+
+struct BackupResult {
+    std::string snapshot;     // its id
+    std::string parent;       // of the guest's backup before; empty: none
+    std::string guest;        // its name
+    uint64_t disk_size = 0;   // bytes, of all disks
+    uint64_t read = 0;        // bytes read from the images
+    uint64_t unchanged = 0;   // bytes known to be the parent's without being read
+    uint64_t free_space = 0;  // bytes left out as free
+    uint64_t swap_space = 0;
+    uint64_t new_chunks = 0;
+    uint64_t known_chunks = 0;        // that the repository had already
+    uint64_t stored = 0;              // bytes written to the repository
+    bool changed_while_read = false;  // the images were being written (DiskSpec::force_share)
+    std::vector<std::string> warnings = {};
+};
+
+struct BackupSnapshot {
+    std::string id;
+    int64_t time_ns = 0;  // since the epoch
+    std::string guest;    // empty: not made by this library
+    std::string hostname;
+    std::string username;
+    std::vector<std::string> tags;
+    std::vector<std::string> paths;
+    std::string parent;
+    std::string program;
+};
+
+struct BackupDisk {
+    std::string name;  // of its file in the snapshot
+    std::string source;
+    std::string format;
+    uint64_t size = 0;       // bytes
+    uint64_t data_size = 0;  // without what is known to be zeros
+    uint64_t chunks = 0;
+    uint64_t free_space = 0;  // left out
+    uint64_t swap_space = 0;
+    bool changed_while_read = false;
+};
+
+struct BackupInfo {
+    BackupSnapshot snapshot;
+    std::vector<BackupDisk> disks;
+    std::vector<std::string> systems;  // operating systems that an inspection found
+    uint64_t stored = 0;               // bytes that its chunks take in the repository
+    uint64_t stored_alone = 0;         // of them, those that no other snapshot needs
+    bool has_domain_xml = false;
+};
+
+struct RestoreOptions {
+    std::string format = "raw";  // of a new image: "raw" or "qcow2"
+    // An image that exists gets the backup's contents: only what differs is written.
+    bool overwrite = false;
+    std::function<void(const BackupProgress&)> on_progress = {};
+};
+
+struct RestoreResult {
+    uint64_t size = 0;     // of the disk, bytes
+    uint64_t written = 0;  // bytes
+};
+
+struct BackupDamage {
+    std::string what;  // which file is damaged or missing, and how
+};
+
+struct VerifyOptions {
+    // Open the newest backup of every guest in an appliance and read its directories.
+    bool inspect = false;
+    bool read_data = false;  // read every pack; otherwise what the indexes and directories say is compared
+    std::function<void(const BackupProgress&)> on_progress = {};
+};
+
+struct VerifyReport {
+    std::vector<BackupDamage> damage;   // empty: all is well
+    std::vector<std::string> affected;  // the snapshots and disks that can't be restored whole
+    std::vector<std::string> notes;     // harmless: packs that no index names...
+    uint64_t snapshots = 0, packs = 0, blobs = 0, bytes = 0;
+};
+
+// Which snapshots to keep: of each guest (host and paths) and kind the newest ones. 0: the rule isn't used.
+struct RetentionPolicy {
+    unsigned last = 0, hourly = 0, daily = 0, weekly = 0, monthly = 0, yearly = 0;
+    uint64_t within_seconds = 0;  // all of this age or younger than the newest
+    std::vector<std::string> tags = {};
+    bool empty() const;
+};
+
+struct ForgetOptions {
+    std::vector<std::string> snapshots = {};  // these by name; else by the policy
+    RetentionPolicy policy = {};
+    std::string guest = {};     // only this one's
+    std::string hostname = {};  // only of this host
+    bool dry_run = false;
+};
+
+struct ForgetResult {
+    std::vector<BackupSnapshot> kept, removed;
+};
+
+// Opened with the first call that needs it. Used by one thread at a time.
+class BackupRepository {
+  public:
+    // Opens it: finds the password and derives the key. Throws Error: kNotFound, kDenied (wrong password),
+    // kUnsupported (an unknown version of the format), kCorrupt, kUsage (no password to be had).
+    explicit BackupRepository(const BackupAccess& access);
+    ~BackupRepository();
+    BackupRepository(const BackupRepository&) = delete;
+    BackupRepository& operator=(const BackupRepository&) = delete;
+
+    const std::string& location() const noexcept;
+
+    // Backs the guest up: a snapshot that is complete, or none. Throws Error; kBusy also when an image was
+    // changed meanwhile.
+    BackupResult create(const BackupGuest& guest, const BackupOptions& options);
+
+    // Oldest first.
+    std::vector<BackupSnapshot> list();
+    // `name`: "latest", an id or its beginning, or a guest's name.
+    // `with_sizes`: what it takes in the repository as well, for which all snapshots are looked at.
+    BackupInfo info(const std::string& name, bool with_sizes = true);
+    // The guest's libvirt XML; empty when there is none.
+    std::string domain_xml(const std::string& name);
+
+    // Writes a disk (by its number or name; empty: the only one) to an image file or block device.
+    RestoreResult restore(const std::string& name, const std::string& disk, const std::string& target,
+                          const RestoreOptions& options);
+
+    VerifyReport verify(const VerifyOptions& options);
+    // Removes snapshots. What only they needed stays in the repository until `restic prune`.
+    ForgetResult forget(const ForgetOptions& options);
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace inspect

@@ -1,0 +1,154 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Real Debian 12 guests with a boot loader for BIOS and for UEFI, to be booted. No root needed. Apart from tests/guests, because
+# they take minutes to make and half a gigabyte each, and are booted by hand only. Uses tests/guests/lib.sh.
+
+bios_boot=21686148-6449-6E6F-744E-656564454649
+kernel_options="console=ttyS0 panic=-1"
+
+# A Debian tree with a kernel, two initial RAM disks (the second knows the LUKS volume and its key) and boot loaders.
+make_tree() {  # FILE
+    cat >"$scratch/customize" <<'END'
+set -eu
+cd "$1"
+echo boot-proof >etc/hostname
+# What the guest sees of itself, on the serial console before the login prompt.
+cat >usr/local/sbin/show-sizes <<'SCRIPT'
+#!/bin/sh
+echo "PROOF disk=$(lsblk -bdno SIZE /dev/vda) root=$(df -B1 --output=size / | tail -n 1 | tr -d ' ') uuid=$(findmnt -no UUID /) end"
+lsblk -b -o NAME,SIZE,TYPE,PARTUUID,PARTLABEL /dev/vda | sed 's/^/PROOF /'
+SCRIPT
+chmod 755 usr/local/sbin/show-sizes
+cat >etc/systemd/system/show-sizes.service <<'UNIT'
+[Unit]
+After=local-fs.target
+Before=serial-getty@ttyS0.service
+[Service]
+Type=oneshot
+ExecStart=/usr/local/sbin/show-sizes
+StandardOutput=tty
+TTYPath=/dev/ttyS0
+[Install]
+WantedBy=multi-user.target
+UNIT
+mkdir -p etc/systemd/system/multi-user.target.wants
+ln -s /etc/systemd/system/show-sizes.service etc/systemd/system/multi-user.target.wants/
+# Not of interest, and slow under emulation.
+for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer systemd-timesyncd.service; do
+    ln -sf /dev/null "etc/systemd/system/$unit"
+done
+kernel=$(ls boot | sed -n 's/^vmlinuz-//p')
+mv "boot/vmlinuz-$kernel" boot/vmlinuz
+mkdir -p etc/keys
+echo 'boot proof' | tr -d '\n' >etc/keys/root.key
+chmod 600 etc/keys/root.key
+mv "boot/initrd.img-$kernel" boot/initrd.plain
+echo 'KEYFILE_PATTERN=/etc/keys/*.key' >>etc/cryptsetup-initramfs/conf-hook
+echo 'CRYPTSETUP=y' >>etc/cryptsetup-initramfs/conf-hook
+echo 'cryptroot UUID=00000083-0083-4083-8083-000000000083 /etc/keys/root.key luks,initramfs' >etc/crypttab
+chroot . mkinitramfs -o /boot/initrd.crypt "$kernel" || true
+: >etc/crypttab
+# Boot loaders. `embed` is found by what is in the file system that has it.
+cat >tmp/embed.cfg <<'CFG'
+search.file /boot-proof.cfg root
+set prefix=($root)/grub
+configfile ($root)/boot-proof.cfg
+CFG
+modules="part_gpt part_msdos ext2 search search_fs_file normal linux configfile serial terminal echo"
+chroot . grub-mkimage -O i386-pc -c /tmp/embed.cfg -p /grub -o /boot/core.img biosdisk $modules
+chroot . grub-mkimage -O x86_64-efi -c /tmp/embed.cfg -p /grub -o /boot/bootx64.efi $modules
+cp usr/lib/grub/i386-pc/boot.img boot/boot.img
+rm -rf tmp/embed.cfg usr/lib/grub
+END
+    mmdebstrap --quiet --format=tar --dpkgopt=force-unsafe-io --variant=minbase \
+        --include=systemd-sysv,udev,login,linux-image-cloud-amd64,initramfs-tools,lvm2,cryptsetup-initramfs,kmod,e2fsprogs,zstd \
+        --include=grub-pc-bin,grub-efi-amd64-bin,grub-common \
+        --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --aptopt='Acquire::Languages "none"' \
+        --customize-hook="sh $scratch/customize \"\$1\"" bookworm "$1"
+}
+
+# settle ROOT-DEVICE INITRD: what boots from the tree in ./tree, by the boot loader's file in ./tree or ./tree/boot.
+settle() {
+    echo "$1 / ext4 errors=remount-ro 0 1" >tree/etc/fstab
+    cat >tree/boot-proof.cfg <<END
+serial --unit=0 --speed=115200
+terminal_output serial
+search.file /boot/vmlinuz root
+linux /boot/vmlinuz root=$1 ro $kernel_options
+initrd /boot/$2
+boot
+END
+    # Of a /boot of its own.
+    sed 's,/boot/,/,' tree/boot-proof.cfg >tree/boot/boot-proof.cfg
+}
+
+# with_tree FUNCTION ARGUMENTS...: unpacks the tree and calls the function, both as root or as if, so that owners are kept.
+with_tree() {
+    local commands="set -euo pipefail; source '$guests/lib.sh'; source '$here/guests.sh'; \
+mkdir tree; tar -xf '$tree' -C tree --exclude='./dev/*' --numeric-owner; \"\$@\"; rm -rf tree"
+    here=$here guests=$guests fakeroot -- bash -c "$commands" bash "$@"
+}
+
+# The loaders: boot.img in the MBR, core.img where the BIOS boot partition begins, an EFI system partition. The offsets are
+# those of grub-core/boot/i386/pc (GRUB_BOOT_MACHINE_KERNEL_SECTOR, GRUB_BOOT_MACHINE_LIST_SIZE).
+install_loaders() {  # DISK BIOS-BOOT-SECTOR ESP-START-MIB
+    perl -e '
+        my ($disk, $boot, $core, $at) = @ARGV;
+        sub slurp { open my $f, "<:raw", $_[0] or die $!; local $/; <$f> }
+        my ($b, $c) = (slurp($boot), slurp($core));
+        open my $d, "+<:raw", $disk or die $!;
+        substr($b, 0x5c, 8) = pack("Q<", $at);
+        substr($b, 0x66, 2) = "\x90\x90";
+        $c .= "\0" x (-length($c) % 512);
+        substr($c, 0x1f4, 12) = pack("Q<S<S<", $at + 1, length($c) / 512 - 1, 0x820);
+        print $d substr($b, 0, 440);
+        seek $d, $at * 512, 0;
+        print $d $c;
+        close $d or die $!;
+    ' "$1" tree/boot/boot.img tree/boot/core.img "$2"
+    mkdir -p esp/EFI/BOOT
+    cp tree/boot/bootx64.efi esp/EFI/BOOT/BOOTX64.EFI
+    vfat efi 32 EF100001 EFI "$PWD/esp"
+    put efi "$1" "$3"
+}
+
+ext4_of() {  # DIRECTORY FILE SIZE_MIB UUID
+    rm -f "$2"
+    mke2fs -q -F -t ext4 -U "$4" -E "hash_seed=$(uuid 99)" -d "$1" "$2" "$3M"
+}
+
+# Ubuntu's cloud layout: the root is the first by number and the last on the disk.
+cloud_disk() {  # FILE
+    gpt "$1" 2048 80 <<END
+14 : start=1MiB, size=4MiB, type=$bios_boot, uuid=$(uuid 814)
+15 : start=5MiB, size=32MiB, type=$efi_system, uuid=$(uuid 815)
+1 : start=37MiB, type=$linux_data, uuid=$(uuid 801), name="root"
+END
+    settle "UUID=$(uuid 81)" initrd.plain
+    install_loaders "$1" 2048 5
+    unset MKE2FS_CONFIG
+    ext4_of tree root 2010 "$(uuid 81)"
+    put root "$1" 37
+}
+
+# As Debian's installer makes it with LVM: /boot, and a physical volume at the end. What is in that is made by the appliance,
+# in which there is a device mapper. ./root is what the logical volume has.
+lvm_disk() {  # FILE ROOT-DEVICE INITRD
+    gpt "$1" 2048 82 <<END
+1 : start=1MiB, size=4MiB, type=$bios_boot, uuid=$(uuid 821)
+2 : start=5MiB, size=32MiB, type=$efi_system, uuid=$(uuid 822)
+3 : start=37MiB, size=160MiB, type=$linux_data, uuid=$(uuid 823)
+4 : start=197MiB, size=1850MiB, type=E6D6D379-F507-44C2-A23C-238F2A3DF928, uuid=$(uuid 824)
+END
+    settle "$2" "$3"
+    echo "UUID=$(uuid 823) /boot ext4 defaults 0 2" >>tree/etc/fstab
+    install_loaders "$1" 2048 5
+    unset MKE2FS_CONFIG
+    ext4_of tree/boot boot 160 "$(uuid 823)"
+    put boot "$1" 37
+    find tree/boot -mindepth 1 -delete
+    rm tree/boot-proof.cfg
+    ext4_of tree "$1.root" 1400 "$(uuid 81)"
+}

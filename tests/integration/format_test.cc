@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// insp format, make-fs and fsck. The judges are the host's own tools for each file system.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "support/insp.h"
+
+namespace inspect::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+Options qemu() { return {.env = {{"INSP_ENGINE", "qemu"}}, .timeout = std::chrono::minutes(4)}; }
+
+std::string probe(const std::string& file, const char* what) {
+    std::string value = run({"/usr/sbin/blkid", "-p", "-o", "value", "-s", what, file}).out;
+    while (!value.empty() && value.back() == '\n') value.pop_back();
+    return value;
+}
+
+class Format : public KvmTest {
+  protected:
+    std::string empty(uint64_t size) const {
+        std::string image = scratch() / "disk.img";
+        write_host_file(image, "");
+        fs::resize_file(image, size);
+        return image;
+    }
+};
+
+TEST_F(Format, MakesATableAndAFilesystem) {
+    std::string image = copy_of("gpt");
+    insp_ok({"format", "-a", image, "--filesystem=ext4", "--label=fresh"}, qemu());
+    json table = json::parse(run({"/usr/sbin/sfdisk", "--json", image}).out)["partitiontable"];
+    EXPECT_EQ(table["label"], "dos");
+    ASSERT_EQ(table["partitions"].size(), 1u);
+    EXPECT_EQ(table["partitions"][0]["type"], "83");
+    EXPECT_EQ(table["partitions"][0]["start"], 2048);
+    std::string inside = cut_out(image, 1);
+    EXPECT_TRUE(ext_is_clean(inside));
+    EXPECT_EQ(probe(inside, "LABEL"), "fresh");
+    EXPECT_EQ(probe(image, "PTTYPE"), "dos") << "the old table is gone";
+
+    insp_ok({"format", "-a", image, "--partition=gpt", "--filesystem=vfat", "--label=DATA"}, qemu());
+    EXPECT_THAT(run({"/usr/sbin/sgdisk", "--verify", image}).out, HasSubstr("No problems found"));
+    inside = cut_out(image, 1);
+    EXPECT_EQ(probe(inside, "TYPE"), "vfat");
+    EXPECT_TRUE(run({"/usr/sbin/fsck.fat", "-n", inside}).ok());
+
+    insp_ok({"format", "-a", image, "--partition=none", "--wipe"}, qemu());
+    EXPECT_EQ(read_host_file(image), std::string(fs::file_size(image), '\0'));
+}
+
+TEST_F(Format, MakesALogicalVolume) {
+    std::string image = empty(48 << 20);
+    insp_ok({"format", "-a", image, "--lvm=/dev/data/files", "--filesystem=ext4"}, qemu());
+    json table = json::parse(run({"/usr/sbin/sfdisk", "--json", image}).out)["partitiontable"];
+    EXPECT_EQ(table["partitions"][0]["type"], "8e");
+    EXPECT_EQ(probe(cut_out(image, 1), "TYPE"), "LVM2_member");
+    EXPECT_THAT(insp_ok({"filesystems", "-a", image, "-l"}, qemu()), HasSubstr("/dev/data/files"));
+    EXPECT_EQ(insp_ok({"fsck", "-a", image}, qemu()), "/dev/data/files: ext4: clean\n");
+}
+
+TEST_F(Format, RefusesNonsense) {
+    std::string image = copy_of("ext4");
+    std::string before = sha256(image);
+    EXPECT_TRUE(refused(insp({"format", "-a", image, "--filesystem=zfs"}), kUsage, "zfs"));
+    EXPECT_TRUE(refused(insp({"format", "-a", image, "--partition=apm"}), kUsage, "apm"));
+    EXPECT_TRUE(refused(insp({"format", "-a", image, "--lvm=data"}), kUsage, "/dev/VG/LV"));
+    EXPECT_TRUE(refused(insp({"format", "-a", image, "--label=x"}), kUsage, "--filesystem"));
+    // Too small for it: nothing was erased.
+    EXPECT_TRUE(refused(insp({"format", "-a", image, "--filesystem=xfs"}, qemu()), kFailed, "xfs"));
+    EXPECT_EQ(sha256(image), before);
+}
+
+class MakeFs : public KvmTest {
+  protected:
+    // A directory with what a file system can hold.
+    std::string files() const {
+        fs::path base = scratch() / "files";
+        fs::create_directories(base / "dir/sub");
+        write_host_file(base / "hello", "hello\n");
+        write_host_file(base / "dir/sub/big", std::string(3 << 20, 'b'));
+        fs::create_hard_link(base / "hello", base / "dir/link");
+        fs::create_symlink("../nowhere", base / "dir/symlink");
+        fs::permissions(base / "dir", fs::perms::owner_all);
+        write_host_file(base / "sparse", "start");
+        fs::resize_file(base / "sparse", 200 << 20);
+        std::string tag = "kept";
+        has_xattr_ = ::setxattr((base / "hello").c_str(), "user.tag", tag.data(), tag.size(), 0) == 0;
+        return base;
+    }
+    mutable bool has_xattr_ = false;
+};
+
+TEST_F(MakeFs, FromADirectory) {
+    std::string input = files();
+    std::string image = scratch() / "new.img";
+    insp_ok({"make-fs", "--type=ext4", "--label=made", input, image}, qemu());
+    EXPECT_TRUE(ext_is_clean(image));
+    EXPECT_EQ(probe(image, "LABEL"), "made");
+    EXPECT_EQ(debugfs(image, "cat /dir/link"), "hello\n");
+    EXPECT_THAT(debugfs(image, "stat /hello"), HasSubstr("Links: 2 "));
+    EXPECT_THAT(debugfs(image, "stat /dir"), HasSubstr("Mode:  0700"));
+    EXPECT_THAT(debugfs(image, "stat /dir/symlink"), HasSubstr("../nowhere"));
+    EXPECT_EQ(debugfs(image, "cat /dir/sub/big"), std::string(3 << 20, 'b'));
+    EXPECT_THAT(debugfs(image, "stat /sparse"), HasSubstr("Size: 209715200"));
+    if (has_xattr_) {
+        EXPECT_THAT(debugfs(image, "ea_list /hello"), HasSubstr("user.tag (4) = \"kept\""));
+    }
+    // By need: the hole takes no room.
+    EXPECT_LT(fs::file_size(image), 24u << 20);
+}
+
+TEST_F(MakeFs, FromAnArchive) {
+    std::string input = files();
+    for (const std::string compressor : {"cat", "gzip", "xz", "zstd -q"}) {
+        std::string archive = scratch() / "archive";
+        Outcome packed = run(
+            {"sh", "-c", "tar -C \"$1\" -S --owner=12:12 --group=34:34 -cf - . | " + compressor + " > \"$2\"",
+             "sh", input, archive});
+        ASSERT_TRUE(packed.ok()) << packed.describe();
+        std::string image = scratch() / "new.qcow2";
+        if (!have_program(compressor.substr(0, compressor.find(' ')))) continue;
+        insp_ok({"make-fs", "-F", "qcow2", "--partition=gpt", "--size=+16M", archive, image}, qemu());
+        EXPECT_TRUE(run({"qemu-img", "check", "-q", image}).ok());
+        std::string raw = scratch() / "new.raw";
+        ASSERT_TRUE(run({"qemu-img", "convert", "-O", "raw", image, raw}).ok());
+        EXPECT_THAT(run({"/usr/sbin/sgdisk", "--verify", raw}).out, HasSubstr("No problems found"));
+        std::string inside = cut_out(raw, 1);
+        EXPECT_TRUE(ext_is_clean(inside));
+        EXPECT_EQ(probe(inside, "TYPE"), "ext2");
+        EXPECT_THAT(debugfs(inside, "stat /hello"), HasSubstr("User:    12   Group:    34"));
+        EXPECT_EQ(debugfs(inside, "cat /dir/link"), "hello\n");
+    }
+}
+
+TEST_F(MakeFs, ForWindows) {
+    std::string input = scratch() / "plain";
+    fs::create_directories(input + "/dir");
+    write_host_file(input + "/dir/file.txt", "hello\n");
+    std::string image = scratch() / "new.img";
+    insp_ok({"make-fs", "-t", "vfat", "-s", "8M", input, image}, qemu());
+    EXPECT_EQ(fs::file_size(image), 8u << 20);
+    EXPECT_TRUE(run({"/usr/sbin/fsck.fat", "-n", image}).ok());
+    EXPECT_EQ(run({"mtype", "-i", image, "::/dir/file.txt"}).out, "hello\n");
+    insp_ok({"make-fs", "-t", "ntfs", input, image}, qemu());
+    EXPECT_EQ(probe(image, "TYPE"), "ntfs");
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/dir/file.txt"}, qemu()), "hello\n");
+}
+
+TEST_F(MakeFs, LeavesNothingBehindWhenItFails) {
+    std::string image = scratch() / "new.img";
+    const std::string input = files();
+    write_host_file(image, "precious");
+    write_host_file(scratch() / "text", "this is no archive\n");
+    EXPECT_TRUE(refused(insp({"make-fs", scratch() / "text", image}, qemu()), kFailed, "no tar archive"));
+    EXPECT_TRUE(refused(insp({"make-fs", "-s", "1M", input, image}, qemu()), kFailed, "no space left"));
+    EXPECT_TRUE(refused(insp({"make-fs", scratch() / "missing", image}, qemu()), kFailed, "missing"));
+    EXPECT_TRUE(refused(insp({"make-fs", "-t", "iso9660", input, image}, qemu()), kUsage, "iso9660"));
+    EXPECT_EQ(read_host_file(image), "precious");
+    for (const auto& entry : fs::directory_iterator(scratch()))
+        EXPECT_EQ(entry.path().string().find("insp-new"), std::string::npos);
+}
+
+class Fsck : public KvmTest {};
+
+TEST_F(Fsck, ReportsEachFilesystem) {
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("gpt")}, qemu()),
+              "/dev/sda1: ext4: clean\n/dev/sda2: vfat: clean\n/dev/sda5: xfs: clean\n");
+    // A journal that waits is no damage.
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("ext4-dirty")}, qemu()), "/dev/sda: ext4: clean\n");
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("xfs-dirty")}, qemu()), "/dev/sda: xfs: clean\n");
+    const std::string blank = scratch() / "blank.img";
+    write_host_file(blank, std::string(1 << 20, '\0'));
+    EXPECT_EQ(insp({"fsck", "-a", blank}, qemu()).code, kNothingMatched);
+    EXPECT_TRUE(refused(insp({"fsck", "-a", guest("gpt"), "/dev/sda3"}, qemu()), kFailed, "swap"));
+}
+
+TEST_F(Fsck, RepairsAndKeepsThat) {
+    std::string image = copy_of("ext4");
+    // An inode's link count that is wrong.
+    ASSERT_TRUE(
+        run({"/usr/sbin/debugfs", "-w", "-R", "set_inode_field /hello.txt links_count 7", image}).ok());
+    ASSERT_FALSE(ext_is_clean(image));
+    std::string before = sha256(image);
+    Outcome found = insp({"fsck", "-a", image, "--json"}, qemu());
+    EXPECT_EQ(found.code, 4) << found.describe();
+    json report = json::parse(found.out)["filesystems"][0];
+    EXPECT_EQ(report["result"], "damaged");
+    EXPECT_THAT(report["messages"].get<std::string>(), HasSubstr("ref count"));
+    EXPECT_EQ(sha256(image), before);
+    EXPECT_THAT(insp_ok({"fsck", "--repair", "-a", image}, qemu()), HasSubstr("/dev/sda: ext4: repaired\n"));
+    EXPECT_TRUE(ext_is_clean(image));
+    EXPECT_EQ(debugfs(image, "cat /hello.txt"), "hello, guest\n");
+}
+
+}  // namespace
+}  // namespace inspect::test

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// insp mount and umount: the host's own tools on a mounted guest, and e2fsck and debugfs on what is in the
+// image afterwards. INSP_TEST_KILLS: how often a writable mount is killed.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <fstream>
+#include <optional>
+#include <random>
+#include <thread>
+
+#include "support/insp.h"
+
+namespace inspect::test {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+class Mount : public InspTest {
+  protected:
+    void SetUp() override {
+        InspTest::SetUp();
+        if (!INSP_APPLIANCE_BUILT) GTEST_SKIP() << "the appliance is not built (INSP_APPLIANCE=OFF)";
+        if (access("/dev/fuse", R_OK | W_OK) != 0) GTEST_SKIP() << "/dev/fuse is missing or not permitted";
+        if (geteuid() != 0 && !have_program("fusermount3")) GTEST_SKIP() << "fusermount3 is not installed";
+        directory_ = scratch() / "mnt";
+        fs::create_directory(directory_);
+        fs::create_directory(scratch() / "run");
+        fs::permissions(scratch() / "run", fs::perms::owner_all);
+    }
+    void TearDown() override {
+        umount2(directory_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);  // of a test that failed
+        InspTest::TearDown();
+    }
+    // Whatever engine fits this host; much is read and written here.
+    Options with_runtime(Options options = {}) const {
+        options.env.try_emplace("INSP_ENGINE", "auto");
+        options.env.try_emplace("XDG_RUNTIME_DIR", scratch() / "run");
+        return options;
+    }
+    void mount(const Args& args) const {
+        Args all{"mount"};
+        all.insert(all.end(), args.begin(), args.end());
+        all.push_back(directory_);
+        insp_ok(all, with_runtime());
+    }
+    Outcome umount(const Args& args = {}) const {
+        Args all{"umount", directory_};
+        all.insert(all.end(), args.begin(), args.end());
+        return insp(all, with_runtime());
+    }
+    void umount_ok() const {
+        Outcome outcome = umount();
+        EXPECT_TRUE(outcome.ok()) << outcome.describe();
+    }
+    fs::path at(const std::string& path) const { return directory_ / path; }
+    static Outcome shell(const std::string& script) { return run({"/bin/sh", "-ec", script}); }
+
+    fs::path directory_;
+};
+
+TEST_F(Mount, ShowsAGuestToTheHostsTools) {
+    std::string image = guest("metadata");
+    mount({"-a", image, "-m", "/dev/sda", "--ro"});
+    Outcome tar = shell("tar -C " + directory_.string() + " -cf - . | tar -tf - | sort");
+    EXPECT_THAT(tar.out, HasSubstr("./dir/file\n"));
+    EXPECT_THAT(tar.out, HasSubstr("./dir/hard-link\n"));
+    EXPECT_EQ(read_host_file(at("dir/single")), "alone\n");
+    struct stat file {};
+    struct stat link {};
+    ASSERT_EQ(lstat(at("dir/file").c_str(), &file), 0);
+    ASSERT_EQ(lstat(at("dir/hard-link").c_str(), &link), 0);
+    EXPECT_EQ(file.st_ino, link.st_ino);
+    EXPECT_EQ(file.st_uid, 1000u);
+    int sparse = open(at("dir/sparse").c_str(), O_RDONLY | O_CLOEXEC);
+    ASSERT_GE(sparse, 0);
+    EXPECT_LT(lseek(sparse, 0, SEEK_HOLE), 4194304) << "a hole before the end";
+    close(sparse);
+    EXPECT_EQ(open(at("new").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644), -1);
+    EXPECT_EQ(errno, EROFS);
+    umount_ok();
+    mount({"-a", image, "-m", "/dev/sda", "--ro"});  // at once
+    umount_ok();
+    EXPECT_TRUE(fs::is_empty(directory_));
+    EXPECT_TRUE(refused(umount(), kFailed, "no guest is mounted"));
+}
+
+TEST_F(Mount, WhatIsChangedIsInTheImageAfterwards) {
+    std::string image = copy_of("ext4");
+    mount({"-a", image, "-m", "/dev/sda"});
+    std::string top = directory_.string();
+    Outcome work =
+        shell("cd " + top +
+              "; mkdir -p a/b; echo one > a/b/one; ln a/b/one a/two; ln -s b/one a/link; mknod pipe p"
+              "; head -c 300000 /dev/urandom > random; cp --sparse=always random copy; cmp random copy"
+              "; truncate -s 1M sparse; mv copy a/moved; rm random; chmod 4750 a/two; sync -f .");
+    EXPECT_TRUE(work.ok()) << work.describe();
+    EXPECT_EQ(setxattr(at("a/two").c_str(), "user.key", "value", 5, 0), 0);
+    std::string sum = sha256(at("a/moved"));
+    EXPECT_TRUE(same_bytes(image, guest("ext4"))) << "nothing reaches the image before the end";
+    umount_ok();
+    EXPECT_TRUE(ext_is_clean(image));
+    EXPECT_EQ(debugfs(image, "cat /a/b/one"), "one\n");
+    EXPECT_THAT(debugfs(image, "stat /a/two"), HasSubstr("Links: 2 "));
+    EXPECT_THAT(debugfs(image, "stat /a/two"), HasSubstr("Mode:  04750"));
+    EXPECT_THAT(debugfs(image, "ea_list /a/two"), HasSubstr("user.key"));
+    EXPECT_THAT(debugfs(image, "stat /a/link"), HasSubstr("Fast link dest: \"b/one\""));
+    EXPECT_THAT(debugfs(image, "stat /pipe"), HasSubstr("Type: FIFO"));
+    EXPECT_THAT(debugfs(image, "stat /sparse"), HasSubstr("Size: 1048576"));
+    EXPECT_THAT(debugfs(image, "stat /sparse"), HasSubstr("Blockcount: 0"));
+    shell("/usr/sbin/debugfs -R 'dump /a/moved " + (scratch() / "moved").string() + "' " + image);
+    EXPECT_EQ(sha256(scratch() / "moved"), sum);
+}
+
+TEST_F(Mount, AclsAreKept) {
+    if (!have_program("setfacl")) GTEST_SKIP() << "setfacl is not installed";
+    std::string image = copy_of("ext4");
+    mount({"-a", image, "-m", "/dev/sda", "-o", "default_permissions"});
+    Outcome work = shell("cd " + directory_.string() +
+                         "; mkdir d; setfacl -d -m u:1234:rwx d; echo x > d/file; getfacl -cn d/file");
+    EXPECT_THAT(work.out, HasSubstr("user:1234:rwx")) << work.describe();
+    umount_ok();
+    EXPECT_TRUE(ext_is_clean(image));
+    EXPECT_THAT(debugfs(image, "ea_list /d/file"), HasSubstr("system.posix_acl_access"));
+}
+
+TEST_F(Mount, FusermountCommitsToo) {
+    if (!have_program("fusermount3")) GTEST_SKIP() << "fusermount3 is not installed";
+    std::string image = copy_of("ext4");
+    mount({"-a", image, "-m", "/dev/sda"});
+    write_host_file(at("file"), "contents\n");
+    EXPECT_TRUE(run({"fusermount3", "-u", directory_}).ok());
+    Outcome waited = umount({"--wait"});
+    EXPECT_TRUE(waited.ok()) << waited.describe();
+    EXPECT_EQ(debugfs(image, "cat /file"), "contents\n");
+    EXPECT_TRUE(ext_is_clean(image));
+}
+
+TEST_F(Mount, SubdirectoriesAndTheForeground) {
+    std::string image = copy_of("metadata");
+    Child child(command({"mount", "-f", "--subdir", "/dir", "-a", image, "-m", "/dev/sda", "--pid-file",
+                         scratch() / "pid", directory_}),
+                environment(with_runtime()));
+    for (int i = 0; i < 600 && !fs::exists(scratch() / "pid"); ++i) usleep(100'000);
+    EXPECT_EQ(read_host_file(at("single")), "alone\n");
+    write_host_file(at("new"), "new\n");
+    child.kill(SIGTERM);
+    Outcome outcome = child.wait();
+    EXPECT_TRUE(outcome.ok()) << outcome.describe();
+    EXPECT_EQ(debugfs(image, "cat /dir/new"), "new\n");
+}
+
+TEST_F(Mount, WhatCannotBeIsRefused) {
+    std::string image = copy_of("ext4");
+    write_host_file(at("in-the-way"), "");
+    EXPECT_TRUE(refused(insp({"mount", "-a", image, "-m", "/dev/sda", directory_}, with_runtime()), kFailed,
+                        "not empty"));
+    fs::remove(at("in-the-way"));
+    EXPECT_TRUE(refused(insp({"mount", "-a", image, "-m", "/dev/sda", scratch() / "missing"}, with_runtime()),
+                        kFailed, "missing"));
+    EXPECT_TRUE(refused(insp({"mount", "-a", image, "-m", "/dev/sdb", directory_}, with_runtime()), kFailed,
+                        "/dev/sdb"));
+    EXPECT_TRUE(refused(
+        insp({"mount", "-a", image, "-m", "/dev/sda", "--subdir", "/none", directory_}, with_runtime()),
+        kFailed, "/none"));
+    EXPECT_TRUE(same_bytes(image, guest("ext4")));
+    mount({"-a", image, "-m", "/dev/sda"});
+    fs::create_directory(scratch() / "other");
+    EXPECT_TRUE(refused(insp({"mount", "-a", image, "-m", "/dev/sda", scratch() / "other"}, with_runtime()),
+                        kFailed, "ext4"));
+    EXPECT_TRUE(
+        refused(insp({"mount", "-a", image, "-m", "/dev/sda", directory_}, with_runtime()), kFailed, "ext4"));
+    umount_ok();
+}
+
+// The process of the mount, by its pid file.
+TEST_F(Mount, KilledItLeavesTheImageAsItWas) {
+    const char* text = getenv("INSP_TEST_KILLS");
+    int kills = text ? atoi(text) : 4;
+    std::string image = copy_of("ext4");
+    std::mt19937 random(static_cast<unsigned>(kills));
+    for (int i = 0; i < kills; ++i) {
+        fs::remove(scratch() / "pid");
+        std::string before = sha256(image);
+        mount({"-a", image, "-m", "/dev/sda", "--pid-file", scratch() / "pid"});
+        pid_t pid = std::stoi(read_host_file(scratch() / "pid"));
+        std::atomic<bool> stop = false;
+        std::thread work([&] {
+            for (int j = 0; !stop; ++j) {
+                std::ofstream file(at("file" + std::to_string(j % 20)));
+                if (!(file << std::string(5000, 'x')).flush()) return;
+            }
+        });
+        usleep(random() % 400'000);
+        bool unmounting = i % 2 == 1;
+        std::optional<Child> end;
+        if (unmounting) {
+            // Before, or the rest would be written to what the tree was mounted on.
+            stop = true;
+            work.join();
+            end.emplace(command({"umount", directory_}), environment(with_runtime()));
+            usleep(random() % 200'000);
+        }
+        kill(pid, SIGKILL);
+        if (end) end->wait();
+        if (work.joinable()) work.join();
+        umount();  // what is left of the mount
+        umount2(directory_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+        ASSERT_TRUE(fs::is_empty(directory_));
+        insp_ok({"recover", image}, with_runtime());
+        ASSERT_TRUE(ext_is_clean(image)) << "kill " << i;
+        if (!unmounting) {
+            ASSERT_EQ(sha256(image), before) << "kill " << i;
+        }
+    }
+}
+
+}  // namespace
+}  // namespace inspect::test

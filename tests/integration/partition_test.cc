@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// insp partition and insp alignment. The judges are the host's sfdisk and sgdisk.
+#include <filesystem>
+
+#include "support/insp.h"
+
+namespace inspect::test {
+namespace {
+
+using nlohmann::json;
+
+class Partition : public KvmTest {
+  protected:
+    static Options qemu() { return {.env = {{"INSP_ENGINE", "qemu"}}}; }
+    std::string change(const Args& args) const {
+        Args all{"partition", "-a"};
+        all.insert(all.end(), args.begin(), args.end());
+        return insp_ok(all, qemu());
+    }
+    Outcome try_to(const Args& args) const {
+        Args all{"partition", "-a"};
+        all.insert(all.end(), args.begin(), args.end());
+        return insp(all, qemu());
+    }
+    // As the host's sfdisk sees the image.
+    static json judged(const std::string& image) {
+        Outcome outcome = run({"/usr/sbin/sfdisk", "--json", image});
+        json document = json::parse(outcome.out, nullptr, false);
+        EXPECT_FALSE(document.is_discarded()) << outcome.describe();
+        return document.is_discarded() ? json() : document["partitiontable"];
+    }
+    static json partition(const json& table, unsigned number) {
+        for (const json& entry : table["partitions"]) {
+            std::string node = entry["node"];
+            if (node.ends_with(std::to_string(number)) &&
+                !isdigit(node[node.size() - 1 - std::to_string(number).size()]))
+                return entry;
+        }
+        return {};
+    }
+    std::string disk(const char* table, const char* lines) const {
+        std::string image = scratch() / "disk.img";
+        write_host_file(image, "");
+        std::filesystem::resize_file(image, 64 << 20);
+        Outcome made = run({"/usr/sbin/sfdisk", "-q", "--label", table, image}, {.input = lines});
+        EXPECT_TRUE(made.ok()) << made.describe();
+        return image;
+    }
+};
+
+TEST_F(Partition, ListsWhatSfdiskSees) {
+    std::string image = guest("gpt");
+    json ours = insp_json({"partition", "-a", image, "--json"}, qemu())["disks"][0];
+    json theirs = judged(image);
+    EXPECT_EQ(ours["table"], "gpt");
+    EXPECT_EQ(ours["identifier"], theirs["id"]);
+    ASSERT_EQ(ours["partitions"].size(), theirs["partitions"].size());
+    for (size_t i = 0; i < theirs["partitions"].size(); ++i) {
+        const json& one = ours["partitions"][i];
+        const json& other = theirs["partitions"][i];
+        EXPECT_EQ(one["start"], other["start"].get<uint64_t>() * 512);
+        EXPECT_EQ(one["size"], other["size"].get<uint64_t>() * 512);
+        EXPECT_EQ(one["uuid"], other["uuid"]);
+        EXPECT_EQ(one["type"], other["type"]);
+    }
+}
+
+TEST_F(Partition, ChangesAGpt) {
+    std::string image = disk("gpt", "size=8M, name=first\nsize=8M\n");
+    json before = judged(image);
+    EXPECT_EQ(change({image, "add", "--size", "4M", "--type", "swap", "--name", "a swap"}), "/dev/sda3\n");
+    EXPECT_EQ(change({image, "add", "--number", "7", "--start", "40M"}), "/dev/sda7\n");
+    change({image, "name", "/dev/sda2", "second \xc3\xbc"});
+    change({image, "type", "/dev/sda1", "uefi"});
+    change({image, "resize", "/dev/sda3", "+2M"});
+    json after = judged(image);
+    EXPECT_EQ(after["id"], before["id"]);
+    json first = partition(after, 1), second = partition(after, 2), third = partition(after, 3),
+         last = partition(after, 7);
+    EXPECT_EQ(first["uuid"], partition(before, 1)["uuid"]);
+    EXPECT_EQ(first["type"], "C12A7328-F81F-11D2-BA4B-00A0C93EC93B");
+    EXPECT_EQ(first["start"], partition(before, 1)["start"]);
+    EXPECT_EQ(second["name"], "second \xc3\xbc");
+    EXPECT_EQ(third["name"], "a swap");
+    EXPECT_EQ(third["size"], (6 << 20) / 512);
+    EXPECT_EQ(last["start"], (40 << 20) / 512);
+    EXPECT_GT(last["size"].get<uint64_t>(), (20u << 20) / 512) << "all that is free";
+    change({image, "delete", "/dev/sda2"});
+    EXPECT_TRUE(partition(judged(image), 2).is_null());
+    EXPECT_THAT(run({"/usr/sbin/sgdisk", "--verify", image}).out, ::testing::HasSubstr("No problems found"));
+}
+
+TEST_F(Partition, ChangesAnMbr) {
+    std::string image = disk("dos", "size=8M, bootable\nsize=40M, type=5\nsize=8M\n");
+    EXPECT_EQ(change({image, "add", "--size", "4M", "--type", "0xc", "--number", "5"}), "/dev/sda5\n");
+    change({image, "type", "/dev/sda1", "7"});
+    json after = judged(image);
+    EXPECT_EQ(partition(after, 5)["type"], "c");
+    EXPECT_GT(partition(after, 5)["start"], partition(after, 2)["start"]) << "in the extended one";
+    EXPECT_EQ(partition(after, 1)["type"], "7");
+    EXPECT_EQ(partition(after, 1)["bootable"], true);
+    EXPECT_TRUE(refused(try_to({image, "name", "/dev/sda1", "x"}), kFailed, "no names"));
+}
+
+TEST_F(Partition, RefusesWhatWouldDoHarm) {
+    std::string image = disk("gpt", "size=8M\nsize=8M\n");
+    std::string before = sha256(image);
+    EXPECT_TRUE(refused(try_to({image, "resize", "/dev/sda1", "-2M"}), kFailed, "insp resize"));
+    EXPECT_TRUE(refused(try_to({image, "resize", "/dev/sda1", "+2M"}), kFailed, "resize /dev/sda1"));
+    EXPECT_TRUE(refused(try_to({image, "delete", "/dev/sda9"}), kFailed, "/dev/sda2"));
+    EXPECT_TRUE(refused(try_to({image, "add", "--size", "12Q"}), kUsage, "12Q"));
+    EXPECT_TRUE(refused(try_to({image, "add", "--size", "100G"}), kFailed, "add a partition"));
+    EXPECT_TRUE(refused(try_to({image, "add", "--name", "a\", type=\"uefi"}), kUsage, "--name"));
+    EXPECT_TRUE(refused(try_to({image, "explode"}), kUsage, "explode"));
+    EXPECT_TRUE(refused(try_to({copy_of("ext4"), "add"}), kFailed, "no partition table"));
+    EXPECT_EQ(sha256(image), before);
+    ASSERT_TRUE(run({"/usr/sbin/sgdisk", "--hybrid", "1", image}).ok());
+    before = sha256(image);
+    EXPECT_TRUE(refused(try_to({image, "delete", "/dev/sda2"}), kFailed, "hybrid"));
+    EXPECT_EQ(sha256(image), before);
+}
+
+TEST_F(Partition, AlignmentHasTheExitCodesOfVirtAlignmentScan) {
+    auto scan = [&](const std::string& image, const Args& more = {}) {
+        Args args{"alignment", "-a", image};
+        args.insert(args.end(), more.begin(), more.end());
+        return insp(args, qemu());
+    };
+    Outcome good = scan(disk("dos", "start=2048\n"));
+    EXPECT_EQ(good.code, 0) << good.describe();
+    EXPECT_THAT(good.out, ::testing::MatchesRegex("/dev/sda1 +1048576 +1024K +ok\n"));
+    Outcome fair = scan(disk("dos", "start=72\n"));
+    EXPECT_EQ(fair.code, 2) << fair.describe();
+    EXPECT_THAT(fair.out, ::testing::MatchesRegex("/dev/sda1 +36864 +4K +bad \\(alignment < 64K\\)\n"));
+    Outcome bad = scan(disk("dos", "start=63\n"), {"--json"});
+    EXPECT_EQ(bad.code, 3) << bad.describe();
+    EXPECT_EQ(json::parse(bad.out)["partitions"][0]["alignment"], 512);
+    EXPECT_EQ(scan(disk("dos", "start=63\n"), {"-q"}).out, "");
+    EXPECT_EQ(scan(scratch() / "missing").code, 1);
+}
+
+}  // namespace
+}  // namespace inspect::test

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// insp resize: in place, and what is on the disk follows. sfdisk, e2fsck, xfs_repair and qemu-img are the
+// judges.
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <random>
+
+#include "support/insp.h"
+
+namespace inspect::test {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr uint64_t kMiB = 1 << 20;
+
+class Resize : public KvmTest {
+  protected:
+    // Much happens in the appliance's kernel: where KVM is emulated the other engine is faster.
+    Outcome resize(Args args) const {
+        args.insert(args.begin(), "resize");
+        return insp(args, {.env = {{"INSP_ENGINE", "auto"}}});
+    }
+    std::string resize_ok(const Args& args) const {
+        const Outcome outcome = resize(args);
+        EXPECT_TRUE(outcome.ok()) << outcome.describe();
+        return outcome.out;
+    }
+    static json table(const std::string& image) {
+        const Outcome outcome = run({"sfdisk", "-J", image});
+        EXPECT_TRUE(outcome.ok()) << outcome.describe();
+        return json::parse(outcome.out).at("partitiontable");
+    }
+    static std::string dump_without_sizes(const std::string& image) {
+        json all = table(image);
+        for (json& partition : all.at("partitions")) partition.erase("size");
+        all.erase("lastlba");
+        return all.dump(1);
+    }
+    static uint64_t size_of(const std::string& path) {
+        struct stat status = {};
+        EXPECT_EQ(::stat(path.c_str(), &status), 0);
+        return static_cast<uint64_t>(status.st_size);
+    }
+    static uint64_t ext_blocks(const std::string& file_system) {
+        const std::string stats = debugfs(file_system, "stats");
+        return std::stoull(stats.substr(stats.find("Block count:") + 12));
+    }
+};
+
+// Ubuntu's layout: the root is the first by number and the last on the disk.
+TEST_F(Resize, DiskGrowsAndShrinksAgain) {
+    const std::string image = copy_of("cloud");
+    const std::string rest = dump_without_sizes(image);
+    const uint64_t size = size_of(image);
+
+    const json plan = json::parse(resize_ok({"-a", image, "--size", "+32M", "--dry-run", "--json"}));
+    EXPECT_EQ(size_of(image), size);
+    EXPECT_EQ(plan.at("after").at("size_bytes"), size + 32 * kMiB);
+    EXPECT_EQ(plan.at("steps").front().at("kind"), "image");
+
+    EXPECT_THAT(resize_ok({"-a", image, "--size", "+32M"}), HasSubstr("the image grows"));
+    EXPECT_EQ(size_of(image), size + 32 * kMiB);
+    EXPECT_EQ(dump_without_sizes(image), rest);
+    EXPECT_THAT(run({"sfdisk", "-V", image}).out, HasSubstr("No errors detected"));
+    const std::string root = cut_out(image, 1);
+    EXPECT_EQ(size_of(root), 69 * kMiB);
+    EXPECT_EQ(ext_blocks(root), 69 * 1024u);
+    EXPECT_TRUE(ext_is_clean(root));
+
+    resize_ok({"-a", image, "--size", "24M"});
+    EXPECT_EQ(size_of(image), 24 * kMiB);
+    EXPECT_EQ(dump_without_sizes(image), rest);
+    EXPECT_THAT(run({"sfdisk", "-V", image}).out, HasSubstr("No errors detected"));
+    const std::string small = cut_out(image, 1);
+    EXPECT_EQ(ext_blocks(small), 13 * 1024u);
+    EXPECT_TRUE(ext_is_clean(small));
+    EXPECT_EQ(debugfs(small, "cat /hello.txt"), "hello, guest\n");
+}
+
+TEST_F(Resize, LogicalPartitionsAndSwapSpace) {
+    const std::string image = copy_of("mbr-swap");
+    const std::string rest = dump_without_sizes(image);
+    resize_ok({"-a", image, "--size", "+16M", "--expand", "/dev/sda6", "--resize", "/dev/sda5=12M"});
+    EXPECT_EQ(dump_without_sizes(image), rest);
+    EXPECT_THAT(run({"sfdisk", "-V", image}).out, HasSubstr("No errors detected"));
+    const json partitions = table(image).at("partitions");
+    EXPECT_EQ(partitions.at(1).at("size"), 46 * 2048);
+    EXPECT_EQ(partitions.at(2).at("size"), 12 * 2048);
+    EXPECT_EQ(partitions.at(3).at("size"), 28 * 2048);
+    const std::string swap = run({"blkid", "-p", cut_out(image, 6)}).out;
+    EXPECT_THAT(swap, AllOf(HasSubstr("UUID=\"00000076-0076-4076-8076-000000000076\""), HasSubstr("swappy")));
+    EXPECT_TRUE(ext_is_clean(cut_out(image, 5)));
+    // One goes, the other takes its place.
+    EXPECT_TRUE(refused(resize({"-a", image, "--delete", "/dev/sda5"}), kFailed, "other numbers"));
+}
+
+TEST_F(Resize, WholeDiskFileSystems) {
+    const std::string ext4 = copy_of("ext4");
+    const std::string xfs = copy_of("xfs");
+    const uint64_t size = size_of(ext4);
+    const uint64_t blocks = ext_blocks(ext4);
+    resize_ok({"-a", ext4, "--size", "+8M"});
+    EXPECT_EQ(size_of(ext4), size + 8 * kMiB);
+    EXPECT_GT(ext_blocks(ext4), blocks);
+    EXPECT_TRUE(ext_is_clean(ext4));
+    EXPECT_EQ(debugfs(ext4, "cat /hello.txt"), "hello, guest\n");
+    resize_ok({"-a", ext4, "--size", "-8M"});
+    EXPECT_EQ(size_of(ext4), size);
+    EXPECT_EQ(ext_blocks(ext4), blocks);
+    EXPECT_TRUE(ext_is_clean(ext4));
+
+    const std::string small = sha256(ext4);
+    const Outcome refusal = resize({"-a", ext4, "--size", "100K"});
+    EXPECT_TRUE(refused(refusal, kFailed, "can't be made smaller than"));
+    EXPECT_EQ(sha256(ext4), small);
+
+    resize_ok({"-a", xfs, "--size", "+16M"});
+    EXPECT_TRUE(xfs_is_clean(xfs));
+    EXPECT_TRUE(refused(resize({"-a", xfs, "--size", "-16M"}), kFailed, "XFS"));
+}
+
+TEST_F(Resize, Qcow2KeepsItsSnapshotsAndContents) {
+    if (!have_program("qemu-img")) GTEST_SKIP() << "qemu-img is not installed";
+    const std::string image = scratch() / "image.qcow2";
+    ASSERT_TRUE(run({"qemu-img", "convert", "-O", "qcow2", copy_of("ext4"), image}).ok());
+    ASSERT_TRUE(run({"qemu-img", "snapshot", "-c", "before", image}).ok());
+    resize_ok({"-a", image, "--size", "+1G"});
+    EXPECT_TRUE(run({"qemu-img", "check", image}).ok());
+    const json info = json::parse(run({"qemu-img", "info", "--output=json", image}).out);
+    const std::string raw = scratch() / "raw";
+    ASSERT_TRUE(run({"qemu-img", "convert", "-O", "raw", image, raw}).ok());
+    EXPECT_EQ(info.at("virtual-size"), size_of(raw));
+    EXPECT_EQ(info.at("snapshots").size(), 1u);
+    EXPECT_TRUE(ext_is_clean(raw));
+    EXPECT_EQ(ext_blocks(raw) * 1024, size_of(raw));
+}
+
+// A physical volume with root and swap space in it, as Debian's installer makes it. The judges are LVM's own
+// tools and e2fsck, in an appliance of their own.
+TEST_F(Resize, LogicalVolumeFollowsItsGroup) {
+    const Options engine{.env = {{"INSP_ENGINE", "qemu"}}};
+    if (!have_program("qemu-system-x86_64")) GTEST_SKIP() << "the engine qemu is not installed";
+    const std::string image = scratch() / "lvm.img";
+    write_host_file(image, "");
+    std::filesystem::resize_file(image, 64 * kMiB);
+    write_host_file(scratch() / "table",
+                    "label: gpt\nstart=1MiB, size=62MiB, type=E6D6D379-F507-44C2-A23C-238F2A3DF928\n");
+    ASSERT_TRUE(run({"sh", "-c", "sfdisk -q " + image + " <" + (scratch() / "table").string()}).ok());
+    auto in_appliance = [&](const std::string& commands) {
+        const Outcome outcome =
+            insp({"run", "-q", "-a", image, "--rw", "--", "sh", "-c", "set -e; " + commands}, engine);
+        EXPECT_TRUE(outcome.ok()) << outcome.describe();
+        return outcome.out;
+    };
+    in_appliance(
+        "lvm pvcreate -q -y /dev/sda1; lvm vgcreate -q -s 1M vg /dev/sda1; lvm lvcreate -q -y -Zn -Wn -l 24 "
+        "-n root vg; "
+        "lvm lvcreate -q -y -Zn -Wn -l 8 -n swap_1 vg; lvm vgchange -q -ay vg; mke2fs -q -t ext4 "
+        "/dev/mapper/vg-root; "
+        "mkswap -q /dev/mapper/vg-swap_1");
+    auto look = [&] {
+        return in_appliance(
+            "lvm vgchange -q -ay vg >/dev/null; e2fsck -fn /dev/mapper/vg-root >/dev/null 2>&1; lvm vgck vg; "
+            "lvm lvs --noheadings --nosuffix --units m -o lv_name,lv_size vg; "
+            "dumpe2fs -h /dev/mapper/vg-root 2>/dev/null | grep '^Block count'");
+    };
+    EXPECT_THAT(look(), AllOf(HasSubstr("root   24.00"), HasSubstr("swap_1  8.00")));
+
+    const Outcome grown = insp({"resize", "-a", image, "--size", "+32M"}, engine);
+    EXPECT_TRUE(grown.ok()) << grown.describe();
+    EXPECT_THAT(grown.out, HasSubstr("/dev/vg/root grows from 24.0 MiB to 56.0 MiB"));
+    EXPECT_THAT(look(), AllOf(HasSubstr("root   56.00"), HasSubstr("swap_1  8.00")));
+
+    // What lies behind the swap space is given back, but for a part.
+    const Outcome shrunk = insp({"resize", "-a", image, "--size", "-50M"}, engine);
+    EXPECT_TRUE(shrunk.ok()) << shrunk.describe();
+    EXPECT_EQ(size_of(image), 46 * kMiB);
+    EXPECT_THAT(look(), AllOf(HasSubstr("root   35.00"), HasSubstr("swap_1  8.00")));
+    EXPECT_THAT(run({"sfdisk", "-V", image}).out, HasSubstr("No errors detected"));
+
+    const Outcome impossible = insp({"resize", "-a", image, "--size", "30M"}, engine);
+    EXPECT_TRUE(refused(impossible, kFailed, "/dev/vg/swap_1 lies at its end"));
+}
+
+// Killed at any moment, the disk is as it was or as it is to be, its size included.
+TEST_F(Resize, KilledAtAnyMoment) {
+    const char* text = getenv("INSP_TEST_KILLS");
+    const int kills = text ? atoi(text) : 4;
+    const std::string original = copy_of("cloud", "original");
+    const uint64_t size = size_of(original);
+    const std::string image = scratch() / "image";
+    const Options options = environment({.env = {{"INSP_ENGINE", "auto"}}});
+    std::mt19937_64 random(std::random_device{}());
+    for (const bool grows : {true, false}) {
+        const std::string wish = grows ? "+32M" : "-16M";
+        const uint64_t wished = grows ? size + 32 * kMiB : size - 16 * kMiB;
+        const Args args = command({"resize", "-q", "-a", image, "--size", wish});
+        std::filesystem::copy_file(original, image, std::filesystem::copy_options::overwrite_existing);
+        run(args, options);  // which makes the appliance's snapshot as well
+        std::filesystem::copy_file(original, image, std::filesystem::copy_options::overwrite_existing);
+        const double seconds = run(args, options).seconds;
+        ASSERT_EQ(size_of(image), wished);
+        for (int i = 0; i < kills; ++i) {
+            std::filesystem::copy_file(original, image, std::filesystem::copy_options::overwrite_existing);
+            // Every second time near the end, where the image is written.
+            const double from = i % 2 ? 0.8 : 0.0;
+            const double share = from + (1.05 - from) * static_cast<double>(random() % 1000) / 1000;
+            Child child(args, options);
+            usleep(static_cast<useconds_t>(seconds * share * 1e6));
+            child.kill(SIGKILL);
+            child.wait();
+            EXPECT_THAT(strays(), ::testing::IsEmpty());
+            insp_ok({"recover", image});
+            EXPECT_THAT(size_of(image), ::testing::AnyOf(size, wished)) << "killed at " << share;
+            EXPECT_THAT(run({"sfdisk", "-V", image}).out, HasSubstr("No errors detected"));
+            const std::string root = cut_out(image, 1);
+            EXPECT_TRUE(ext_is_clean(root));
+            EXPECT_EQ(debugfs(root, "cat /hello.txt"), "hello, guest\n");
+            // 10 MiB lie before it, and what behind it is no whole MiB.
+            EXPECT_EQ(ext_blocks(root) * 1024, size_of(image) - 11 * kMiB);
+        }
+    }
+}
+
+TEST_F(Resize, WhatMakesNoSenseIsRefusedAndChangesNothing) {
+    const std::string image = copy_of("cloud");
+    const std::string before = sha256(image);
+    for (const char* size : {"12Q", "-", "0", "+0", "", "-99T"})
+        EXPECT_FALSE(resize({"-a", image, "--size", size}).ok()) << size;
+    EXPECT_TRUE(
+        refused(resize({"-a", image, "--expand", "/dev/sda77"}), kFailed, "there is no '/dev/sda77'"));
+    EXPECT_TRUE(refused(resize({"-a", image, "--expand", "/dev/sda15"}), kFailed, "there is no room behind"));
+    EXPECT_TRUE(refused(resize({"-a", image, "--size", "1M"}), kFailed, "/dev/sda"));
+    EXPECT_TRUE(
+        refused(resize({"-a", image, "--write-mode=direct", "--size", "+1M"}), kFailed, "can't be changed"));
+    EXPECT_EQ(sha256(image), before);
+}
+
+}  // namespace
+}  // namespace inspect::test

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Guests on LVM, LUKS, md, btrfs and what else is not a file system on a partition: they are inspected, read
+// and changed like any other. The judges get the file systems out of the images by themselves.
+#include <gmock/gmock.h>
+
+#include <fstream>
+
+#include "support/insp.h"
+
+namespace inspect::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr const char* kKey = "all:key:guest-key";
+constexpr const char* kRootUuid = "00000044-0044-4044-8044-000000000044";
+
+// With whatever engine is quick here: much is done in these.
+class Stacks : public InspTest {
+  protected:
+    Options quick(Options options = {}) const {
+        options.env["INSP_ENGINE"] = "auto";
+        return options;
+    }
+    std::string ok(const Args& args) const { return insp_ok(args, quick()); }
+    Outcome run_insp(const Args& args) const { return insp(args, quick()); }
+    json as_json(const Args& args) const { return insp_json(args, quick()); }
+
+    // The ext file systems of this UUID in an image, wherever they lie in it, each as a file of 8 MiB.
+    std::vector<std::string> ext_systems(const std::string& image, const std::string& uuid) const {
+        constexpr size_t kSize = 8 << 20, kStep = 512, kSuper = 1024;
+        std::string bytes;
+        for (char c : uuid) {
+            if (c != '-') bytes += c;
+        }
+        std::string binary;
+        for (size_t i = 0; i < bytes.size(); i += 2)
+            binary += static_cast<char>(std::stoi(bytes.substr(i, 2), nullptr, 16));
+        const std::string disk = read_host_file(image);
+        std::vector<std::string> found;
+        for (size_t at = 0; at + kSize <= disk.size(); at += kStep) {
+            const char* super = disk.data() + at + kSuper;
+            // The magic number, the UUID and the number of the block group, which is 0 in the first copy
+            // alone.
+            if (super[0x38] != '\x53' || super[0x39] != '\xef' || super[0x5a] != 0 ||
+                disk.compare(at + kSuper + 0x68, 16, binary) != 0)
+                continue;
+            found.push_back(scratch() / ("ext-" + std::to_string(found.size())));
+            write_host_file(found.back(), disk.substr(at, kSize));
+            at += kSize - kStep;  // its journal may hold its superblock once more
+        }
+        return found;
+    }
+
+    // inspect, cat and edit, and what the root's own file system says of it afterwards.
+    void expect_usable(const std::string& image, const std::string& root, const Args& more = {}) const {
+        auto with = [&](Args args) {
+            args.insert(args.end(), {"-a", image});
+            args.insert(args.end(), more.begin(), more.end());
+            return args;
+        };
+        json systems = as_json(with({"inspect", "--json"}))["operating_systems"];
+        ASSERT_EQ(systems.size(), 1U) << systems;
+        EXPECT_EQ(systems[0]["root"], root);
+        EXPECT_EQ(systems[0]["hostname"], "old-debian");
+        EXPECT_EQ(ok(with({"cat", "/etc/hostname"})), "old-debian\n");
+        ok(with({"edit", "-e", "s/old/new/", "/etc/hostname"}));
+        EXPECT_EQ(ok(with({"cat", "/etc/hostname"})), "new-debian\n");
+    }
+    static void expect_changed(const std::string& file_system) {
+        EXPECT_TRUE(ext_is_clean(file_system));
+        EXPECT_EQ(debugfs(file_system, "cat /etc/hostname"), "new-debian\n");
+    }
+};
+
+TEST_F(Stacks, Lvm) {
+    std::string image = copy_of("lvm");
+    expect_usable(image, "/dev/debian-vg/root");
+    EXPECT_EQ(ok({"cat", "-a", image, "/home/alice/notes.txt"}), "notes\n");
+    // By any name that LVM and the kernel have for it.
+    for (const char* device : {"/dev/debian-vg/home", "/dev/mapper/debian--vg-home"})
+        EXPECT_EQ(ok({"cat", "-a", image, "-m", device, "/alice/notes.txt"}), "notes\n");
+    std::vector<std::string> systems = ext_systems(image, kRootUuid);
+    ASSERT_EQ(systems.size(), 1U);
+    expect_changed(systems[0]);
+}
+
+TEST_F(Stacks, ReadingLeavesTheImageAlone) {
+    std::string image = copy_of("lvm");
+    std::string before = sha256(image);
+    ok({"inspect", "-a", image});
+    EXPECT_EQ(sha256(image), before);
+}
+
+// What is put together while another disk is changed stays as it was, byte for byte. It is put together
+// because the guest's fstab names for /gone what is on none of the plain partitions.
+TEST_F(Stacks, PuttingTogetherIsNoChange) {
+    for (const char* name : {"lvm", "md", "md-degraded", "lvm-on-luks", "lvm-on-md"}) {
+        std::string guest_disk = copy_of("fake-debian");
+        std::string image = copy_of(name);
+        std::string before = sha256(image);
+        Outcome outcome = run_insp(
+            {"touch", "-a", guest_disk, "-a", image, "--root", "/dev/sda1", "--key", kKey, "/gone/new"});
+        EXPECT_TRUE(outcome.ok()) << outcome.describe();
+        EXPECT_EQ(sha256(image), before) << name;
+        fs::remove(image);
+        fs::remove(guest_disk);
+    }
+}
+
+TEST_F(Stacks, KindsOfLogicalVolumes) {
+    std::string image = guest("lvm-kinds");
+    for (const char* device : {"/dev/vg/striped", "/dev/vg/mirrored", "/dev/vg/thin"}) {
+        std::string expected = std::string(device) == "/dev/vg/striped" ? "later\n" : "hello, guest\n";
+        EXPECT_EQ(ok({"cat", "-a", image, "-m", device, "/hello.txt"}), expected) << device;
+    }
+    for (const char* device : {"/dev/vg/striped-snap", "/dev/vg/thin-snap"})
+        EXPECT_EQ(ok({"cat", "-a", image, "-m", device, "/hello.txt"}), "hello, guest\n") << device;
+}
+
+// Two guests that were installed alike, opened together: one group gets another name while nothing is
+// written.
+TEST_F(Stacks, VolumeGroupsOfOneName) {
+    std::string one = guest("lvm"), other = guest("lvm-twin");
+    Outcome both = run_insp({"filesystems", "-a", one, "-a", other});
+    EXPECT_TRUE(both.ok()) << both.describe();
+    EXPECT_THAT(both.out, AllOf(HasSubstr("/dev/debian-vg/root\n"), HasSubstr("/dev/debian-vg_2/root\n")));
+    EXPECT_THAT(both.err, AllOf(HasSubstr("two volume groups named debian-vg"), HasSubstr("/dev/sdb2")));
+    // The same disk twice is one volume group.
+    std::string copy = copy_of("lvm");
+    Outcome twice = run_insp({"filesystems", "-a", one, "-a", copy});
+    EXPECT_THAT(twice.err, HasSubstr("/dev/sdb2: it is a copy of the physical volume /dev/sda2"));
+    // For writing it can't be told apart, so it is left alone and said.
+    std::string writable = copy_of("lvm", "first"), second = copy_of("lvm-twin", "second");
+    std::string before = sha256(second);
+    Outcome edit = run_insp({"edit", "-a", writable, "-a", second, "--root", "/dev/debian-vg/root", "-e",
+                             "s/old/new/", "/etc/hostname"});
+    EXPECT_THAT(edit.err, HasSubstr("open its image by itself")) << edit.describe();
+    EXPECT_EQ(sha256(second), before);
+}
+
+TEST_F(Stacks, APhysicalVolumeIsMissing) {
+    std::string image = copy_of("lvm-kinds");
+    std::fstream file(image, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(41 << 20);
+    file << std::string(1 << 20, '\0');
+    file.close();
+    Outcome outcome = run_insp({"filesystems", "-a", image});
+    EXPECT_THAT(outcome.err, HasSubstr("the volume group vg misses a physical volume"));
+}
+
+TEST_F(Stacks, Luks) {
+    std::string image = copy_of("luks");
+    expect_usable(image, "/dev/mapper/luks-00000046-0046-4046-8046-000000000046", {"--key", kKey});
+    EXPECT_EQ(ok({"cat", "-a", image, "--key", "/dev/vda2:key:guest-key", "/boot/vmlinuz"}), "kernel\n");
+    write_host_file(scratch() / "key", "guest-key\n");
+    EXPECT_EQ(
+        ok({"cat", "-a", image, "--key",
+            "00000046-0046-4046-8046-000000000046:file:" + (scratch() / "key").string(), "/etc/hostname"}),
+        "new-debian\n");
+    Outcome piped = insp({"cat", "-a", image, "--keys-from-stdin", "/etc/hostname"},
+                         quick({.input = "another\nguest-key\n"}));
+    EXPECT_EQ(piped.out, "new-debian\n") << piped.describe();
+    // Nothing of it is readable in the image, and the header is a header still.
+    EXPECT_THAT(read_host_file(image), Not(HasSubstr("old-debian")));
+}
+
+TEST_F(Stacks, LuksWithoutItsKey) {
+    std::string image = guest("luks");
+    EXPECT_TRUE(refused(run_insp({"cat", "-a", image, "/etc/hostname"}), kFailed,
+                        "/dev/sda2 is encrypted: give its key (--key /dev/sda2:key:...)"));
+    EXPECT_TRUE(refused(run_insp({"cat", "-a", image, "--key", "/dev/sda2:key:wrong", "/etc/hostname"}),
+                        kFailed, "/dev/sda2: it is encrypted, and no key that was given for it fits"));
+    EXPECT_TRUE(refused(run_insp({"cat", "-a", image, "-m", "/dev/sda2", "/etc/hostname"}), kFailed,
+                        "it is encrypted (LUKS): give its key"));
+    EXPECT_TRUE(
+        refused(run_insp({"cat", "-a", image, "--key", "/dev/sda2:clevis", "/x"}), kFailed, "clevis"));
+    EXPECT_EQ(run_insp({"cat", "-a", image, "--key", "guest-key", "/x"}).code, kUsage);
+    EXPECT_EQ(run_insp({"cat", "-a", image, "--key", ":key:guest-key", "/x"}).code, kUsage);
+    EXPECT_TRUE(refused(run_insp({"cat", "-a", image, "--key", "all:file:/nonexistent", "/x"}), kFailed,
+                        "/nonexistent"));
+    // Not even when everything is said is a key.
+    Outcome verbose = run_insp({"cat", "-v", "-x", "-a", image, "--key", kKey, "/etc/hostname"});
+    EXPECT_THAT(verbose.err, Not(HasSubstr("guest-key")));
+}
+
+// QEMU's own LUKS driver is the judge: it decrypts, and the root is in there.
+TEST_F(Stacks, LvmOnLuks) {
+    std::string image = copy_of("lvm-on-luks");
+    expect_usable(image, "/dev/ubuntu-vg/ubuntu-lv", {"--key", kKey});
+    EXPECT_EQ(ok({"cat", "-a", image, "--key", kKey, "/home/alice/notes.txt"}), "notes\n");
+    std::string encrypted = cut_out(image, 2);
+    Outcome decrypted =
+        run({"qemu-img", "convert", "--object", "secret,id=key,data=guest-key", "--image-opts",
+             "driver=luks,key-secret=key,file.filename=" + encrypted, "-O", "raw", scratch() / "plain"});
+    ASSERT_TRUE(decrypted.ok()) << decrypted.describe();
+    std::vector<std::string> systems = ext_systems(scratch() / "plain", kRootUuid);
+    ASSERT_EQ(systems.size(), 1U);
+    expect_changed(systems[0]);
+}
+
+TEST_F(Stacks, LuksOnLvm) {
+    std::string image = copy_of("luks-on-lvm");
+    expect_usable(image, "/dev/mapper/luks-00000055-0055-4055-8055-000000000055",
+                  {"--key", "/dev/fedora/root:key:guest-key"});
+}
+
+// Unlocking wants more memory than the appliance has: it is started anew with enough.
+TEST_F(Stacks, Argon2GetsTheMemoryThatItWants) {
+    std::string image = guest("luks-argon2");
+    const std::string device = "/dev/mapper/luks-00000048-0048-4048-8048-000000000048";
+    EXPECT_EQ(ok({"cat", "-a", image, "--key", kKey, "-m", device, "/hello.txt"}), "hello, guest\n");
+    Outcome small =
+        run_insp({"cat", "-a", image, "--key", kKey, "--memory", "96M", "-m", device, "/hello.txt"});
+    EXPECT_TRUE(refused(small, kFailed, "there is no " + device));
+    EXPECT_THAT(small.err, HasSubstr("--memory"));
+}
+
+TEST_F(Stacks, Arrays) {
+    std::string image = copy_of("md");
+    expect_usable(image, "/dev/md0");
+    EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/md/home", "/alice/notes.txt"}), "notes\n");
+    // Both halves of the mirror have the change, and the array is clean.
+    std::vector<std::string> halves = ext_systems(image, kRootUuid);
+    ASSERT_EQ(halves.size(), 2U);
+    for (const std::string& half : halves) expect_changed(half);
+    for (unsigned member : {1U, 2U}) {
+        Outcome examined = run({"mdadm", "--examine", cut_out(image, member)});
+        EXPECT_THAT(examined.out, AllOf(HasSubstr("State : clean"), HasSubstr("Array State : AA"))) << member;
+    }
+}
+
+TEST_F(Stacks, DegradedArrays) {
+    std::string image = copy_of("md-degraded");
+    std::string before = sha256(image);
+    EXPECT_EQ(ok({"cat", "-a", image, "/home/alice/notes.txt"}), "notes\n");
+    Outcome edit = run_insp({"edit", "-a", image, "-m", "/dev/md0", "-e", "s/old/new/", "/etc/hostname"});
+    EXPECT_TRUE(refused(edit, kFailed, "cannot mount /dev/md0 for writing: the RAID is degraded"));
+    EXPECT_EQ(sha256(image), before);
+}
+
+TEST_F(Stacks, LvmOnAnArray) { expect_usable(copy_of("lvm-on-md"), "/dev/vg0/root"); }
+
+class Btrfs : public Stacks {
+  protected:
+    // What `btrfs check` thinks of it, and the file as `btrfs restore` finds it.
+    void expect_changed(const std::string& image, const std::string& root_file) const {
+        std::string partition = cut_out(image, 1);
+        Outcome checked = run({"btrfs", "check", "--readonly", partition});
+        EXPECT_TRUE(checked.ok()) << checked.describe();
+        fs::path folder = scratch() / "restored";
+        fs::create_directory(folder);
+        Outcome restored = run({"btrfs", "restore", "-i", "-s", partition, folder});
+        EXPECT_TRUE(restored.ok()) << restored.describe();
+        if (restored.ok()) {
+            EXPECT_EQ(read_host_file(folder / root_file), "new-debian\n");
+        }
+    }
+};
+
+TEST_F(Btrfs, Ubuntu) {
+    std::string image = copy_of("btrfs");
+    expect_usable(image, "btrfsvol:/dev/sda1/@");
+    EXPECT_EQ(ok({"cat", "-a", image, "/home/alice/notes.txt"}), "notes\n");
+    EXPECT_EQ(ok({"cat", "-a", image, "-m", "btrfsvol:/dev/sda1/@home", "/alice/notes.txt"}), "notes\n");
+    expect_changed(image, "@/etc/hostname");
+}
+TEST_F(Btrfs, Fedora) {
+    std::string image = copy_of("btrfs-fedora");
+    expect_usable(image, "btrfsvol:/dev/sda1/root");
+    expect_changed(image, "root/etc/hostname");
+}
+TEST_F(Btrfs, Suse) {
+    std::string image = copy_of("btrfs-suse");
+    expect_usable(image, "/dev/sda1");
+    EXPECT_EQ(ok({"cat", "-a", image, "/home/alice/notes.txt"}), "notes\n");
+}
+TEST_F(Btrfs, OverTwoDevices) {
+    std::string image = copy_of("btrfs-raid1");
+    expect_usable(image, "btrfsvol:/dev/sda1/@");
+}
+
+TEST_F(Stacks, OtherFileSystems) {
+    for (const char* name : {"ntfs", "ntfs-dirty", "f2fs", "exfat", "udf", "xfs-v4"}) {
+        SCOPED_TRACE(name);
+        std::string image = copy_of(name);
+        EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), "hello, guest\n");
+        Outcome written =
+            insp({"write", "-a", image, "-m", "/dev/sda", "/new.txt"}, quick({.input = "new\n"}));
+        EXPECT_TRUE(written.ok()) << written.describe();
+        EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/new.txt"}), "new\n");
+        Outcome judged;
+        if (std::string(name).starts_with("ntfs")) {
+            judged = run({"ntfscat", "-f", image, "/new.txt"});
+            EXPECT_EQ(judged.out, "new\n");
+        } else if (std::string(name) == "f2fs") {
+            judged = run({"fsck.f2fs", "--dry-run", image});
+        } else if (std::string(name) == "exfat") {
+            judged = run({"fsck.exfat", "-n", image});
+        } else if (std::string(name) == "xfs-v4") {
+            EXPECT_TRUE(xfs_is_clean(image));
+            continue;
+        } else {
+            continue;  // nothing in Debian checks UDF
+        }
+        EXPECT_TRUE(judged.ok()) << judged.describe();
+    }
+}
+
+TEST_F(Stacks, HibernatedWindowsIsOnlyRead) {
+    std::string image = copy_of("ntfs-hibernated");
+    std::string before = sha256(image);
+    EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), "hello, guest\n");
+    Outcome written = insp({"write", "-a", image, "-m", "/dev/sda", "/new.txt"}, quick({.input = "new\n"}));
+    EXPECT_TRUE(refused(written, kFailed, "Windows is hibernated"));
+    EXPECT_EQ(sha256(image), before);
+}
+
+// What can't be opened is named. A superblock is enough to be recognised by.
+TEST_F(Stacks, WhatTheApplianceCannotOpenIsNamed) {
+    std::string image = scratch() / "apfs";
+    std::string disk(1 << 20, '\0');
+    // APFS, "nx_superblock_t": the object's header, then "NXSB" and the block size.
+    disk.replace(0x08, 1, "\x01", 1);
+    disk.replace(0x18, 4, std::string("\x01\x00\x00\x80", 4));
+    disk.replace(0x20, 4, "NXSB");
+    disk.replace(0x24, 4, std::string("\x00\x10\x00\x00", 4));
+    write_host_file(image, disk);
+    EXPECT_TRUE(refused(run_insp({"ls", "-a", image, "-m", "/dev/sda", "/"}), kFailed,
+                        "it holds APFS, which the appliance cannot open"));
+}
+
+}  // namespace
+}  // namespace inspect::test

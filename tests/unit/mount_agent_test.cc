@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// `insp mount` without a virtual machine: a real FUSE mount, whose agent works on a directory of the host.
+// What random operations don't find is here; they are in tests/differential/tree.cc.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <set>
+
+#include "mounted_tree.h"
+
+namespace inspect {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+class MountAgentTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        if (std::string reason = why_no_fuse(); !reason.empty()) GTEST_SKIP() << reason;
+        std::string pattern = (fs::temp_directory_path() / "insp-mount-XXXXXX").string();
+        ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+        base_ = pattern;
+        fs::create_directory(base_ / "guest");
+    }
+    void TearDown() override {
+        tree_.reset();
+        if (!base_.empty()) fs::remove_all(base_);
+    }
+    void mount(bool writable = true) { tree_.emplace(base_, writable); }
+
+    fs::path guest(const std::string& path) const { return base_ / "guest" / path; }
+    fs::path mounted(const std::string& path) const { return base_ / "mount" / path; }
+    static void put(const fs::path& path, const std::string& text) {
+        std::ofstream(path, std::ios::binary) << text;
+    }
+    static std::string get(const fs::path& path) {
+        std::ifstream in(path, std::ios::binary);
+        return {std::istreambuf_iterator<char>(in), {}};
+    }
+    static struct stat status(const fs::path& path) {
+        struct stat result {};
+        EXPECT_EQ(lstat(path.c_str(), &result), 0) << path;
+        return result;
+    }
+    static std::string kind_of_error(const std::function<void()>& work) {
+        try {
+            work();
+        } catch (const Error& error) {
+            return std::string(error_kind_name(error.kind()));
+        }
+        return "none";
+    }
+
+    fs::path base_;
+    std::optional<MountedTree> tree_;
+};
+
+TEST_F(MountAgentTest, ShowsWhatIsThere) {
+    put(guest("file"), "contents\n");
+    fs::create_directories(guest("a/b/c"));
+    put(guest("a/b/c/deep"), std::string(300'000, 'x'));
+    fs::create_symlink("../file", guest("a/link"));
+    fs::create_hard_link(guest("file"), guest("a/hard"));
+    mount(false);
+    EXPECT_EQ(get(mounted("file")), "contents\n");
+    EXPECT_EQ(get(mounted("a/b/c/deep")), std::string(300'000, 'x'));
+    EXPECT_EQ(get(mounted("a/link")), "contents\n");
+    EXPECT_EQ(fs::read_symlink(mounted("a/link")), "../file");
+    EXPECT_EQ(status(mounted("file")).st_ino, status(mounted("a/hard")).st_ino);
+    EXPECT_EQ(status(mounted("file")).st_nlink, 2u);
+    EXPECT_EQ(open(mounted("new").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644), -1);
+    EXPECT_EQ(errno, EROFS);
+}
+
+TEST_F(MountAgentTest, AFileWithoutANameCanBeUsedOn) {
+    mount();
+    put(mounted("file"), "before");
+    int fd = open(mounted("file").c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_GE(fd, 0);
+    ASSERT_EQ(unlink(mounted("file").c_str()), 0);
+    put(mounted("file"), "another file of this name");
+    EXPECT_EQ(pwrite(fd, "after", 5, 6), 5);
+    EXPECT_EQ(fsync(fd), 0);
+    EXPECT_EQ(fchmod(fd, 0600), 0);
+    char text[32];
+    EXPECT_EQ(pread(fd, text, sizeof text, 0), 11);
+    EXPECT_EQ(std::string(text, 11), "beforeafter");
+    close(fd);
+    EXPECT_EQ(get(mounted("file")), "another file of this name");
+}
+
+TEST_F(MountAgentTest, AFileThatIsNoMoreLeavesNoErrorBehind) {
+    mount();
+    for (int i = 0; i < 20; ++i) {
+        put(mounted("file"), "contents");
+        ASSERT_EQ(unlink(mounted("file").c_str()), 0);
+    }
+    int fd = open(mounted("").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    EXPECT_EQ(syncfs(fd), 0);
+    close(fd);
+}
+
+TEST_F(MountAgentTest, NamesOfAnyBytesAndTreesOfAnyDepth) {
+    mount();
+    std::string name = "\xff\xfe\n\"'\\ \x01";
+    put(mounted(name), "odd");
+    EXPECT_EQ(get(guest(name)), "odd");
+    std::string path;
+    int directory = open(mounted("").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; i < 40; ++i) {
+        std::string step(200, static_cast<char>('a' + i % 26));
+        ASSERT_EQ(mkdirat(directory, step.c_str(), 0755), 0) << i;
+        int next = openat(directory, step.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ASSERT_GE(next, 0) << i;
+        close(directory);
+        directory = next;
+    }
+    int fd = openat(directory, "bottom", O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+    EXPECT_GE(fd, 0);
+    EXPECT_EQ(write(fd, "deep", 4), 4);
+    close(fd);
+    close(directory);
+}
+
+TEST_F(MountAgentTest, LargeDirectoriesAreListedOnceAndWhole) {
+    constexpr int kFiles = 5000;
+    fs::create_directory(guest("many"));
+    for (int i = 0; i < kFiles; ++i) put(guest("many/a-rather-long-name-of-a-file-" + std::to_string(i)), "");
+    mount();
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(mounted("many")))
+        EXPECT_TRUE(names.insert(entry.path().filename()).second);
+    EXPECT_EQ(names.size(), kFiles);
+    put(mounted("many/new"), "");
+    fs::remove(mounted("many/a-rather-long-name-of-a-file-7"));
+    names.clear();
+    for (const auto& entry : fs::directory_iterator(mounted("many"))) names.insert(entry.path().filename());
+    EXPECT_EQ(names.size(), kFiles);
+    EXPECT_TRUE(names.contains("new"));
+}
+
+TEST_F(MountAgentTest, AChangeIsSeenAfterAListingThatWasMadeInAdvance) {
+    for (const char* name : {"a", "b", "c"}) {
+        fs::create_directories(guest("top/" + std::string(name) + "/sub"));
+        put(guest("top/" + std::string(name) + "/sub/file"), "old");
+        fs::create_hard_link(guest("top/" + std::string(name) + "/sub/file"),
+                             guest("link-" + std::string(name)));
+    }
+    mount();
+    for (const auto& entry : fs::recursive_directory_iterator(mounted("top/a"))) status(entry.path());
+    put(mounted("link-b"), "new and longer");
+    put(mounted("top/c/sub/file"), "new and longer");
+    EXPECT_EQ(status(mounted("top/b/sub/file")).st_size, 14);
+    EXPECT_EQ(get(mounted("top/b/sub/file")), "new and longer");
+    for (const auto& entry : fs::recursive_directory_iterator(mounted("top"))) {
+        if (entry.is_regular_file() && entry.path().string().find("/c/") != std::string::npos) {
+            EXPECT_EQ(status(entry.path()).st_size, 14);
+        }
+    }
+}
+
+TEST_F(MountAgentTest, AttributesAndDevicesAreKept) {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root";
+    mount();
+    ASSERT_EQ(mknod(mounted("null").c_str(), S_IFCHR | 0600, makedev(1, 3)), 0);
+    EXPECT_EQ(status(guest("null")).st_rdev, makedev(1, 3));
+    EXPECT_EQ(open(mounted("null").c_str(), O_RDONLY | O_CLOEXEC), -1) << "a device of the guest's is data";
+    put(mounted("file"), "");
+    ASSERT_EQ(chown(mounted("file").c_str(), 1234, 5678), 0);
+    ASSERT_EQ(chmod(mounted("file").c_str(), 04755), 0);
+    EXPECT_EQ(status(guest("file")).st_uid, 1234u);
+    EXPECT_EQ(status(guest("file")).st_mode, S_IFREG | 04755u);
+    EXPECT_EQ(setxattr(mounted("file").c_str(), "trusted.key", "value", 5, 0), 0);
+    char value[16];
+    EXPECT_EQ(getxattr(guest("file").c_str(), "trusted.key", value, sizeof value), 5);
+    EXPECT_EQ(getxattr(mounted("file").c_str(), "trusted.key", value, sizeof value), 5);
+    EXPECT_EQ(getxattr(mounted("file").c_str(), "user.none", value, sizeof value), -1);
+    EXPECT_EQ(errno, ENODATA);
+}
+
+TEST_F(MountAgentTest, AMountPointThatIsNotEmptyIsRefused) {
+    fs::create_directory(base_ / "mount");
+    put(mounted("file"), "");
+    EXPECT_THAT([&] { mount(); }, testing::ThrowsMessage<Error>(HasSubstr("is not empty")));
+}
+
+TEST_F(MountAgentTest, InUseItStaysMounted) {
+    mount();
+    put(mounted("file"), "x");
+    int fd = open(mounted("file").c_str(), O_RDONLY | O_CLOEXEC);
+    EXPECT_EQ(kind_of_error([&] { unmount_from_host(mounted("")); }), "busy");
+    EXPECT_EQ(get(mounted("file")), "x");
+    close(fd);
+    EXPECT_EQ(kind_of_error([&] { tree_->unmount(); }), "none");
+    EXPECT_EQ(get(guest("file")), "x");
+    EXPECT_EQ(kind_of_error([&] { unmount_from_host(mounted("")); }), "not-found");
+}
+
+TEST_F(MountAgentTest, TheResultIsThereAlsoForWhoAsksLater) {
+    mount();
+    ASSERT_EQ(umount2(mounted("").c_str(), UMOUNT_NOFOLLOW), 0);
+    EXPECT_EQ(kind_of_error([&] { unmount_from_host(mounted(""), {.wait_only = true}); }), "none");
+}
+
+TEST_F(MountAgentTest, ADeadApplianceIsAnErrorAndNoHang) {
+    fs::create_directory(guest("a"));
+    put(guest("a/file"), "contents");
+    mount();
+    EXPECT_EQ(status(mounted("a")).st_nlink, 2u);
+    tree_->kill_agent();
+    EXPECT_EQ(open(mounted("a/file").c_str(), O_RDONLY | O_CLOEXEC), -1);
+    EXPECT_EQ(errno, EIO);
+    EXPECT_EQ(mkdir(mounted("b").c_str(), 0755), -1);
+    EXPECT_EQ(errno, EIO);
+    EXPECT_EQ(kind_of_error([&] { tree_->unmount(); }), "engine");
+}
+
+}  // namespace
+}  // namespace inspect

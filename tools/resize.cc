@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// insp resize: a disk in place, with all that is in it.
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <optional>
+
+#include <inspect/image.h>
+#include <inspect/resize.h>
+
+#include "cli/disk_picture.h"
+#include "cli/guest.h"
+#include "cli/text.h"
+#include "commands.h"
+
+namespace inspect::cli {
+namespace {
+
+constexpr Option kOptions[] = {
+    {0, "size", Takes::kValue, "[+|-]SIZE", "the image's new size, or by how much it changes"},
+    {0, "expand", Takes::kValue, "PART", "a partition (or logical volume) takes all room that there is"},
+    {0, "shrink", Takes::kValue, "PART", "one that becomes as small as the image's new size wants"},
+    {0, "resize", Takes::kValue, "PART=SIZE", "one that gets this size, or +SIZE, -10%..."},
+    {0, "LV-expand", Takes::kValue, "LV", "a logical volume takes all room in its group", "lv-expand"},
+    {0, "delete", Takes::kValue, "PART", "a partition that is removed first"},
+    {0, "no-follow", Takes::kNothing, "", "with --size alone: only the image and its table change"},
+    {0, "no-expand-content", Takes::kNothing, "", "what is in a growing partition stays as it is"},
+    {0, "output", Takes::kValue, "NEW", "resize a copy, which appears under this name", "", "<file>"},
+    {'n', "dry-run", Takes::kNothing, "", "show what would be done, and do nothing"},
+};
+
+constexpr size_t kPictureColumns = 70;
+
+ResizeWishes wishes_of(const Arguments& args) {
+    ResizeWishes wishes;
+    if (auto size = args.value("size")) wishes.size = SizeChange::parse(*size);
+    wishes.expand = args.values("expand");
+    wishes.shrink = args.values("shrink");
+    for (const std::string& text : args.values("resize")) {
+        const size_t equals = text.rfind('=');
+        if (equals == text.npos)
+            throw UsageError("--resize '" + text +
+                             "' has no size: write it as /dev/sda2=20G or /dev/sda2=+10%");
+        wishes.resize.push_back({text.substr(0, equals), SizeChange::parse(text.substr(equals + 1))});
+    }
+    wishes.expand_volumes = args.values("LV-expand");
+    wishes.remove = args.values("delete");
+    wishes.follow = !args.has("no-follow");
+    wishes.contents = !args.has("no-expand-content");
+    if (!wishes.size && wishes.expand.empty() && wishes.resize.empty() && wishes.expand_volumes.empty() &&
+        wishes.remove.empty() && wishes.shrink.empty())
+        throw UsageError(
+            "nothing was said of sizes: give --size, --expand, --shrink, --resize, --LV-expand or --delete");
+    return wishes;
+}
+
+void show(Context& context, const ResizePlan& plan) {
+    const uint64_t full = std::max(plan.before.size, plan.after.size);
+    context.out.write("before: " + human_size(plan.before.size) + "\n");
+    context.out.write(disk_picture(plan.before, full, kPictureColumns));
+    context.out.write("after: " + human_size(plan.after.size) + "\n");
+    context.out.write(disk_picture(plan.after, full, kPictureColumns) + "\n");
+    context.out.write(size_table(plan) + "\n");
+    for (const ResizeStep& step : plan.steps) context.out.write(escape_message(describe(step)) + "\n");
+    if (plan.steps.empty()) context.out.write("nothing is to be done\n");
+}
+
+// A copy of the image that is to be resized: it has another name until it is ready.
+class Copy {
+  public:
+    explicit Copy(std::string name) : name_(std::move(name)) {}
+    ~Copy() {
+        if (made_) ::unlink(temporary().c_str());
+    }
+    Copy(const Copy&) = delete;
+    Copy& operator=(const Copy&) = delete;
+
+    void make(DiskSpec& disk) {
+        if (::access(name_.c_str(), F_OK) == 0)
+            throw Error(ErrorKind::kUsage, "--output '" + name_ + "' is there already");
+        copy_image_file(disk.path, temporary());
+        made_ = true;
+        disk.path = temporary();
+    }
+    void keep() {
+        if (::rename(temporary().c_str(), name_.c_str()) < 0)
+            throw Error::from_errno("cannot give the copy the name '" + name_ + "'", errno);
+        made_ = false;
+    }
+
+  private:
+    std::string temporary() const { return name_ + ".insp-part"; }
+
+    std::string name_;
+    bool made_ = false;
+};
+
+int run_resize(Context& context) {
+    const ResizeWishes wishes = wishes_of(context.args);
+    const bool dry_run = context.args.has("dry-run");
+    std::optional<Copy> copy;
+    if (context.args.has("output") && !dry_run) copy.emplace(*context.args.value("output"));
+    Guest guest(context, dry_run ? Access::kRead : Access::kChange, [&](SessionOptions& options) {
+        if (copy) copy->make(options.disks.at(0));
+    });
+    const ResizePlan plan = guest.call("plan_resize").plan_resize(wishes);
+    for (const std::string& note : plan.notes) context.warning(note);
+    if (dry_run && !context.wants_json()) show(context, plan);
+    if (!dry_run && !plan.steps.empty()) {
+        guest.call("resize").resize(plan, [&](const ResizeStep& step) { context.note(describe(step)); });
+        guest.commit();
+    }
+    if (copy) copy->keep();
+    if (context.wants_json()) {
+        context.json.begin_object();
+        context.json.boolean("dry_run", dry_run);
+        write_disk(context.json, "before", plan.before);
+        write_disk(context.json, "after", plan.after);
+        write_steps(context.json, plan);
+        context.json.end_object();
+    } else if (!dry_run && !context.quiet()) {
+        for (const ResizeStep& step : plan.steps) context.out.write(escape_message(describe(step)) + "\n");
+        if (plan.steps.empty()) context.out.write("everything has the size that it is to have\n");
+    }
+    context.out.flush();
+    return kExitSuccess;
+}
+
+}  // namespace
+
+constexpr Command kResizeCommand = {
+    .name = "resize",
+    .summary = "grow or shrink a disk with the partitions and file systems on it",
+    .operands = "",
+    .description =
+        "Resizes the image in place: partitions keep their number, start and identifiers, so\n"
+        "that the guest boots afterwards. What is in them (LUKS, LVM, file systems) follows.\n"
+        "All of it is done completely or not at all.",
+    .examples =
+        "insp resize -a disk.qcow2 --size +10G\n"
+        "insp resize -a disk.qcow2 --size 20G --expand /dev/sda1 --dry-run\n"
+        "insp resize -a disk.img --size -5G --shrink /dev/sda2\n"
+        "insp resize -a disk.img --resize /dev/vg/home=-2G --LV-expand /dev/vg/root",
+    .options = kOptions,
+    .shared_options = kDiskOptions | kJsonOption,
+    .max_operands = 0,
+    .run = run_resize,
+};
+
+}  // namespace inspect::cli
