@@ -35,6 +35,7 @@ void add_qcow2_rows(const ImageInfo& info, Rows& rows) {
 std::string as_text(const ImageInfo& info) {
     Rows rows;
     rows.push_back({"  Format", info.format + (info.format_was_detected ? " (detected)" : "")});
+    if (info.encrypted) rows.push_back({"  Encrypted", "LUKS"});
     rows.push_back({"  Virtual size", size_text(info.virtual_size)});
     if (info.file_size > 0) rows.push_back({"  File size", size_text(info.file_size)});
     if (info.file_size > 0) rows.push_back({"  Allocated", size_text(info.allocated_size)});
@@ -83,6 +84,7 @@ void write_members(JsonWriter& json, const ImageInfo& info) {
     json.text("path", info.path);
     json.text("format", info.format);
     json.boolean("format_was_detected", info.format_was_detected);
+    json.boolean("encrypted", info.encrypted);
     json.number("virtual_size", info.virtual_size);
     json.number("file_size", info.file_size);
     json.number("allocated_size", info.allocated_size);

@@ -6,14 +6,12 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <list>
 
 #include <inspect/error.h>
 
 #include "base/checked.h"
 #include "base/log.h"
 #include "block/backup_open.h"
-#include "block/commit.h"
 #include "block/format.h"
 #include "block/iovec.h"
 #include "block/json_name.h"
@@ -21,7 +19,6 @@
 #include "block/nbd_uri.h"
 #include "block/overlay.h"
 #include "block/qcow2/qcow2.h"
-#include "block/qcow2_commit.h"
 #include "block/qcow2_repair.h"
 #include "block/qsd.h"
 #include "block/qsd_location.h"
@@ -59,41 +56,6 @@ QsdCache qsd_cache(CacheMode mode) {
 bool past_page_cache(CacheMode mode) { return mode == CacheMode::kNone || mode == CacheMode::kDirectsync; }
 
 }  // namespace
-
-CacheMode parse_cache_mode(std::string_view name) {
-    for (CacheMode mode : {CacheMode::kWriteback, CacheMode::kNone, CacheMode::kWritethrough,
-                           CacheMode::kDirectsync, CacheMode::kUnsafe}) {
-        if (cache_mode_name(mode) == name) return mode;
-    }
-    throw Error(ErrorKind::kUsage, "there is no cache mode '" + std::string(name) +
-                                       "'; there are writeback, none, writethrough, directsync and unsafe");
-}
-
-std::string_view cache_mode_name(CacheMode mode) noexcept {
-    switch (mode) {
-        case CacheMode::kWriteback:
-            return "writeback";
-        case CacheMode::kNone:
-            return "none";
-        case CacheMode::kWritethrough:
-            return "writethrough";
-        case CacheMode::kDirectsync:
-            return "directsync";
-        case CacheMode::kUnsafe:
-            return "unsafe";
-    }
-    return "";
-}
-
-ImageFormat parse_image_format(std::string_view name) {
-    if (name == "raw") return ImageFormat::kRaw;
-    if (name == "qcow2") return ImageFormat::kQcow2;
-    if (qsd_knows_format(name)) return ImageFormat::kOther;
-    throw Error(ErrorKind::kUsage,
-                "there is no image format '" + std::string(name) +
-                    "'; there are raw and qcow2, and by qemu-storage-daemon vmdk, vdi, vhdx, "
-                    "vpc, qcow, qed, parallels, dmg and luks");
-}
 
 // Builds the node of an image and of everything that it stands on.
 class Image::Opener {
@@ -143,11 +105,20 @@ class Image::Opener {
                 if (write_directly) file.fd = image_.files_[0]->write_fd();
                 return file;
             case ImageFormat::kQcow2: {
+                const bool may_open_others = !image_.detected_ || spec_.allow_backing;
+                if (Qcow2Header::is_luks(*file.open())) {
+                    if (!spec_.snapshot.empty())
+                        throw Error(ErrorKind::kUnsupported, "a snapshot in " + quote(spec_.path) +
+                                                                 ", which is encrypted, can't be opened");
+                    image_.encrypted_ = true;
+                    image_.files_.clear();  // with their locks, which the daemon takes itself
+                    return daemon(spec_.path, format, image_.options_.writable, may_open_others,
+                                  keys_for(spec_.path));
+                }
                 if (write_directly) {
                     file.writable = true;
                     file.fd = image_.files_[0]->write_fd();
                 }
-                const bool may_open_others = !image_.detected_ || spec_.allow_backing;
                 return qcow2(std::move(file), spec_.path, may_open_others, write_directly, 0);
             }
             case ImageFormat::kOther:
@@ -163,7 +134,9 @@ class Image::Opener {
         }
         // The daemon takes the locks itself.
         image_.files_.clear();
-        return daemon(spec_.path, format, image_.options_.writable, !image_.detected_ || spec_.allow_backing);
+        image_.encrypted_ = format == "luks";
+        return daemon(spec_.path, format, image_.options_.writable, !image_.detected_ || spec_.allow_backing,
+                      image_.encrypted_ ? keys_for(spec_.path) : std::vector<EncryptionKey>());
     }
 
     DiskNode local(const std::string& path, bool writable) {
@@ -319,6 +292,11 @@ class Image::Opener {
                 case ImageFormat::kRaw:
                     return file;
                 case ImageFormat::kQcow2:
+                    if (Qcow2Header::is_luks(*file.open())) {
+                        image_.files_.pop_back();
+                        return daemon(name.name, format, false, !detected || spec_.allow_backing,
+                                      keys_for(name.name));
+                    }
                     return qcow2(std::move(file), name.name, !detected || spec_.allow_backing, false, depth);
                 case ImageFormat::kOther:
                     break;
@@ -344,8 +322,19 @@ class Image::Opener {
         return qcow2(std::move(node), location, true, false, 0);
     }
 
+    // The keys for an encrypted image.
+    std::vector<EncryptionKey> keys_for(const std::string& path) const {
+        const std::string name = path.substr(path.rfind('/') + 1);
+        std::vector<EncryptionKey> keys;
+        for (const EncryptionKey& key : spec_.keys)
+            if (key.id == "all" || key.id == path || key.id == name) keys.push_back(key);
+        if (!keys.empty()) return keys;
+        throw Error(ErrorKind::kDenied,
+                    quote(path) + " is encrypted (LUKS): give its key (--key " + name + ":key:...)");
+    }
+
     DiskNode daemon(const std::string& location, const std::string& format, bool writable,
-                    bool may_open_others) {
+                    bool may_open_others, const std::vector<EncryptionKey>& keys = {}) {
         QsdImage image;
         image.allow_other_files = may_open_others;
         image.format = format;
@@ -353,6 +342,7 @@ class Image::Opener {
         image.read_only = !writable;
         image.cache = qsd_cache(spec_.cache);
         image.force_share = spec_.force_share;
+        image.keys = keys;
         return connection(open_with_qsd(image), location, writable);
     }
 
@@ -396,6 +386,7 @@ Image::Image(DiskSpec spec, const ImageOptions& options) : spec_(std::move(spec)
 std::unique_ptr<Image> Image::open(const DiskSpec& spec, const ImageOptions& options) {
     std::unique_ptr<Image> image(new Image(spec, options));
     Opener(*image).open();
+    image->spec_.keys.clear();
     if (image->files_.empty() && image->backups_.empty()) image->settle_remote_journal();
     image->session_size_ = image->new_size_ = image->size_;
     if (!options.writable || options.write_mode != WriteMode::kDirect) image->make_overlay();
@@ -479,105 +470,6 @@ Image::~Image() {
 
 uint32_t Image::logical_block_size() const noexcept {
     return files_.empty() ? 512 : files_[0]->logical_block_size();
-}
-
-// A change of one local file, ready to be committed.
-struct Image::Staged {
-    const ImageFile* file;
-    std::shared_ptr<const OverlayStore> store;
-    CommitOptions options;
-};
-
-// Before the first commit. False when there is nothing to commit.
-bool Image::begin_commit() {
-    if (!writable()) throw Error(ErrorKind::kDenied, quote(path()) + " was not opened for writing");
-    if (committed_)
-        throw Error(ErrorKind::kUsage, "the changes to " + quote(path()) + " were committed already");
-    if (!overlay_ || (overlay_->empty() && new_size_ == size_)) return false;
-    committed_ = true;
-    return true;
-}
-
-std::vector<Image::Staged> Image::stage() const {
-    files_[0]->check_not_changed();
-    if (node_.kind != DiskNode::Kind::kQcow2) {
-        return {{files_[0].get(), overlay_, {.protect_first_sector = detected_, .new_size = new_size_}}};
-    }
-    if (data_file_ != nullptr) data_file_->check_not_changed();
-    Qcow2Files before;
-    before.file = node_.file->open();
-    if (node_.backing) before.backing = node_.backing->open();
-    if (node_.data_file) before.data_file = node_.data_file->open();
-    const Qcow2Change change = stage_qcow2(*overlay_, std::move(before), new_size_ == size_ ? 0 : new_size_);
-    const auto changes = [](const FileChange& part) { return part.store && !part.store->empty(); };
-    if (!changes(change.file) && !changes(change.data_file)) return {};
-    // The image is always among them, and first, so that the journal is beside it.
-    const auto staged_as = [](const ImageFile* file, const FileChange& part) {
-        return Staged{file, part.store, {.protect_first_sector = false, .new_size = part.size}};
-    };
-    std::vector<Staged> staged = {staged_as(files_[0].get(), change.file)};
-    if (changes(change.data_file)) staged.push_back(staged_as(data_file_, change.data_file));
-    return staged;
-}
-
-bool Image::commit_remote() {
-    auto device = node_.open();
-    PosixJournalFile journal(remote_journal_path(path(), true), ::geteuid(), ::getegid());
-    return inspect::commit(*overlay_, *device, journal, {});
-}
-
-bool Image::commit() {
-    Image* const self = this;
-    return commit({&self, 1});
-}
-
-bool Image::commit(std::span<Image* const> images) {
-    std::vector<Image*> remote;
-    std::vector<Staged> staged;
-    for (Image* image : images) {
-        if (!image->begin_commit()) continue;
-        if (image->files_.empty()) {
-            remote.push_back(image);
-            continue;
-        }
-        const std::vector<Staged> files = image->stage();
-        staged.insert(staged.end(), files.begin(), files.end());
-    }
-    bool changed = !staged.empty() && commit_files(staged);
-    std::string done = changed ? "the local images" : "";
-    for (Image* image : remote) {
-        try {
-            if (!image->commit_remote()) continue;
-        } catch (const Error& error) {
-            if (done.empty()) throw;
-            throw Error(error.kind(),
-                        error.message() + "; the changes of " + done + " were already in place");
-        }
-        changed = true;
-        done += (done.empty() ? "" : ", ") + quote(image->path());
-    }
-    return changed;
-}
-
-// The journal of files that have different owners is no owner's.
-bool Image::commit_files(std::span<const Staged> staged) {
-    const auto owner = [](const Staged& change) { return change.file->status().st_uid; };
-    const bool one_owner = std::all_of(staged.begin(), staged.end(), [&](const Staged& change) {
-        return owner(change) == owner(staged[0]);
-    });
-    std::list<RawDevice> devices;
-    std::vector<PosixJournalFile> journals;
-    std::vector<CommitTarget> targets;
-    journals.reserve(staged.size());
-    for (const Staged& change : staged) {
-        const std::string& path = change.file->resolved_path();
-        devices.emplace_back(dup_fd(change.file->write_fd()), false, change.file->path());
-        journals.push_back(change.file->journal_file(true));
-        if (&change == &staged[0] && !one_owner)
-            journals.back() = PosixJournalFile(journals.back().name(), ::geteuid(), ::getegid());
-        targets.push_back({change.store.get(), &devices.back(), &journals.back(), change.options, path});
-    }
-    return inspect::commit(targets);
 }
 
 }  // namespace inspect

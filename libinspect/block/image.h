@@ -60,6 +60,8 @@ class Image {
     // The format's name ("raw", "qcow2"...), and whether that was found out by looking.
     const std::string& format() const noexcept { return format_; }
     bool format_was_detected() const noexcept { return detected_; }
+    // The image is encrypted, and was opened with one of DiskSpec::keys.
+    bool encrypted() const noexcept { return encrypted_; }
     // The smallest sector size that the storage can do, bytes.
     uint32_t logical_block_size() const noexcept;
     // The device, with descriptors that this owns: read-only, unless the write mode is direct.
@@ -102,10 +104,11 @@ class Image {
     bool commit_remote();
     static bool commit_files(std::span<const Staged> staged);
 
-    const DiskSpec spec_;
+    DiskSpec spec_;  // without the keys, once it is open
     const ImageOptions options_;
     std::string format_;
     bool detected_ = false;
+    bool encrypted_ = false;
     bool committed_ = false;
     uint64_t size_ = 0;
     uint64_t session_size_ = 0;

@@ -99,7 +99,6 @@ struct Storage {
                                "/vm/data"});
         return inspect::commit(targets);
     }
-    bool commit(const Scene& scene) { return commit(scene, *scene.store); }
     void crash(std::mt19937_64& random, FaultPlan& plan) {
         file.crash(random, plan);
         data.crash(random, plan);
@@ -119,14 +118,16 @@ struct Storage {
 
 class CommitToQcow2 : public testing::TestWithParam<Data> {};
 
-TEST_P(CommitToQcow2, IsAllOrNothingWhereverItIsCut) {
-    Scene scene(GetParam());
+// `size` is what the disk gets; 0: it stays.
+void cut_everywhere(Data where, uint64_t size) {
+    Scene scene(where);
+    if (size != 0) scene.disk_after.resize(size);
     FaultPlan whole;
     Storage done(scene.before, whole);
-    EXPECT_TRUE(done.commit(scene));
+    EXPECT_TRUE(done.commit(scene, *scene.store, size));
     const Files after = done.contents();
     EXPECT_EQ(scene.disk_in(after), scene.disk_after);
-    if (scene.data != Data::kOutsideRaw) {
+    if (scene.data != Data::kOutsideRaw && size == 0) {
         EXPECT_GT(after.file.size() + after.data.size(), scene.before.file.size() + scene.before.data.size());
     }
     if (scene.data == Data::kOutsideRaw) {
@@ -140,7 +141,7 @@ TEST_P(CommitToQcow2, IsAllOrNothingWhereverItIsCut) {
             FaultPlan plan, later;
             plan.cut_at(cut);
             Storage storage(scene.before, plan);
-            EXPECT_THROW(storage.commit(scene), PowerCut);
+            EXPECT_THROW(storage.commit(scene, *scene.store, size), PowerCut);
             storage.crash(scene.random, later);
             storage.recover();
             const bool is_new = storage.contents() == after;
@@ -151,6 +152,12 @@ TEST_P(CommitToQcow2, IsAllOrNothingWhereverItIsCut) {
     EXPECT_GT(old_images, 50);
     EXPECT_GT(new_images, 50);
 }
+
+TEST_P(CommitToQcow2, IsAllOrNothingWhereverItIsCut) { cut_everywhere(GetParam(), 0); }
+
+TEST_P(CommitToQcow2, IsAllOrNothingWhenTheDiskGrowsToo) { cut_everywhere(GetParam(), 2 * kSize); }
+
+TEST_P(CommitToQcow2, IsAllOrNothingWhenTheDiskShrinksToo) { cut_everywhere(GetParam(), kSize / 2); }
 
 TEST_P(CommitToQcow2, GivesTheDiskAnotherSize) {
     for (const uint64_t size : {kSize / 2, 2 * kSize}) {

@@ -205,6 +205,40 @@ TEST_F(Formats, OthersThroughTheStorageDaemon) {
         kFailed, "qemu-system-common"));
 }
 
+// An image that is itself encrypted, and not only what its guest has in it.
+TEST_F(Formats, LuksInQcow2) {
+    if (!have_program("qemu-storage-daemon")) GTEST_SKIP() << "qemu-storage-daemon is not installed";
+    const std::string image = scratch() / "secret.qcow2", key = scratch() / "key";
+    // qemu-img measures how fast it derives keys, which on a busy machine may fail.
+    Outcome made;
+    for (int attempt = 0; attempt < 10 && !made.ok(); attempt++) {
+        made = run({"qemu-img", "convert", "-f", "raw", "-O", "qcow2", "--object", "secret,id=k,data=sesame",
+                    "-o", "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=20", guest("ext4"),
+                    image});
+    }
+    if (!made.ok()) GTEST_SKIP() << "qemu-img cannot make a LUKS image on this machine: " << made.err;
+    const auto on_it = [&](Args args, const Args& keys) {
+        args.insert(args.end(), keys.begin(), keys.end());
+        args.insert(args.end(), {"-a", image, "-m", "/dev/sda", "/hello.txt"});
+        return args;
+    };
+    const Options options{.env = {{"XDG_STATE_HOME", scratch() / "state"}}};
+    EXPECT_TRUE(refused(insp(on_it({"cat"}, {})), kFailed, "--key secret.qcow2:key:"));
+    EXPECT_TRUE(refused(insp(on_it({"cat"}, {"--key", "all:key:wrong"})), kFailed, "no key that was given"));
+    EXPECT_EQ(insp_ok(on_it({"cat"}, {"--key", "secret.qcow2:key:sesame"})), "hello, guest\n");
+    EXPECT_EQ(insp_ok(on_it({"cat"}, {"--keys-from-stdin"}), {.input = "wrong\nsesame\n"}),
+              "hello, guest\n");
+    write_host_file(key, "sesame\n");
+    insp_ok(on_it({"edit", "-e", "s/hello/secret/"}, {"--key", "all:file:" + key}), options);
+    const json info = insp_json({"info", "--json", "--keys-from-stdin", "-a", image}, {.input = "sesame"});
+    EXPECT_EQ(info.at("images").at(0).at("encrypted"), true);
+    EXPECT_EQ(info.at("filesystems").at(0).at("type"), "ext4");
+    qemu_img({"convert", "--object", "secret,id=k,data=sesame", "--image-opts",
+              "driver=qcow2,encrypt.key-secret=k,file.filename=" + image, "-O", "raw", "plain"});
+    EXPECT_TRUE(ext_is_clean(scratch() / "plain"));
+    EXPECT_EQ(debugfs(scratch() / "plain", "cat /hello.txt"), "secret, guest\n");
+}
+
 TEST_F(Formats, CacheAndWriteModes) {
     for (const std::string mode : {"writeback", "writethrough", "unsafe", "none", "directsync"}) {
         for (const std::string write : {"atomic", "direct"}) {
