@@ -73,7 +73,8 @@ std::string as_text(const FilesystemReport& report) {
         for (const FilesystemInfo& fs : report.filesystems) {
             if (fs.device != disk.device && parent_device(report, fs.device) != disk.device) continue;
             auto cell = [](const std::string& text) { return text.empty() ? "-" : escape_message(text); };
-            rows.push_back({"  " + fs.device, cell(fs.type), cell(fs.label), human_size(fs.size_bytes)});
+            rows.push_back({"  " + fs.device, cell(fs.type), cell(fs.label),
+                            fs.kind == "subvolume" ? "" : human_size(fs.size_bytes)});
         }
         out += table(rows, {false, false, false, true});
     }

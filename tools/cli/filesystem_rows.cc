@@ -117,7 +117,10 @@ std::string format_rows(const std::vector<FilesystemRow>& rows, const RowFormat&
         if (!format.long_format) continue;
         cells.back().insert(cells.back().end(), {cell(row.type), cell(row.vfs), cell(row.label)});
         if (format.mbr) cells.back().push_back(cell(row.mbr));
-        cells.back().push_back(format.human ? human_size(row.size_bytes) : std::to_string(row.size_bytes));
+        const bool sizeless = row.type == "filesystem" && row.size_bytes == 0;  // a subvolume
+        cells.back().push_back(sizeless       ? cell({})
+                               : format.human ? human_size(row.size_bytes)
+                                              : std::to_string(row.size_bytes));
         cells.back().push_back(cell(row.parent));
         if (format.uuid) cells.back().push_back(cell(row.uuid));
     }

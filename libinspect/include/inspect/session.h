@@ -82,10 +82,10 @@ struct FilesystemInfo {
     std::string type;    // as blkid names it; empty: unknown
     std::string label;   // bytes
     std::string uuid;
-    uint64_t size_bytes = 0;  // of the device
+    uint64_t size_bytes = 0;  // of the device; 0: a subvolume has none of its own
     bool mountable = false;
     bool whole_disk = false;  // on a disk without a partition table
-    // "lv", "md", "crypt", or empty: a partition or a whole disk
+    // "lv", "md", "crypt", "subvolume" (of btrfs), or empty: a partition or a whole disk
     std::string kind;
     std::string volume_uuid;         // of the logical volume or the array
     std::string group;               // lv: the volume group; md: the level; crypt: "crypto_LUKS", "BitLocker"
