@@ -5,10 +5,13 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <string_view>
 
+#include "ext_growth.h"
 #include "failure.h"
 #include "geometry.h"
 #include "lvm.h"
@@ -20,6 +23,7 @@ namespace inspect::agent {
 namespace {
 
 constexpr char kMountPoint[] = "/tmp/resize";
+constexpr unsigned long kExtResize = _IOW('f', 16, uint64_t);  // EXT4_IOC_RESIZE_FS, which no header exports
 
 bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
 
@@ -58,6 +62,7 @@ class Step {
         const std::string type = disks_.superblock(volume).type;
         const std::string what = "resize the file system on " + request.device();
         if (is_ext(type)) {
+            if (request.grow() && grow_ext_mounted(volume, request.size())) return forget(volume);
             std::vector<std::string> arguments = {"/usr/sbin/resize2fs", volume.node};
             if (!request.grow()) arguments.push_back(sectors(request.size()) + "s");
             run(arguments, what);
@@ -140,6 +145,30 @@ class Step {
   private:
     void run(const std::vector<std::string>& arguments, const std::string& what) {
         require(programs_.run(arguments), what);
+    }
+
+    // False: that can't be done, or wasn't, and resize2fs may try.
+    bool grow_ext_mounted(Volume& volume, uint64_t new_size) {
+        std::array<uint8_t, 1024> superblock;
+        const Fd device = open_file(volume.node, O_RDONLY);
+        constexpr off_t kSuperblock = 1024;
+        if (::pread(device.get(), superblock.data(), superblock.size(), kSuperblock) !=
+                static_cast<ssize_t>(superblock.size()) ||
+            !ext_grows_mounted(superblock, new_size))
+            return false;
+        bool grown = false;
+        try {
+            with_mounted(context_.mounts, volume, [&](const std::string& path) {
+                const Fd root = open_file(path, O_RDONLY | O_DIRECTORY);
+                const unsigned log = superblock[24];
+                const uint64_t blocks = new_size / (uint64_t{1024} << log);
+                grown = ::ioctl(root.get(), kExtResize, &blocks) == 0;
+            });
+        } catch (const Failure&) {
+            grown = false;
+        }
+        if (!grown) check(volume.device);  // resize2fs insists, once it was mounted
+        return grown;
     }
 
     static uint64_t start_of(const Volume& volume) { return volume.partition ? volume.partition->start : 0; }
