@@ -16,6 +16,7 @@
 #include "geometry.h"
 #include "lvm.h"
 #include "partition_edit.h"
+#include "recreate.h"
 #include "resize.h"
 
 namespace inspect::agent {
@@ -67,12 +68,12 @@ class Step {
             if (!request.grow()) arguments.push_back(sectors(request.size()) + "s");
             run(arguments, what);
         } else if (type == "xfs") {
-            with_mounted(context_.mounts, volume, [&](const std::string& path) {
+            with_mounted(context_.mounts, volume, false, [&](const std::string& path) {
                 run({"/usr/sbin/xfs_growfs", "-d", path}, what);
             });
         } else if (type == "btrfs") {
             const std::string size = request.grow() ? "max" : std::to_string(request.size());
-            with_mounted(context_.mounts, volume, [&](const std::string& path) {
+            with_mounted(context_.mounts, volume, false, [&](const std::string& path) {
                 run({"/usr/bin/btrfs", "filesystem", "resize", size, path}, what);
             });
         } else if (type == "ntfs") {
@@ -142,6 +143,14 @@ class Step {
         volume.size = request.size();
     }
 
+    void recreate(const proto::ResizeStep::Recreate& request) {
+        Volume& volume = ready(request.device());
+        if (disks_.superblock(volume).type != "xfs")
+            throw Failure(proto::USAGE, request.device() + " is no XFS", EINVAL);
+        recreate_xfs(context_, volume, request.size(), disk_of(request.room_disk()), request.room_start());
+        forget(volume);
+    }
+
   private:
     void run(const std::vector<std::string>& arguments, const std::string& what) {
         require(programs_.run(arguments), what);
@@ -158,7 +167,7 @@ class Step {
             return false;
         bool grown = false;
         try {
-            with_mounted(context_.mounts, volume, [&](const std::string& path) {
+            with_mounted(context_.mounts, volume, false, [&](const std::string& path) {
                 const Fd root = open_file(path, O_RDONLY | O_DIRECTORY);
                 const unsigned log = superblock[24];
                 const uint64_t blocks = new_size / (uint64_t{1024} << log);
@@ -219,12 +228,13 @@ void require(const ProgramResult& result, const std::string& what) {
     throw Failure(proto::INTERNAL, "cannot " + what + ": " + text);
 }
 
-void with_mounted(Mounts& mounts, Volume& volume, const std::function<void(const std::string& path)>& work) {
+void with_mounted(Mounts& mounts, Volume& volume, bool read_only,
+                  const std::function<void(const std::string& path)>& work) {
     ::mkdir(kMountPoint, 0700);
     const size_t before = mounts.count();
     try {
         // The descriptor is gone before it is unmounted.
-        mounts.mount(volume, kMountPoint, {.options = {}, .type = {}, .read_only = false}).reset();
+        mounts.mount(volume, kMountPoint, {.options = {}, .type = {}, .read_only = read_only}).reset();
         work(kMountPoint);
     } catch (const Failure&) {
         mounts.unmount_to(before);
@@ -250,6 +260,8 @@ void resize_step(const ResizeContext& context, const proto::ResizeStep& request)
             return step.physical_volume(request.physical_volume());
         case proto::ResizeStep::kLogicalVolume:
             return step.logical_volume(request.logical_volume());
+        case proto::ResizeStep::kRecreate:
+            return step.recreate(request.recreate());
         case proto::ResizeStep::STEP_NOT_SET:
             break;
     }
