@@ -17,6 +17,7 @@
 #include "log.h"
 #include "operations.h"
 #include "run_program.h"
+#include "subvolume_list.h"
 
 namespace inspect::agent {
 
@@ -116,6 +117,7 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
             need_machine("list file systems");
             *response.mutable_filesystems() = disks_.list(mounts_.types());
             stacks_.describe(*response.mutable_filesystems());
+            add_subvolumes(disks_, mounts_, *response.mutable_filesystems());
             return;
         case proto::Request::kInspect:
             return inspect(response);

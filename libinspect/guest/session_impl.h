@@ -31,7 +31,6 @@ struct SessionSeams {
 
 struct Session::Impl {
     Impl(SessionOptions session_options, SessionSeams session_seams);
-    ~Impl();
 
     // Brings one request to the agent, started, woken and with the mounts that were asked for, and returns
     // its successful answer. Throws what failed first.
