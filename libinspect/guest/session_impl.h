@@ -63,7 +63,7 @@ struct Session::Impl {
 
   private:
     bool interrupted() const noexcept;
-    DiskState survey_disk(const std::vector<std::string>& minimum_of);
+    DiskState survey_disk(const ResizeWishes& wishes, const std::vector<std::string>& minimum_of);
     void start();
     proto::Response call_once(proto::Request request, const Connection::Handlers& handlers);
     bool restart_with_memory();
