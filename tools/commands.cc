@@ -11,7 +11,7 @@ constexpr const Command* kCommands[] = {
     &kTouchCommand,       &kRunCommand,     &kRescueCommand,  &kMountCommand,     &kUmountCommand,
     &kResizeCommand,      &kFormatCommand,  &kMakeFsCommand,  &kPartitionCommand, &kFsckCommand,
     &kAlignmentCommand,   &kBackupCommand,  &kServeCommand,   &kRecoverCommand,   &kApplianceCommand,
-    &kCustomizeCommand,   &kDoctorCommand,  &kHelpCommand,
+    &kCustomizeCommand,   &kDiffCommand,    &kDoctorCommand,  &kHelpCommand,
 };
 
 }  // namespace

@@ -90,7 +90,9 @@ std::vector<EncryptionKey> keys_of(const Arguments& arguments) {
     return keys;
 }
 
-std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
+// `added_by`: the option whose images are wanted.
+std::vector<DiskSpec> specs_of(const Arguments& arguments, std::string_view added_by) {
+    const bool first = added_by == "add";
     std::vector<DiskSpec> disks;
     DiskSpec next;  // what holds for the images to come
     std::optional<CacheMode> cache;
@@ -127,13 +129,13 @@ std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
         } else if (key == "cache") {
             cache = next.cache = parse_cache_mode(*value);
             unused = "--cache";
-        } else if (key == "add") {
+        } else if (key == "add" || key == kSecondGuest) {
             next.path = *value;
-            disks.push_back(next);
+            if (key == added_by) disks.push_back(next);
             unused = nullptr;
-        } else if (key == "domain") {
+        } else if (key == "domain" && first) {
             add_domain(domain_disks(*value, uri));
-        } else if (key == "domain-xml") {
+        } else if (key == "domain-xml" && first) {
             add_domain(domain_xml_disks(*value, uri));
         }
     }
@@ -141,6 +143,11 @@ std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
     if (unused != nullptr)
         throw UsageError(std::string(unused) + " acts on the images after it: write it before -a");
     return disks;
+}
+
+std::vector<DiskSpec> disk_specs(const Arguments& arguments) { return specs_of(arguments, "add"); }
+std::vector<DiskSpec> second_disk_specs(const Arguments& arguments) {
+    return specs_of(arguments, kSecondGuest);
 }
 
 WriteMode write_mode_of(const Arguments& arguments) {
