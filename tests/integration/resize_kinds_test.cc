@@ -74,8 +74,8 @@ TEST_F(ResizeKinds, Ntfs) {
     auto check = [&](uint64_t size) {
         EXPECT_EQ(size_of(image), size);
         EXPECT_THAT(ok({"ntfsresize", "--info", "--force", image}),
-                    HasSubstr("Current volume size: " + std::to_string(size - 512 - (size - 512) % 4096)));
-        EXPECT_EQ(ok({"ntfscat", "--force", image, "hello.txt"}), "hello, guest\n");
+                    HasSubstr("Current volume size: " + std::to_string(size - (size - 512) % 4096)));
+        EXPECT_THAT(ok({"ntfscat", "--force", image, "hello.txt"}), HasSubstr("hello, guest\n"));
         EXPECT_THAT(ok({"ntfsinfo", "--force", "-m", image}), HasSubstr("Volume Name: ntfslabel"));
     };
     resize_ok({"-a", image, "--size", "+16M"});
@@ -163,8 +163,8 @@ TEST_F(ResizeKinds, XfsMadeAnew) {
     const Options engine{.env = {{"INSP_ENGINE", "qemu"}}};
     const std::string image = scratch() / "disk";
     write_host_file(image, "");
-    std::filesystem::resize_file(image, 602 * kMiB);
-    ok({"sh", "-c", "echo 'label: gpt\nstart=1MiB, size=600MiB' | sfdisk -q " + image});
+    std::filesystem::resize_file(image, 342 * kMiB);
+    ok({"sh", "-c", "echo 'label: gpt\nstart=1MiB, size=340MiB' | sfdisk -q " + image});
     const Outcome made = insp({"run", "-q", "--rw", "--format=raw", "-a", image, "--", "sh", "-ec", R"(
         mkfs.xfs -q -m uuid=00000090-0090-4090-8090-000000000090,bigtime=0 -L keepme /dev/sda1
         mount /dev/sda1 /sysroot
@@ -175,11 +175,11 @@ TEST_F(ResizeKinds, XfsMadeAnew) {
         ln -s dir/file soft
         mknod null c 1 3
         mkfifo -m 600 fifo
-        truncate -s 100M sparse
+        truncate -s 50M sparse
         printf end >>sparse
         chown 1000:1001 dir/file
         chmod 4755 dir/file
-        dd if=/dev/urandom of=data bs=1M count=20 2>/dev/null
+        dd if=/dev/urandom of=data bs=1M count=5 2>/dev/null
         touch -d '2001-02-03 04:05:06' dir/file soft dir data sparse
         chattr +i data 2>/dev/null || true
         cd /
@@ -210,10 +210,11 @@ TEST_F(ResizeKinds, XfsMadeAnew) {
     const std::string features = "p uuid fname features_ro_compat features_incompat versionnum";
     const std::string old = ok({"xfs_db", "-r", "-c", "sb 0", "-c", features, cut_out(image, 1)});
 
-    expect_refused(image, {"--size", "-200M"}, "--recreate");
-    expect_refused(image, {"--size", "200M", "--recreate"}, "can't be made smaller than");
-    resize_ok({"-a", image, "--size", "402M", "--recreate"});
-    EXPECT_EQ(size_of(image), 402 * kMiB);
+    EXPECT_TRUE(refused(resize({"-a", image, "--size", "-20M"}), kFailed, "--recreate"));
+    EXPECT_TRUE(refused(resize({"-a", image, "--size", "200M", "--recreate"}), kFailed,
+                        "can't be made smaller than"));
+    resize_ok({"-a", image, "--size", "322M", "--recreate"});
+    EXPECT_EQ(size_of(image), 322 * kMiB);
     EXPECT_THAT(ok({"sfdisk", "-V", image}), HasSubstr("No errors detected"));
     const std::string system = cut_out(image, 1);
     EXPECT_TRUE(xfs_is_clean(system));
@@ -224,10 +225,10 @@ TEST_F(ResizeKinds, XfsMadeAnew) {
     if (!have_program("qemu-img")) return;
     const std::string qcow2 = scratch() / "disk.qcow2";
     ok({"qemu-img", "convert", "-O", "qcow2", image, qcow2});
-    resize_ok({"-a", qcow2, "--resize", "/dev/sda1=320M", "--recreate"});
+    resize_ok({"-a", qcow2, "--resize", "/dev/sda1=305M", "--recreate"});
     ok({"qemu-img", "check", qcow2});
     ok({"qemu-img", "convert", "-O", "raw", qcow2, image});
-    EXPECT_EQ(size_of(image), 402 * kMiB);
+    EXPECT_EQ(size_of(image), 322 * kMiB);
     EXPECT_TRUE(xfs_is_clean(cut_out(image, 1)));
     EXPECT_EQ(insp(look, engine).out, before.out);
 }

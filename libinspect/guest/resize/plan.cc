@@ -373,7 +373,9 @@ class Planner {
         const uint64_t size = disk().size;
         const bool gpt = disk().table == TableKind::kGpt;
         if (gpt && size != old_size) table_changes_ = true;
-        if (table_changes_ && !disk().table_obstacle.empty())
+        // One that can't be read at all is one that must not lose what is left of it.
+        const bool unreadable = disk().table == TableKind::kNone && size != old_size;
+        if ((table_changes_ || unreadable) && !disk().table_obstacle.empty())
             throw Error(ErrorKind::kUnsupported, "the partition table of " + disk().device +
                                                      " can't be changed as it is: " + disk().table_obstacle);
         const ResizeStep image = {

@@ -273,6 +273,9 @@ TEST(ResizePlan, ObstaclesAreRefusedBeforeAnything) {
     DiskState state = debian();
     state.table_obstacle = "its two headers differ";
     EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kUnsupported), HasSubstr("its two headers differ"));
+    state.table = TableKind::kNone;
+    state.partitions.clear();
+    EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kUnsupported), HasSubstr("its two headers differ"));
     state = debian();
     state.partitions[1].content.type = "ntfs";
     state.partitions[1].content.obstacle = "Windows is hibernated in it: start it and shut it down";
