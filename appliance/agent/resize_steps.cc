@@ -190,12 +190,13 @@ void require(const ProgramResult& result, const std::string& what) {
     throw Failure(proto::INTERNAL, "cannot " + what + ": " + text);
 }
 
-void with_mounted(Mounts& mounts, Volume& volume, const std::function<void(const std::string& path)>& work) {
+void with_mounted(Mounts& mounts, Volume& volume, const std::function<void(const std::string& path)>& work,
+                  const std::string& options) {
     ::mkdir(kMountPoint, 0700);
     const size_t before = mounts.count();
     try {
         // The descriptor is gone before it is unmounted.
-        mounts.mount(volume, kMountPoint, {.options = {}, .type = {}, .read_only = false}).reset();
+        mounts.mount(volume, kMountPoint, {.options = options, .type = {}, .read_only = false}).reset();
         work(kMountPoint);
     } catch (const Failure&) {
         mounts.unmount_to(before);

@@ -24,6 +24,7 @@
 #include "block/qsd.h"
 #include "block/qsd_location.h"
 #include "block/raw.h"
+#include "block/sparse_copy.h"
 
 namespace inspect {
 
@@ -461,6 +462,21 @@ Image::~Image() {
 
 uint32_t Image::logical_block_size() const noexcept {
     return files_.empty() ? 512 : files_[0]->logical_block_size();
+}
+
+void Image::find_zeros(const std::function<void()>& may_stop) {
+    if (!overlay_) return;
+    // Less than a cluster is not given back, and smaller holes would leave a raw file in pieces.
+    constexpr uint64_t kLeast = 64 << 10;
+    uint64_t unit = kLeast;
+    if (node_.kind == DiskNode::Kind::kQcow2)
+        unit = std::max(unit, Qcow2Header::parse(*node_.file->open()).cluster_size());
+    inspect::find_zeros(*node_.open(), *overlay_, unit, may_stop);
+}
+
+std::unique_ptr<BlockDevice> Image::contents() const {
+    if (!overlay_) return node_.open();
+    return std::make_unique<Overlay>(node_.open(), overlay_);
 }
 
 bool Image::commit() {

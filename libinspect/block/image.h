@@ -9,6 +9,7 @@
 // overlay, and what the process wrote is in the image.)
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -80,6 +81,13 @@ class Image {
     void set_new_size(uint64_t size);
     // Of the session's disk, bytes.
     uint64_t session_size() const noexcept { return session_size_; }
+
+    // Remembers as changes what the image has as data though it is all zeros, so that commit() gives the
+    // space back (block/sparse_copy.h). Reads all of the image. When the process that wrote the overlay has
+    // ended; without an overlay nothing is done.
+    void find_zeros(const std::function<void()>& may_stop);
+    // The disk with the session's changes, for reading; good as long as this. The same condition.
+    std::unique_ptr<BlockDevice> contents() const;
 
     // Makes the overlay's changes the image's, atomically and durably (block/commit.h). False when there was
     // nothing to change, and in the direct mode. The process that wrote the overlay must have ended. Once

@@ -22,6 +22,7 @@ int bench_read(const BenchOptions& options);
 int bench_mount(const BenchOptions& options);
 int bench_storage(const BenchOptions& options);
 int bench_resize(const BenchOptions& options);
+int bench_sparsify(const BenchOptions& options);
 int bench_backup(const BenchOptions& options);
 int soak(const BenchOptions& options);
 
