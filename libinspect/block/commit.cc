@@ -125,6 +125,14 @@ void check_first_sector(const OverlayStore& store) {
     refuse_foreign_format(bytes);
 }
 
+// What reads as zeros already, so that no journal need know of it.
+void give_back_zeros(const OverlayStore& store, BlockDevice& image) {
+    for (auto run = store.next_changed(0); run && run->offset < image.size();
+         run = store.next_changed(run->end()))
+        if (run->state == State::kZero)
+            image.discard(run->offset, std::min(run->end(), image.size()) - run->offset);
+}
+
 void discard(JournalFile& journal) {
     journal.remove();
     journal.sync_name();
@@ -159,7 +167,10 @@ bool commit(const OverlayStore& store, BlockDevice& image, JournalFile& journal,
     Collector collector(store, image, journal, new_size);
     try {
         collector.collect();
-        if (!collector.writer()) return false;
+        if (!collector.writer()) {
+            if (options.give_back) give_back_zeros(store, image);
+            return false;
+        }
         collector.writer()->finish();
         collector.writer()->commit();
     } catch (const Error&) {
@@ -183,6 +194,7 @@ bool commit(const OverlayStore& store, BlockDevice& image, JournalFile& journal,
         throw error.with_context("the change is safe in '" + journal.name() +
                                  "' and will be finished when the image is next opened, but not now");
     }
+    if (options.give_back) give_back_zeros(store, image);
     return true;
 }
 

@@ -466,6 +466,7 @@ uint32_t Image::logical_block_size() const noexcept {
 
 void Image::find_zeros(const std::function<void()>& may_stop) {
     if (!overlay_) return;
+    give_back_ = !files_.empty() && !files_[0]->is_block_device();
     // Less than a cluster is not given back, and smaller holes would leave a raw file in pieces.
     constexpr uint64_t kLeast = 64 << 10;
     uint64_t unit = kLeast;
@@ -493,15 +494,16 @@ bool Image::commit() {
 bool Image::commit_raw() {
     RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
     PosixJournalFile journal = files_[0]->journal_file(true);
-    return inspect::commit(*overlay_, device, journal,
-                           {.protect_first_sector = detected_, .new_size = new_size_});
+    return inspect::commit(
+        *overlay_, device, journal,
+        {.protect_first_sector = detected_, .new_size = new_size_, .give_back = give_back_});
 }
 
 bool Image::commit_qcow2() {
     RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
     PosixJournalFile journal = files_[0]->journal_file(true);
     return commit_to_qcow2(*overlay_, node_.file->open(), node_.backing ? node_.backing->open() : nullptr,
-                           device, journal, new_size_ == size_ ? 0 : new_size_);
+                           device, journal, new_size_ == size_ ? 0 : new_size_, give_back_);
 }
 
 bool Image::commit_remote() {

@@ -110,6 +110,7 @@ class Image {
     std::string format_;
     bool detected_ = false;
     bool committed_ = false;
+    bool give_back_ = false;  // a commit leaves no room for zeros
     uint64_t size_ = 0;
     uint64_t session_size_ = 0;
     uint64_t new_size_ = 0;  // that a commit gives it

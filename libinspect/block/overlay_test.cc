@@ -9,6 +9,7 @@
 #include <csignal>
 
 #include "base/temp_dir_for_test.h"
+#include "block/iovec.h"
 #include "block/memory_device.h"
 #include "block/raw.h"
 
@@ -158,7 +159,10 @@ TEST(Overlay, ZerosTakeNoRoom) {
     Bytes bytes(12 * 4096, std::byte{1});
     std::fill_n(bytes.begin() + 2 * 4096, 3 * 4096 + 50, std::byte{0});
     std::fill_n(bytes.begin() + 8 * 4096, 4 * 4096, std::byte{0});
-    overlay.writev(4096, pieces_of(bytes));
+    const std::span<const std::byte> all(bytes);
+    const iovec pieces[] = {to_iovec(all.first(3000)), to_iovec(all.subspan(3000, 20'000)),
+                            to_iovec(all.subspan(23'000))};
+    overlay.writev(4096, pieces);
     auto state = [&](uint64_t block) { return store->run_at(block * 4096, kSize).state; };
     const State expected[] = {State::kLower, State::kMemory, State::kMemory, State::kZero,   State::kZero,
                               State::kZero,  State::kMemory, State::kMemory, State::kMemory, State::kZero,

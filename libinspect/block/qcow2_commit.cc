@@ -75,7 +75,7 @@ uint64_t room_to_grow(const OverlayStore& changes, const Qcow2Header& header) {
 
 bool commit_to_qcow2(const OverlayStore& changes, std::unique_ptr<BlockDevice> before,
                      std::unique_ptr<BlockDevice> backing, BlockDevice& file, JournalFile& journal,
-                     uint64_t new_size) {
+                     uint64_t new_size, bool give_back) {
     const Qcow2Header header = Qcow2Header::parse(*before);
     if (header.external_data()) {
         throw Error(
@@ -95,7 +95,8 @@ bool commit_to_qcow2(const OverlayStore& changes, std::unique_ptr<BlockDevice> b
     if (stage->empty()) return false;
     // A file that could be shorter now stays as it is: what is beyond its last cluster is of no concern.
     const uint64_t new_file_size = std::max(image.size(), file.size());
-    return commit(*stage, file, journal, {.protect_first_sector = false, .new_size = new_file_size});
+    return commit(*stage, file, journal,
+                  {.protect_first_sector = false, .new_size = new_file_size, .give_back = give_back});
 }
 
 }  // namespace inspect

@@ -19,9 +19,9 @@ namespace inspect {
 // `changes` is for the disk that is in the image `before`, which stands on `backing` (null: on none); `file`
 // is the same image again, writable. `new_size` is the disk's, bytes; 0: it stays. False when there is
 // nothing that differs. Throws Error as commit() does; kUnsupported for an image with an external data file,
-// which one journal can't cover, and for what the driver can't write.
+// which one journal can't cover, and for what the driver can't write. `give_back`: CommitOptions has it.
 bool commit_to_qcow2(const OverlayStore& changes, std::unique_ptr<BlockDevice> before,
                      std::unique_ptr<BlockDevice> backing, BlockDevice& file, JournalFile& journal,
-                     uint64_t new_size = 0);
+                     uint64_t new_size = 0, bool give_back = false);
 
 }  // namespace inspect

@@ -42,6 +42,12 @@ bool is_read_only_format(const std::string& type) {
     return type == "iso9660" || type == "squashfs" || type == "erofs";
 }
 
+bool is_locked(const FilesystemInfo& volume, const FilesystemReport& report) {
+    if (volume.type != "crypto_LUKS" && volume.type != "BitLocker") return false;
+    return std::none_of(report.filesystems.begin(), report.filesystems.end(),
+                        [&](const FilesystemInfo& other) { return contains(other.parts, volume.device); });
+}
+
 // Wishes for what isn't there are mistakes, and better found before anything is done.
 void require_known(const SparsifyWishes& wishes, const FilesystemReport& report) {
     auto is_device = [&](const std::string& name) {
@@ -116,14 +122,19 @@ std::vector<SparsifyResult> Session::Impl::sparsify(
         const bool zero = contains(wishes.zero, filesystem.device);
         const bool swap = filesystem.type == "swap";
         if (contains(wishes.ignore, filesystem.device)) continue;
+        SparsifyResult target;
+        target.device = filesystem.device;
+        target.type = filesystem.type;
+        if (!zero && is_locked(filesystem, report)) {
+            target.reason = "it is encrypted, and was not unlocked (--key)";
+            add(std::move(target));
+            continue;
+        }
         if (!zero && !swap && (!filesystem.mountable || is_read_only_format(filesystem.type))) continue;
         if (!zero && filesystem.type == "btrfs" && !seen.insert(filesystem.uuid).second) continue;
         proto::Request request;
         request.mutable_sparsify_volume()->set_device(filesystem.device);
         request.mutable_sparsify_volume()->set_zero(zero);
-        SparsifyResult target;
-        target.device = filesystem.device;
-        target.type = filesystem.type;
         add(sparsify_one(std::move(target), std::move(request), zero));
     }
     for (const VolumeGroupInfo& group : report.volume_groups) {
