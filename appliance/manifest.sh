@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # manifest.sh DIRECTORY VERSION KERNEL PACKAGES: prints the manifest of an appliance as JSON: which bytes it consists
-# of and what they were made from. DIRECTORY holds vmlinux, initrd and root.erofs, KERNEL is kernel/build.sh's output
+# of and what they were made from. DIRECTORY holds vmlinux.zst, initrd and root.erofs, KERNEL is kernel/build.sh's output
 # directory, PACKAGES rootfs/build.sh's packages.txt. None of the values needs escaping: they are hashes, file names and
 # Debian's package names and versions.
 set -euo pipefail
@@ -15,7 +15,7 @@ echo "  \"version\": \"$version\","
 echo "  \"kernel\": {\"release\": \"$(cat "$kernel/version")\", \"source\": \"$(cat "$kernel/source")\"},"
 echo '  "files": {'
 separator=
-for file in initrd root.erofs vmlinux; do
+for file in initrd root.erofs vmlinux.zst; do
     printf '%s    "%s": {"size": %d, "sha256": "%s"}' "$separator" "$file" "$(stat -c %s "$directory/$file")" \
         "$(sha256sum <"$directory/$file" | cut -d' ' -f1)"
     separator=$',\n'

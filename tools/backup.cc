@@ -133,6 +133,7 @@ std::vector<BackupGuest> guests_of(const Arguments& args) {
         disk.format = args.has("add") ? "" : args.value("format").value_or("");
         disk.allow_backing = args.has("allow-backing");
         disk.force_share = args.has("force-share");
+        disk.keys = keys_of(args);
         guests.push_back({.name = args.value("name").value_or(""), .disks = {disk}});
     }
     if (guests.empty()) throw UsageError("back up what? Give images, or -a or -d");

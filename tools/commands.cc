@@ -11,7 +11,7 @@ constexpr const Command* kCommands[] = {
     &kTouchCommand,       &kRunCommand,       &kRescueCommand,  &kMountCommand,  &kUmountCommand,
     &kResizeCommand,      &kSparsifyCommand,  &kFormatCommand,  &kMakeFsCommand, &kPartitionCommand,
     &kFsckCommand,        &kAlignmentCommand, &kBackupCommand,  &kServeCommand,  &kRecoverCommand,
-    &kApplianceCommand,   &kDoctorCommand,    &kHelpCommand,
+    &kApplianceCommand,   &kCustomizeCommand, &kDoctorCommand,  &kHelpCommand,
 };
 
 }  // namespace

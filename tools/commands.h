@@ -38,6 +38,7 @@ extern const Command kServeCommand;
 extern const Command kRecoverCommand;
 extern const Command kBackupCommand;
 extern const Command kApplianceCommand;
+extern const Command kCustomizeCommand;
 extern const Command kDoctorCommand;
 extern const Command kHelpCommand;
 

@@ -18,6 +18,7 @@
 #include "operations.h"
 #include "run_program.h"
 #include "sparsify.h"
+#include "subvolume_list.h"
 
 namespace inspect::agent {
 
@@ -117,6 +118,7 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
             need_machine("list file systems");
             *response.mutable_filesystems() = disks_.list(mounts_.types());
             stacks_.describe(*response.mutable_filesystems());
+            add_subvolumes(disks_, mounts_, *response.mutable_filesystems());
             return;
         case proto::Request::kInspect:
             return inspect(response);

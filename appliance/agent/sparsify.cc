@@ -123,7 +123,7 @@ class Sparsifier {
                             "its file system can't tell what is free, and zeros in encryption are none");
             done(proto::Sparsified::FILLED, fill(root.get()));
         };
-        with_mounted(context_.mounts, volume_, work, options);
+        with_mounted(context_.mounts, volume_, false, work, options);
     }
 
   private:

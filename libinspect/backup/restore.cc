@@ -14,6 +14,7 @@
 
 #include "backup/repository_impl.h"
 #include "backup/workers.h"
+#include "base/checked.h"
 #include "base/fd.h"
 #include "block/image.h"
 #include "block/qcow2/create.h"
@@ -32,7 +33,7 @@ namespace {
 
 // What is compared, and written, at once.
 constexpr uint64_t kBlock = 4096;
-
+// A qcow2 image is a multiple of that long.
 constexpr uint64_t kSector = 512;
 
 // A file that is gone unless it was given its name.
@@ -46,8 +47,7 @@ class NewImage {
         try {
             if (format == "qcow2") {
                 RawDevice file(std::move(fd), false, path_);
-                // Such an image has whole sectors; the rest of the last one is zeros.
-                create_qcow2(file, {.size = (size + kSector - 1) / kSector * kSector});
+                create_qcow2(file, {.size = align_up(size, kSector)});
             } else if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
                 throw Error::from_errno("can't make '" + target + "' as large as the disk", errno);
             }
@@ -171,7 +171,7 @@ uint64_t write_image(repository::Repository& repository, const DiskContents& con
                                              std::to_string(image->size()) + " bytes, the disk " +
                                              std::to_string(contents.size()));
     const bool block_device = !image->files().empty() && image->files()[0]->is_block_device();
-    if (image->size() >= contents.size() + kSector && !block_device)
+    if (image->size() > align_up(contents.size(), kSector) && !block_device)
         throw Error(ErrorKind::kUsage, "'" + spec.path + "' is larger than the disk (" +
                                            std::to_string(image->size()) + " bytes, the disk has " +
                                            std::to_string(contents.size()) + ")");

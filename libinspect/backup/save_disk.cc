@@ -85,16 +85,20 @@ class DiskSaver {
             counters_.unchanged += length;
             return known->zero ? std::nullopt : std::optional(known->id);
         }
-        thread_local Bytes buffer;
-        buffer.assign(length, std::byte{0});
         RangeSet reads;
         clip(data, offset, length, reads);
+        if (reads.empty()) return std::nullopt;
+        thread_local Bytes buffer;
+        buffer.resize(length);
+        reads.for_each_gap(offset, length, [&](uint64_t at, uint64_t size) {
+            std::memset(buffer.data() + (at - offset), 0, size);
+        });
         for (const auto& [begin, end] : reads.ranges()) {
             if (options_.limiter != nullptr) options_.limiter->pass(end - begin);
             device_.read(begin, std::span(buffer).subspan(begin - offset, end - begin));
             counters_.read += end - begin;
         }
-        if (options_.unused != nullptr && !reads.empty()) wipe_unused(buffer, offset, length);
+        if (options_.unused != nullptr) wipe_unused(buffer, offset, length);
         if (is_zero(buffer)) return std::nullopt;
         const ObjectId id = ObjectId::of(buffer);
         writer_.save(BlobType::kData, id, buffer);
@@ -139,9 +143,8 @@ class DiskSaver {
     ObjectId zeros(uint64_t length) {
         const auto found = zero_ids_.find(length);
         if (found != zero_ids_.end()) return found->second;
-        const Bytes bytes(length);
-        const ObjectId id = ObjectId::of(bytes);
-        writer_.save(BlobType::kData, id, bytes);
+        const ObjectId id = repository::zero_blob_id(length);
+        if (!writer_.has(BlobType::kData, id)) writer_.save(BlobType::kData, id, Bytes(length));
         zero_ids_.emplace(length, id);
         return id;
     }

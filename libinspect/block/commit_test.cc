@@ -14,6 +14,7 @@
 #include "block/memory_device.h"
 #include "block/overlay.h"
 #include "block/raw.h"
+#include "block/recovery.h"
 
 namespace inspect {
 namespace {
@@ -269,6 +270,8 @@ TEST(Commit, IsAllOrNothingWhateverFails) {
         }
     }
 }
+
+// ---- in real files
 
 TEST(Commit, LeavesHolesHoles) {
     TempDir dir;

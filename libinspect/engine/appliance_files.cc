@@ -73,15 +73,15 @@ std::string find_appliance_directory(const std::string& given) {
         places.push_back(prefix + "/share/libinspect/appliance");
     places.push_back(INSP_DATADIR "/appliance");
     for (const std::string& place : places)
-        if (::access((place + "/vmlinux").c_str(), F_OK) == 0) return place;
-    throw Error(ErrorKind::kNotFound, "the appliance (vmlinux, initrd, root.erofs) is in none of " +
+        if (::access((place + "/vmlinux.zst").c_str(), F_OK) == 0) return place;
+    throw Error(ErrorKind::kNotFound, "the appliance (vmlinux.zst, initrd, root.erofs) is in none of " +
                                           list(places) + "; name its directory in INSP_APPLIANCE");
 }
 
 ApplianceFiles open_appliance(const std::string& given_directory) {
     ApplianceFiles files;
     files.directory = find_appliance_directory(given_directory);
-    files.kernel = open_part(files.directory, "vmlinux");
+    files.kernel = open_part(files.directory, "vmlinux.zst");
     files.initrd = open_part(files.directory, "initrd");
     files.root = open_part(files.directory, "root.erofs");
     for (const Fd* fd : {&files.kernel, &files.initrd, &files.root}) {

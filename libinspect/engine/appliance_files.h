@@ -13,7 +13,7 @@ namespace inspect {
 // The appliance's files, opened.
 struct ApplianceFiles {
     std::string directory;
-    Fd kernel;  // vmlinux
+    Fd kernel;  // vmlinux.zst: see kernel_image.h
     Fd initrd;
     Fd root;  // root.erofs
     // Changes whenever one of the files does: their sizes, inodes and times.

@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 #include "engine/host.h"
 #include "engine/kernel_command_line.h"
+#include "engine/kernel_image.h"
 #include "engine/socket_channel.h"
 #include "engine/vmm_child.h"
 
@@ -164,7 +165,8 @@ class Starter {
 
     std::unique_ptr<KvmMachine> boot(bool with_disks) {
         VmmChild::Arguments arguments = common_arguments(with_disks);
-        arguments.add_fd("kernel", files_.kernel.get());
+        const Fd kernel = unpack_kernel(files_.kernel.get());
+        arguments.add_fd("kernel", kernel.get());
         arguments.add_fd("initrd", files_.initrd.get());
         arguments.add("--cmdline=" + kernel_command_line(software_));
         auto machine = std::make_unique<KvmMachine>(vmm_program_, std::move(arguments), options_);

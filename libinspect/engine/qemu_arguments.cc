@@ -64,9 +64,11 @@ std::vector<std::string> qemu_arguments(const QemuMachineOptions& options) {
     // translator does a byte in about the time of a word.
     add("-cpu", "max,-erms,-fsrm");
     add("-m", memory);
-    add("-kernel", inherited(options.kernel));
-    add("-initrd", inherited(options.initrd));
-    add("-append", options.kernel_command_line + transports_for_kernel());
+    if (!options.restores_snapshot) {  // else it runs already
+        add("-kernel", inherited(options.kernel));
+        add("-initrd", inherited(options.initrd));
+        add("-append", options.kernel_command_line + transports_for_kernel());
+    }
     // Virtio 1.0, as our own VMM has it.
     add("-global", "virtio-mmio.force-legacy=false");
     // The ports of the kernel's insp_console.

@@ -20,10 +20,11 @@ struct QemuMachineOptions {
     std::string program;
     std::string accelerator;  // "tcg" or "kvm"
     uint64_t memory_bytes = 0;
-    int kernel = -1, initrd = -1, root = -1;  // files
-    std::string kernel_command_line;          // without the devices, which are added
-    int channel = -1;                         // a stream socket: the agent's port
-    int monitor = -1;                         // a stream socket, or -1: none
+    int kernel = -1, initrd = -1;  // files; not asked for where a snapshot is restored, whose memory has them
+    int root = -1;                 // a file
+    std::string kernel_command_line;  // without the devices, which are added
+    int channel = -1;                 // a stream socket: the agent's port
+    int monitor = -1;                 // a stream socket, or -1: none
     // The guest's memory: a file of that size, or -1. What the guest writes goes into the file while a
     // snapshot is made of it, and else stays private.
     int memory_file = -1;

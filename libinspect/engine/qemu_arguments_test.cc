@@ -79,6 +79,10 @@ TEST(QemuArguments, SnapshotsAreOfAMemoryFile) {
     EXPECT_THAT(values(qemu_arguments(options), "-object"),
                 ElementsAre("memory-backend-file,id=memory,size=96M,share=off,mem-path=/proc/self/fd/20"));
     EXPECT_THAT(values(qemu_arguments(options), "-incoming"), ElementsAre("defer"));
+    // The kernel runs already.
+    options.kernel = options.initrd = -1;
+    EXPECT_THAT(qemu_arguments(options), Not(Contains("-kernel")));
+    EXPECT_THAT(qemu_descriptors(options), ElementsAre(12, 13, 22, 20, 14, 15));
 }
 
 // Nothing that the user or the host has configured, and nothing that reaches the network, gets in.

@@ -21,6 +21,7 @@
 #include "engine/cache.h"
 #include "engine/guest_console.h"
 #include "engine/kernel_command_line.h"
+#include "engine/kernel_image.h"
 #include "engine/kvm_engine.h"
 #include "engine/qemu_arguments.h"
 #include "engine/qmp.h"
@@ -110,8 +111,12 @@ class QemuMachine : public Machine {
     QemuMachine(const Setup& setup, Start start, int memory = -1)
         : verbose_(setup.options.verbose), warm_(start == Start::kRestore) {
         QemuMachineOptions machine = setup.machine();
-        machine.kernel = setup.files.kernel.get();
-        machine.initrd = setup.files.initrd.get();
+        Fd kernel;
+        if (start != Start::kRestore) {
+            kernel = unpack_kernel(setup.files.kernel.get());
+            machine.kernel = kernel.get();
+            machine.initrd = setup.files.initrd.get();
+        }
         machine.root = setup.files.root.get();
         machine.memory_file = memory;
         machine.makes_snapshot = start == Start::kBootForSnapshot;

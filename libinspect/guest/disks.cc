@@ -63,18 +63,10 @@ void Disks::find_zeros(const std::function<void()>& may_stop) {
 }
 
 bool Disks::commit() {
-    std::string done;  // the images that have changed so far
-    for (const Disk& disk : disks_) {
-        if (!disk.image->writable()) continue;
-        try {
-            if (disk.image->commit()) done += (done.empty() ? "" : ", ") + quoted(disk.image->path());
-        } catch (const Error& error) {
-            if (done.empty()) throw;
-            throw Error(error.kind(),
-                        error.message() + "; the changes of " + done + " were already in place");
-        }
-    }
-    return !done.empty();
+    std::vector<Image*> writable;
+    for (const Disk& disk : disks_)
+        if (disk.image->writable()) writable.push_back(disk.image.get());
+    return Image::commit(writable);
 }
 
 }  // namespace inspect

@@ -39,11 +39,11 @@ constexpr size_t kMaxQueuedMounts = Connection::kMaxBatch - 2;
 // Warnings that nobody takes must not grow without end.
 constexpr size_t kMaxWarnings = 1000;
 
-// The keys live in one place only, which overwrites them.
+// The keys live no longer than they are needed.
 SessionOptions without_keys(const SessionOptions& options) {
     SessionOptions copy = options;
-    for (EncryptionKey& key : copy.keys) explicit_bzero(key.secret.data(), key.secret.size());
     copy.keys.clear();
+    for (DiskSpec& disk : copy.disks) disk.keys.clear();
     return copy;
 }
 
@@ -70,12 +70,8 @@ Session::Impl::Impl(SessionOptions session_options, SessionSeams session_seams)
     engine_kind_ = parse_engine(options.engine);
     interrupt_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!interrupt_) throw Error::from_errno("cannot make an eventfd", errno);
-    disks_.emplace(options);
+    disks_.emplace(session_options);
     open_ns_ = now_ns(CLOCK_MONOTONIC) - begin;
-}
-
-Session::Impl::~Impl() {
-    for (EncryptionKey& key : keys_) explicit_bzero(key.secret.data(), key.secret.size());
 }
 
 void Session::Impl::require_not_interrupted() const {

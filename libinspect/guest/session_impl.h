@@ -31,7 +31,6 @@ struct SessionSeams {
 
 struct Session::Impl {
     Impl(SessionOptions session_options, SessionSeams session_seams);
-    ~Impl();
 
     // Brings one request to the agent, started, woken and with the mounts that were asked for, and returns
     // its successful answer. Throws what failed first.
@@ -69,7 +68,7 @@ struct Session::Impl {
   private:
     bool interrupted() const noexcept;
     void require_not_interrupted() const;
-    DiskState survey_disk(const std::vector<std::string>& minimum_of);
+    DiskState survey_disk(const ResizeWishes& wishes, const std::vector<std::string>& minimum_of);
     void start();
     bool finish();
     SparsifyResult sparsify_one(SparsifyResult target, proto::Request request, bool must);

@@ -39,6 +39,8 @@ class BlobWriter {
     // Takes packs into the index that no index names: of a backup that was killed.
     void adopt_unindexed_packs();
 
+    // Whether the repository has it already, for blobs that would have to be made to be saved.
+    bool has(BlobType type, const ObjectId& id) { return repository_.index().has(type, id); }
     // Stores the blob unless the repository has it. True when it hadn't.
     bool save(BlobType type, const ObjectId& id, std::span<const std::byte> plain);
     ObjectId save_tree(Tree tree);

@@ -16,7 +16,7 @@ constexpr uint64_t kResticLargestChunk = 8ULL << 20;
 
 }  // namespace
 
-ObjectId zero_blob_id(uint64_t length) { return ObjectId::of(Bytes(length)); }
+ObjectId zero_blob_id(uint64_t length) { return ObjectId::of_zeros(length); }
 
 DiskContents::DiskContents(Repository& repository, const TreeNode& file,
                            const std::vector<uint64_t>& zero_lengths)

@@ -24,6 +24,8 @@ TEST(ObjectId, IsSha256InHexadecimal) {
     EXPECT_EQ(ObjectId::parse("E3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
               std::nullopt);
     EXPECT_EQ(ObjectId::parse("e3"), std::nullopt);
+    for (uint64_t length : {0, 1, 65536, 65537, 200'000})
+        EXPECT_EQ(ObjectId::of_zeros(length), ObjectId::of(Bytes(length)));
 }
 
 // The example of RFC 7914, section 12. (That the rest is right, restic judges: repository_test.cc.)

@@ -58,7 +58,9 @@ std::string GuestBackup::describe() const {
 }
 
 Snapshot find_snapshot(const std::vector<Snapshot>& snapshots, std::string_view name) {
-    if (snapshots.empty()) throw Error(ErrorKind::kNotFound, "the repository has no snapshots");
+    if (snapshots.empty())
+        throw Error(ErrorKind::kNotFound, "the repository has no snapshots" +
+                                              (name.empty() ? "" : ", so no '" + std::string(name) + "'"));
     if (name.empty() || name == "latest") return snapshots.back();
     for (auto it = snapshots.rbegin(); it != snapshots.rend(); ++it)
         if (guest_name_of(*it) == name) return *it;

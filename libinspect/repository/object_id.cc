@@ -3,6 +3,8 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
+#include <memory>
 #include <new>
 
 namespace inspect::repository {
@@ -15,17 +17,35 @@ int digit(char c) {
     return -1;
 }
 
+// Fetched once: looking an algorithm up by its name takes a lock.
+const EVP_MD* sha256() {
+    static const EVP_MD* const algorithm = ::EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    return algorithm;
+}
+
+unsigned char* id_bytes(ObjectId& id) { return reinterpret_cast<unsigned char*>(id.bytes.data()); }
+
 }  // namespace
 
 ObjectId ObjectId::of(std::span<const std::byte> content) {
-    // Fetched once: looking an algorithm up by its name takes a lock.
-    static const EVP_MD* const sha256 = ::EVP_MD_fetch(nullptr, "SHA256", nullptr);
     ObjectId id;
-    if (sha256 == nullptr ||
-        ::EVP_Digest(content.data(), content.size(), reinterpret_cast<unsigned char*>(id.bytes.data()),
-                     nullptr, sha256, nullptr) != 1) {
+    if (sha256() == nullptr ||
+        ::EVP_Digest(content.data(), content.size(), id_bytes(id), nullptr, sha256(), nullptr) != 1)
         throw std::bad_alloc();
+    return id;
+}
+
+ObjectId ObjectId::of_zeros(uint64_t length) {
+    static constexpr std::array<std::byte, 65536> kZeros{};
+    const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(::EVP_MD_CTX_new(), ::EVP_MD_CTX_free);
+    bool ok = context && ::EVP_DigestInit_ex2(context.get(), sha256(), nullptr) == 1;
+    for (uint64_t left = length; ok && left > 0;) {
+        const size_t piece = std::min<uint64_t>(left, kZeros.size());
+        ok = ::EVP_DigestUpdate(context.get(), kZeros.data(), piece) == 1;
+        left -= piece;
     }
+    ObjectId id;
+    if (!ok || ::EVP_DigestFinal_ex(context.get(), id_bytes(id), nullptr) != 1) throw std::bad_alloc();
     return id;
 }
 

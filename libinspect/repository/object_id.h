@@ -25,6 +25,8 @@ struct ObjectId {
 
     // The SHA-256 of these bytes. Thread-safe.
     static ObjectId of(std::span<const std::byte> content);
+    // The same of so many zero bytes, which need not be in memory.
+    static ObjectId of_zeros(uint64_t length);
     // From 64 lower-case hexadecimal digits; nullopt for anything else.
     static std::optional<ObjectId> parse(std::string_view hex);
 

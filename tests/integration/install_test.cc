@@ -46,10 +46,9 @@ TEST_F(Install, ProductAndLibrary) {
     for (const auto& entry : fs::recursive_directory_iterator(prefix)) {
         if (entry.is_regular_file() && !entry.is_symlink()) bytes += entry.file_size();
     }
-    // Some 12 MiB of it are the tools of the storage stacks, and libcrypto in insp.
-    EXPECT_LT(bytes, 66U << 20) << "the installed product is " << (bytes >> 20) << " MiB";
+    EXPECT_LT(bytes, 60U << 20) << "the installed product is " << (bytes >> 20) << " MiB";
     for (const char* file :
-         {"bin/insp", "libexec/libinspect/insp-vmm", "share/libinspect/appliance/vmlinux",
+         {"bin/insp", "libexec/libinspect/insp-vmm", "share/libinspect/appliance/vmlinux.zst",
           "share/libinspect/appliance/manifest.json", "include/inspect/session.h", "share/man/man1/insp.1",
           "share/man/man1/insp-cat.1", "share/bash-completion/completions/insp"}) {
         EXPECT_TRUE(fs::exists(prefix / file) || fs::exists(prefix / (std::string(file) + ".gz")))

@@ -68,6 +68,8 @@ std::string read_stdin_to_end() {
     return text;
 }
 
+}  // namespace
+
 std::vector<EncryptionKey> keys_of(const Arguments& arguments) {
     std::vector<EncryptionKey> keys;
     for (const std::string& text : arguments.values("key")) {
@@ -79,7 +81,7 @@ std::vector<EncryptionKey> keys_of(const Arguments& arguments) {
         }
     }
     if (!arguments.has("keys-from-stdin")) return keys;
-    const std::string text = read_stdin_to_end();
+    static const std::string text = read_stdin_to_end();  // a command may ask twice
     for (size_t at = 0; at < text.size();) {
         const size_t end = std::min(text.find('\n', at), text.size());
         keys.push_back({"all", text.substr(at, end - at)});
@@ -87,8 +89,6 @@ std::vector<EncryptionKey> keys_of(const Arguments& arguments) {
     }
     return keys;
 }
-
-}  // namespace
 
 std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
     std::vector<DiskSpec> disks;
@@ -99,12 +99,14 @@ std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
     next.password_file = arguments.value("password-file").value_or("");
     next.password_command = arguments.value("password-command").value_or("");
     next.repair = repair_of(arguments);
+    next.keys = keys_of(arguments);
     const std::string uri = arguments.value("connect").value_or("");
     const char* unused = nullptr;  // an option that no image came after
     auto add_domain = [&](const std::vector<DiskSpec>& found) {
         for (DiskSpec disk : found) {
             disk.force_share = next.force_share;
             disk.repair = next.repair;
+            disk.keys = next.keys;
             disk.sector_size = next.sector_size;
             if (cache) disk.cache = *cache;
             disks.push_back(std::move(disk));

@@ -19,6 +19,8 @@ namespace inspect::cli {
 
 enum class Access { kRead, kChange };
 
+// What --key and --keys-from-stdin say. Throws UsageError, or Error for a file that can't be read.
+std::vector<EncryptionKey> keys_of(const Arguments& arguments);
 // The disks that the command line names; --format and the like act on the images after them. Throws
 // UsageError, or Error where libvirt was asked.
 std::vector<DiskSpec> disk_specs(const Arguments& arguments);

@@ -274,6 +274,7 @@ class Planner {
         std::string why = stack_.why_not_growing(partition->content);
         if (partition->content.type == "swap") why = "it is swap space";
         if (why.empty()) return expand(*partition, false);
+        refuse_hindered(partition->content, why);
         plan_.notes.push_back(partition->device + ", the last partition, stays as it is: " + why);
     }
 
@@ -283,11 +284,20 @@ class Planner {
         if (why.empty()) {
             whole_follows_ = true;
         } else if (grows) {
+            refuse_hindered(content, why);
             plan_.notes.push_back(content.device +
                                   " has no partitions, and what is on it stays as it is: " + why);
         } else {
             throw Error(ErrorKind::kUnsupported, content.device + " can't be made smaller: " + why);
         }
+    }
+
+    // What somebody can help is no matter for a warning.
+    void refuse_hindered(const DiskContent& content, const std::string& why) {
+        if (!stack_.is_hindered(content)) return;
+        throw Error(content.type == "crypto_LUKS" ? ErrorKind::kDenied : ErrorKind::kUnsupported,
+                    content.device + " can't grow with the disk: " + why +
+                        "; --no-follow makes the disk alone larger");
     }
 
     // ---- the table as a whole
