@@ -27,6 +27,7 @@ extern const Command kRunCommand;
 extern const Command kMountCommand;
 extern const Command kUmountCommand;
 extern const Command kResizeCommand;
+extern const Command kSparsifyCommand;
 extern const Command kRescueCommand;
 extern const Command kPartitionCommand;
 extern const Command kFormatCommand;

@@ -207,6 +207,18 @@ void check_first_sector(const OverlayStore& store) {
     refuse_foreign_format(bytes);
 }
 
+// What reads as zeros already, so that no journal need know of it.
+void give_back_zeros(std::span<const CommitTarget> targets) {
+    for (const CommitTarget& target : targets) {
+        if (!target.options.give_back) continue;
+        const uint64_t size = target.image->size();
+        for (auto run = target.store->next_changed(0); run && run->offset < size;
+             run = target.store->next_changed(run->end()))
+            if (run->state == State::kZero)
+                target.image->discard(run->offset, std::min(run->end(), size) - run->offset);
+    }
+}
+
 }  // namespace
 
 bool commit(std::span<const CommitTarget> targets) {
@@ -215,7 +227,10 @@ bool commit(std::span<const CommitTarget> targets) {
         if (target.options.protect_first_sector) check_first_sector(*target.store);
     try {
         for (size_t i = 0; i < targets.size(); ++i) Collector(targets[i], i, transaction).collect();
-        if (transaction.empty()) return false;
+        if (transaction.empty()) {
+            give_back_zeros(targets);
+            return false;
+        }
         transaction.commit();
     } catch (const Error&) {
         transaction.abandon();
@@ -227,6 +242,7 @@ bool commit(std::span<const CommitTarget> targets) {
         throw error.with_context("the change is safe in '" + targets[0].journal->name() +
                                  "' and will be finished when the image is next opened, but not now");
     }
+    give_back_zeros(targets);
     return true;
 }
 

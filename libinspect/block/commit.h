@@ -31,6 +31,9 @@ struct CommitOptions {
     // The image's new size in bytes; 0: it stays. Only where resize() works. What the store has beyond it is
     // of no concern.
     uint64_t new_size = 0;
+    // Where the changes are zeros the image keeps no room either that was set aside for it and has no data
+    // (fallocate). For regular files.
+    bool give_back = false;
 };
 
 // An image to be changed. What is pointed to is the caller's.

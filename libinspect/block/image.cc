@@ -24,6 +24,7 @@
 #include "block/qsd_location.h"
 #include "block/raw.h"
 #include "block/recovery.h"
+#include "block/sparse_copy.h"
 
 namespace inspect {
 
@@ -470,6 +471,22 @@ Image::~Image() {
 
 uint32_t Image::logical_block_size() const noexcept {
     return files_.empty() ? 512 : files_[0]->logical_block_size();
+}
+
+void Image::find_zeros(const std::function<void()>& may_stop) {
+    if (!overlay_) return;
+    give_back_ = !files_.empty() && !files_[0]->is_block_device();
+    // Less than a cluster is not given back, and smaller holes would leave a raw file in pieces.
+    constexpr uint64_t kLeast = 64 << 10;
+    uint64_t unit = kLeast;
+    if (node_.kind == DiskNode::Kind::kQcow2)
+        unit = std::max(unit, Qcow2Header::parse(*node_.file->open()).cluster_size());
+    inspect::find_zeros(*node_.open(), *overlay_, unit, may_stop);
+}
+
+std::unique_ptr<BlockDevice> Image::contents() const {
+    if (!overlay_) return node_.open();
+    return std::make_unique<Overlay>(node_.open(), overlay_);
 }
 
 }  // namespace inspect

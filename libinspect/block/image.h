@@ -9,6 +9,7 @@
 // overlay, and what the process wrote is in the image.)
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -84,6 +85,13 @@ class Image {
     // Of the session's disk, bytes.
     uint64_t session_size() const noexcept { return session_size_; }
 
+    // Remembers as changes what the image has as data though it is all zeros, so that commit() gives the
+    // space back (block/sparse_copy.h). Reads all of the image. When the process that wrote the overlay has
+    // ended; without an overlay nothing is done.
+    void find_zeros(const std::function<void()>& may_stop);
+    // The disk with the session's changes, for reading; good as long as this. The same condition.
+    std::unique_ptr<BlockDevice> contents() const;
+
     // Makes the overlays' changes the images', durably (block/commit.h). All images that are local files or
     // block devices are changed together, atomically; after them those that are elsewhere, each atomically.
     // False when there was nothing to change, and in the direct mode. The processes that wrote the overlays
@@ -110,6 +118,7 @@ class Image {
     bool detected_ = false;
     bool encrypted_ = false;
     bool committed_ = false;
+    bool give_back_ = false;  // a commit leaves no room for zeros
     uint64_t size_ = 0;
     uint64_t session_size_ = 0;
     uint64_t new_size_ = 0;  // that a commit gives it

@@ -41,7 +41,9 @@ bool Image::begin_commit() {
 std::vector<Image::Staged> Image::stage() const {
     files_[0]->check_not_changed();
     if (node_.kind != DiskNode::Kind::kQcow2) {
-        return {{files_[0].get(), overlay_, {.protect_first_sector = detected_, .new_size = new_size_}}};
+        return {{files_[0].get(),
+                 overlay_,
+                 {.protect_first_sector = detected_, .new_size = new_size_, .give_back = give_back_}}};
     }
     if (data_file_ != nullptr) data_file_->check_not_changed();
     Qcow2Files before;
@@ -55,8 +57,10 @@ std::vector<Image::Staged> Image::stage() const {
     const bool data_changes = data_file_ != nullptr && changes(*data_file_, change.data_file);
     if (!changes(*files_[0], change.file) && !data_changes) return {};
     // The image is always among them, and first, so that the journal is beside it.
-    const auto staged_as = [](const ImageFile* file, const FileChange& part) {
-        return Staged{file, part.store, {.protect_first_sector = false, .new_size = part.size}};
+    const auto staged_as = [this](const ImageFile* file, const FileChange& part) {
+        return Staged{file,
+                      part.store,
+                      {.protect_first_sector = false, .new_size = part.size, .give_back = give_back_}};
     };
     std::vector<Staged> staged = {staged_as(files_[0].get(), change.file)};
     if (data_changes) staged.push_back(staged_as(data_file_, change.data_file));

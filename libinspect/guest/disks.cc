@@ -29,7 +29,7 @@ Disks::Disks(const SessionOptions& options) {
     require_sane(options);
     for (const DiskSpec& spec : options.disks) {
         ImageOptions image_options;
-        image_options.writable = options.writable && !spec.read_only;
+        image_options.writable = options.writable && !options.scratch && !spec.read_only;
         image_options.write_mode = options.write_mode;
         std::unique_ptr<Image> image = Image::open(spec, image_options);
         // What a block device can't do smaller, the guest's kernel must not try.
@@ -55,6 +55,11 @@ std::vector<EngineDisk> Disks::engine_disks() const {
         result.push_back(std::move(engine));
     }
     return result;
+}
+
+void Disks::find_zeros(const std::function<void()>& may_stop) {
+    for (const Disk& disk : disks_)
+        if (disk.image->writable()) disk.image->find_zeros(may_stop);
 }
 
 bool Disks::commit() {

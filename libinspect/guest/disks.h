@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -32,6 +33,8 @@ class Disks {
     size_t count() const noexcept { return disks_.size(); }
     uint32_t sector_size(size_t index) const { return disks_[index].sector_size; }
 
+    // Of the writable images (Image::find_zeros).
+    void find_zeros(const std::function<void()>& may_stop);
     // Puts what changed into the images of the writable disks; nothing may run any more that writes to the
     // overlays. All local images are changed together, completely or not at all, whatever happens; then
     // those that are elsewhere, one after the other, each completely or not at all: an error on the way says

@@ -139,6 +139,12 @@ std::vector<DiskSpec> specs_of(const Arguments& arguments, std::string_view adde
             add_domain(domain_xml_disks(*value, uri));
         }
     }
+    if ((arguments.command().shared_options & kDiskOperand) && disks.empty() &&
+        !arguments.operands().empty()) {
+        next.path = arguments.operands()[0];
+        disks.push_back(next);
+        unused = nullptr;
+    }
     // In the wrong order it would be ignored, and an image's format would be guessed after all.
     if (unused != nullptr)
         throw UsageError(std::string(unused) + " acts on the images after it: write it before -a");

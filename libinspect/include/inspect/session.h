@@ -46,6 +46,9 @@ struct HostMountOptions;  // host_mount.h
 struct ResizeWishes;
 struct ResizePlan;
 struct ResizeStep;
+struct SparseCopy;
+struct SparsifyResult;
+struct SparsifyWishes;
 
 struct MountSpec {
     std::string device;
@@ -61,6 +64,11 @@ struct SessionOptions {
     std::vector<DiskSpec> disks;  // at least one, at most 64
     bool writable = false;
     WriteMode write_mode = WriteMode::kAtomic;
+    // What is written goes nowhere, or into a copy (write_copy()): the images are only read. For a writable
+    // session.
+    bool scratch = false;
+    // Encrypted volumes pass on what of them is free: their storage then shows which parts are in use.
+    bool allow_discards = false;
     // Of volumes in the disks (of an image that is itself encrypted: DiskSpec::keys). Tried in their order on
     // what they name; at most 256.
     std::vector<EncryptionKey> keys = {};
@@ -341,6 +349,14 @@ class Session {
     // Does the steps of a plan that this session made; a writable session is needed. `on_step` is told each
     // before it is done. What is written reaches the image by commit().
     void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step = {});
+
+    // -- making the images take less room (inspect/sparsify.h). Before anything is mounted; a writable
+    // session is needed. Tells the disks what is free on them; commit() then gives the space back, and that
+    // of zeros which the images have as data. `on_result` is told each volume when it is done.
+    std::vector<SparsifyResult> sparsify(const SparsifyWishes& wishes,
+                                         const std::function<void(const SparsifyResult&)>& on_result = {});
+    // Instead of commit(): makes a new image of what is on the first disk now; the images are left alone.
+    void write_copy(const SparseCopy& copy);
 
     // Unmounts everything, stops the appliance and puts the changes into the images, all or nothing. The
     // Session is over afterwards, and the images are free. True when an image changed. Several images are
