@@ -28,7 +28,7 @@ constexpr Option kOptions[] = {
     {0, "ignore", Takes::kValue, "DEVICE|VG", "leave this file system, swap space or volume group alone"},
     {0, "zero", Takes::kValue, "DEVICE", "throw away what is on this device"},
     {0, "allow-discards", Takes::kNothing, "",
-     "in encrypted volumes too: the image then shows which parts of them are in use"},
+     "in encrypted volumes too; their image then shows what is in use"},
 };
 
 constexpr uint64_t kMinCluster = 512, kMaxCluster = 2 << 20;
