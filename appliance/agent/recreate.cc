@@ -2,7 +2,8 @@
 //
 // xfsdump and xfsrestore know all that XFS keeps of a file: owners, modes, times, extended attributes and
 // with them ACLs and labels, hard links, holes, devices, sockets, project numbers, flags such as immutable.
-// tar doesn't know the last three. Inode numbers and times of change (ctime) are new afterwards.
+// tar doesn't know the last three. Inode numbers, times of change (ctime), and the times of
+// symbolic links and of the root are new afterwards.
 #include "recreate.h"
 
 #include <fcntl.h>
