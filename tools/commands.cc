@@ -10,7 +10,7 @@ constexpr const Command* kCommands[] = {
     &kRmCommand,          &kMvCommand,      &kChmodCommand,   &kChownCommand,     &kLnCommand,
     &kTouchCommand,       &kRunCommand,     &kRescueCommand,  &kMountCommand,     &kUmountCommand,
     &kResizeCommand,      &kFormatCommand,  &kMakeFsCommand,  &kPartitionCommand, &kFsckCommand,
-    &kAlignmentCommand,   &kBackupCommand,  &kServeCommand,   &kRecoverCommand,   &kApplianceCommand,
+    &kAlignmentCommand,   &kCloneCommand,   &kBackupCommand,  &kServeCommand,   &kRecoverCommand,   &kApplianceCommand,
     &kDoctorCommand,      &kHelpCommand,
 };
 

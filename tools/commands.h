@@ -35,6 +35,7 @@ extern const Command kFsckCommand;
 extern const Command kAlignmentCommand;
 extern const Command kServeCommand;
 extern const Command kRecoverCommand;
+extern const Command kCloneCommand;
 extern const Command kBackupCommand;
 extern const Command kApplianceCommand;
 extern const Command kDoctorCommand;
