@@ -133,7 +133,7 @@ TEST_F(CloneCommand, RefusesAndLeavesNothing) {
     lock.l_start = 101;
     lock.l_len = 1;
     ASSERT_EQ(::fcntl(fd, F_OFD_SETLK, &lock), 0);
-    fails({"-o", scratch() / "x"}, kFailed, "in use");
+    fails({"-o", scratch() / "x"}, kFailed, "being written");
     ::close(fd);
     EXPECT_EQ(files(), before);
 }
