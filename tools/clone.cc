@@ -2,10 +2,12 @@
 //
 // insp clone: from one guest's disks those of others.
 #include <filesystem>
+#include <optional>
 
 #include <inspect/clone.h>
 
 #include "cli/guest.h"
+#include "cli/guest_preparation.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/text.h"
@@ -30,6 +32,11 @@ constexpr Option kOptions[] = {
     {0, "flatten", Takes::kNothing, "", "the clones stand on no other image, whatever the source does"},
     {0, "keep-chain", Takes::kNothing, "", "a copy stands on what the source stands on"},
     {0, "force", Takes::kNothing, "", "replace what is there under a clone's name"},
+    {0, "new-ids", Takes::kNothing, "",
+     "give each clone's disks new identifiers, and rewrite what names them"},
+    {0, "sysprep", Takes::kNothing, "", "free each clone of what must not be in two guests"},
+    {0, "operations", Takes::kValue, "LIST", "do these of sysprep's operations (see insp sysprep)"},
+    {0, "hostname", Takes::kOptionalValue, "NAME", "with --sysprep: the clone's host name (its name)"},
     {0, "domain-output", Takes::kValue, "PATH", "with -d, --domain-xml: write the clone's libvirt XML", "",
      "<file>"},
 };
@@ -141,7 +148,19 @@ class Domains {
     bool force_, many_;
 };
 
-void show(Context& context, const Clone& clone, const std::string& domain) {
+PreparationWishes wishes_of(const Arguments& args, const std::string& name) {
+    PreparationWishes wishes;
+    wishes.new_ids = args.has("new-ids");
+    if (args.has("sysprep")) {
+        wishes.operations = operations_of(args);
+        if (args.has("hostname")) wishes.hostname = checked_hostname(args.value("hostname").value_or(name));
+    } else if (args.has("operations") || args.has("hostname")) {
+        throw UsageError("--operations and --hostname are about --sysprep");
+    }
+    return wishes;
+}
+
+void show(Context& context, const Clone& clone, const std::string& domain, const Preparation* preparation) {
     if (context.wants_json()) {
         context.json.begin_object();
         context.json.text("name", clone.name);
@@ -158,6 +177,7 @@ void show(Context& context, const Clone& clone, const std::string& domain) {
         }
         context.json.end_array();
         context.json.optional_text("domain_xml", domain);
+        if (preparation != nullptr) preparation_json(context.json, *preparation);
         context.json.end_object();
     } else if (!context.quiet()) {
         for (const ClonedDisk& disk : clone.disks)
@@ -180,14 +200,24 @@ int run_clone(Context& context) {
     Cloner cloner(options);
     const std::vector<CloneTarget> targets = targets_of(context.args, options, cloner.formats());
     const Domains domains(context.args);
-    for (const CloneTarget& target : targets) domains.check(target, cloner.formats());
+    for (const CloneTarget& target : targets) {
+        domains.check(target, cloner.formats());
+        wishes_of(context.args, target.name);
+    }
+    SessionOptions session = session_options(context.args, Access::kChange);
     cloner.require_room(targets);
     for (const CloneTarget& target : targets) {
         check_interrupted();
-        const Clone clone = cloner.make(target);
+        const PreparationWishes wishes = wishes_of(context.args, target.name);
+        std::optional<Preparation> preparation;
+        const Clone clone = cloner.make(target, [&](const std::vector<DiskSpec>& disks) {
+            progress.wipe();
+            if (!wishes.any()) return;
+            session.disks = disks;
+            preparation = prepare_guest(context, session, wishes, false);
+        });
         const std::string domain = domains.write(clone);
-        progress.wipe();
-        show(context, clone, domain);
+        show(context, clone, domain, preparation ? &*preparation : nullptr);
     }
     return kExitSuccess;
 }
@@ -201,10 +231,12 @@ constexpr Command kCloneCommand = {
     .description =
         "Makes one clone, or --count of them, of the disks given. They share blocks with the source\n"
         "where the file system can, and are copies elsewhere; overlays where that is asked for.\n"
-        "A clone appears under its name when it is complete. With -d also its libvirt XML.",
+        "A clone appears under its name when it is complete. With -d also its libvirt XML.\n"
+        "--new-ids and --sysprep make it a guest of its own.",
     .examples =
         "insp clone -a template.qcow2 --output web.qcow2\n"
         "insp clone -a template.qcow2 --output /srv/vms --count 20 --name-pattern web-%03d --method=overlay\n"
+        "insp clone -a template.img --output web.img --new-ids --sysprep --hostname\n"
         "insp clone -d template --output /srv/vms --name web --domain-output web.xml",
     .options = kOptions,
     .shared_options = kDiskOptions | kJsonOption,

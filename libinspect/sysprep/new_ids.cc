@@ -186,7 +186,7 @@ void fill_in_lvm(const FilesystemReport& report, std::vector<IdChange>& ids) {
 
 }  // namespace
 
-NewIdsPlan plan_new_ids(Session& session) {
+NewIdsPlan plan_new_ids(Session& session, const std::vector<IdChange::Kind>& kinds) {
     NewIdsPlan plan;
     IdFacts facts;
     facts.report = session.filesystems();
@@ -210,6 +210,9 @@ NewIdsPlan plan_new_ids(Session& session) {
     GuestGlob glob(session);
     if (!systems.empty()) look_at_boot(session, glob, facts, core_ids);
     plan.ids = plan_ids(facts, random_uuid);
+    if (!kinds.empty())
+        std::erase_if(plan.ids,
+                      [&](const IdChange& id) { return std::ranges::find(kinds, id.kind) == kinds.end(); });
     for (IdChange& id : plan.ids) {
         const bool in_core = std::ranges::any_of(core_ids, [&](const std::string& text) {
             return id.kept.empty() &&

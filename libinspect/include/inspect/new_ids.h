@@ -61,8 +61,9 @@ struct NewIdsPlan {
 std::string replace_ids(std::string_view text, const std::vector<std::pair<std::string, std::string>>& ids);
 
 // Looks at the disks and at the guest on them, and plans. Nothing is changed; the session must be new. Disks
-// without a guest are planned for, too. Throws Error; kUnsupported when there are several guests.
-NewIdsPlan plan_new_ids(Session& session);
+// without a guest are planned for, too. `kinds`: of these identifiers alone; empty: of all. Throws Error;
+// kUnsupported when there are several guests.
+NewIdsPlan plan_new_ids(Session& session, const std::vector<IdChange::Kind>& kinds = {});
 
 // Does what was planned, in a new, writable session on the same disks, with the field's own tools; the
 // guest's tree is mounted then. What is written reaches the images by commit(). Throws Error; then nothing
