@@ -84,6 +84,11 @@ class Planner {
         const FilesystemInfo* boot = find(facts_.boot);
         if (facts_.bios_grub && boot != nullptr && boot->kind == "lv" && boot->group == group.name)
             kept = "GRUB's core image finds /boot by it";
+        // LVM changes it only while no volume of the group is in use, and what lies above others is put
+        // together with all that stands on it.
+        for (const std::string& device : group.physical_volumes)
+            if (const FilesystemInfo* volume = find(device); volume != nullptr && !volume->kind.empty())
+                kept = "it lies on " + device + ", not on bare disks";
         add(IdChange::Kind::kVolumeGroup, group.name, "lvm", group.uuid, {}, kept);
         for (const std::string& device : group.physical_volumes)
             if (const FilesystemInfo* volume = find(device))

@@ -86,8 +86,13 @@ TEST(PlanIds, WhatTheBootNeedsStays) {
     auto ids = plan_ids(facts, counted);
     EXPECT_NE(find(ids, Kind::kLuks, "/dev/sda2")->kept, "");
     EXPECT_EQ(find(ids, Kind::kLuks, "/dev/sda3")->kept, "");
-    EXPECT_EQ(find(ids, Kind::kVolumeGroup, "vg")->kept, "");
+    EXPECT_THAT(find(ids, Kind::kVolumeGroup, "vg")->kept, ::testing::HasSubstr("bare disks"));
     EXPECT_EQ(find(ids, Kind::kPhysicalVolume, "/dev/mapper/luks-l")->old_id, "u-pv");
+
+    // On a bare disk it changes, unless GRUB needs it.
+    facts.report.filesystems[2].kind.clear();
+    ids = plan_ids(facts, counted);
+    EXPECT_EQ(find(ids, Kind::kVolumeGroup, "vg")->kept, "");
     facts.bios_grub = true;
     ids = plan_ids(facts, counted);
     EXPECT_NE(find(ids, Kind::kVolumeGroup, "vg")->kept, "");

@@ -142,13 +142,12 @@ void apply_contents(Session& session, const IdChange& id) {
 void apply_groups(Session& session, const std::vector<IdChange>& ids) {
     for (size_t i = 0; i < ids.size(); ++i) {
         if (ids[i].kind != IdChange::Kind::kVolumeGroup || !ids[i].kept.empty()) continue;
-        std::vector<std::string> arguments = {"sh", "-c",
-                                              "g=$1; shift; lvm vgchange -q -an \"$g\" && "
-                                              "lvm pvchange -q -y -u \"$@\" && lvm vgchange -q -y -u \"$g\"",
-                                              "sh", ids[i].device};
+        std::vector<std::string> arguments = {
+            "sh", "-c", "g=$1; shift; lvm pvchange -q -y -u \"$@\" && lvm vgchange -q -y -u \"$g\"", "sh",
+            ids[i].device};
         for (size_t j = i + 1; j < ids.size() && ids[j].kind == IdChange::Kind::kPhysicalVolume; ++j)
             arguments.push_back(ids[j].device);
-        run_tool(session, std::move(arguments), false,
+        run_tool(session, std::move(arguments), true,
                  "give the volume group " + ids[i].device + " new identifiers");
     }
 }
