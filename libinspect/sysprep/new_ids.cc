@@ -253,6 +253,9 @@ NewIdsPlan plan_new_ids(Session& session, const std::vector<IdChange::Kind>& kin
 
 void apply_new_ids(Session& session, const NewIdsPlan& plan) {
     std::vector<IdChange> ids = plan.ids;
+    // An encrypted volume that takes more memory to unlock than the appliance has gets it where disks are
+    // listed.
+    session.filesystems();
     for (const IdChange& id : ids)
         if (id.kept.empty() && (id.kind == IdChange::Kind::kFilesystem || id.kind == IdChange::Kind::kSwap))
             apply_contents(session, id);
