@@ -24,3 +24,6 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/libinspectConfigVersion.c
 install(FILES ${PROJECT_BINARY_DIR}/libinspectConfig.cmake ${PROJECT_BINARY_DIR}/libinspectConfigVersion.cmake
   DESTINATION ${config_dir})
 install(EXPORT libinspectTargets NAMESPACE libinspect:: DESTINATION ${config_dir})
+
+# Scripts for many images and machines, as examples.
+install(DIRECTORY docs/fleet DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libinspect USE_SOURCE_PERMISSIONS)

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -16,6 +17,7 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/text.h"
+#include "cli/tree_diff.h"
 #include "commands.h"
 
 namespace inspect::cli {
@@ -133,6 +135,7 @@ std::vector<BackupGuest> guests_of(const Arguments& args) {
         disk.format = args.has("add") ? "" : args.value("format").value_or("");
         disk.allow_backing = args.has("allow-backing");
         disk.force_share = args.has("force-share");
+        disk.keys = keys_of(args);
         guests.push_back({.name = args.value("name").value_or(""), .disks = {disk}});
     }
     if (guests.empty()) throw UsageError("back up what? Give images, or -a or -d");
@@ -354,17 +357,41 @@ int run_forget(Context& context) {
     return kExitSuccess;
 }
 
+// What differs between the files of two snapshots of a guest.
+int run_diff(Context& context) {
+    const auto& operands = context.args.operands();
+    if (operands.size() != 3) throw UsageError("write: insp backup diff SNAPSHOT SNAPSHOT");
+    const BackupAccess access = access_of(context.args);
+    std::string location = access.location;
+    if (location.empty()) {
+        const char* named = std::getenv("RESTIC_REPOSITORY");
+        location = named ? named : "";
+    }
+    if (location.empty()) throw UsageError("no repository was named: give --repo, or set RESTIC_REPOSITORY");
+    auto disks = [&](const std::string& snapshot) {
+        DiskSpec disk;
+        disk.path = "backup:" + location + ":" + snapshot;
+        disk.password_file = access.password_file;
+        disk.password_command = access.password_command;
+        return std::vector<DiskSpec>{disk};
+    };
+    TreeDiffOptions options;
+    // Generations of one file system: its times are those of its files.
+    options.times = options.format.times = true;
+    return diff_guests(context, disks(operands[1]), disks(operands[2]), options);
+}
+
 int run_backup(Context& context) {
     static constexpr struct {
         const char* name;
         int (*run)(Context&);
-    } kActions[] = {{"init", run_init},    {"create", run_create},   {"list", run_list},
-                    {"info", run_info},    {"restore", run_restore}, {"verify", run_verify},
-                    {"forget", run_forget}};
+    } kActions[] = {{"init", run_init},     {"create", run_create},   {"list", run_list},
+                    {"info", run_info},     {"restore", run_restore}, {"verify", run_verify},
+                    {"forget", run_forget}, {"diff", run_diff}};
     const std::string& action = context.args.operands()[0];
     for (const auto& known : kActions)
         if (action == known.name) return known.run(context);
-    throw UsageError("'" + action + "' is none of init, create, list, info, restore, verify, forget");
+    throw UsageError("'" + action + "' is none of init, create, list, info, restore, verify, diff, forget");
 }
 
 }  // namespace
@@ -372,11 +399,12 @@ int run_backup(Context& context) {
 constexpr Command kBackupCommand = {
     .name = "backup",
     .summary = "back images up: deduplicated, encrypted, in restic's format",
-    .operands = "init|create|list|info|restore|verify|forget [...]",
+    .operands = "init|create|list|info|restore|verify|diff|forget [...]",
     .description =
         "init makes a repository; create IMAGE... backs each image up, or with -a or -d the disks\n"
         "of one guest; list shows the snapshots; info, restore and verify [SNAPSHOT] look at one,\n"
-        "write its disks back, and check the repository; forget [SNAPSHOT...] removes snapshots.\n"
+        "write its disks back, and check the repository; diff SNAPSHOT SNAPSHOT compares files;\n"
+        "forget [SNAPSHOT...] removes snapshots.\n"
         "-a backup:REPOSITORY[:SNAPSHOT[:DISK]] opens a backup in any other command.",
     .examples =
         "insp backup init --repo /srv/backups --password-file /etc/backup.key\n"
@@ -387,7 +415,7 @@ constexpr Command kBackupCommand = {
     .shared_options = kDiskOptions | kDisksOptional | kJsonOption,
     .min_operands = 1,
     .host_operands = HostOperands::kAll,
-    .operand_words = "init create list info restore verify forget",
+    .operand_words = "init create list info restore verify diff forget",
     .run = run_backup,
 };
 

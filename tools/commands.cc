@@ -5,13 +5,14 @@ namespace inspect::cli {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kFilesystemsCommand, &kInspectCommand,   &kInfoCommand,    &kLsCommand,        &kCatCommand,
-    &kEditCommand,        &kWriteCommand,     &kCopyOutCommand, &kCopyInCommand,    &kMkdirCommand,
-    &kRmCommand,          &kMvCommand,        &kChmodCommand,   &kChownCommand,     &kLnCommand,
-    &kTouchCommand,       &kRunCommand,       &kRescueCommand,  &kMountCommand,     &kUmountCommand,
-    &kResizeCommand,      &kFormatCommand,    &kMakeFsCommand,  &kPartitionCommand, &kFsckCommand,
-    &kAlignmentCommand,   &kCloneCommand,     &kSysprepCommand, &kBackupCommand,    &kServeCommand,
-    &kRecoverCommand,     &kApplianceCommand, &kDoctorCommand,  &kHelpCommand,
+    &kFilesystemsCommand, &kInspectCommand,   &kInfoCommand,      &kLsCommand,        &kCatCommand,
+    &kEditCommand,        &kWriteCommand,     &kCopyOutCommand,   &kCopyInCommand,    &kMkdirCommand,
+    &kRmCommand,          &kMvCommand,        &kChmodCommand,     &kChownCommand,     &kLnCommand,
+    &kTouchCommand,       &kDiffCommand,      &kCustomizeCommand, &kRunCommand,       &kRescueCommand,
+    &kMountCommand,       &kUmountCommand,    &kResizeCommand,    &kSparsifyCommand,  &kFormatCommand,
+    &kMakeFsCommand,      &kPartitionCommand, &kFsckCommand,      &kAlignmentCommand, &kCloneCommand,
+    &kSysprepCommand,     &kBackupCommand,    &kServeCommand,     &kRecoverCommand,   &kApplianceCommand,
+    &kDoctorCommand,      &kHelpCommand,
 };
 
 }  // namespace

@@ -27,6 +27,7 @@ extern const Command kRunCommand;
 extern const Command kMountCommand;
 extern const Command kUmountCommand;
 extern const Command kResizeCommand;
+extern const Command kSparsifyCommand;
 extern const Command kRescueCommand;
 extern const Command kPartitionCommand;
 extern const Command kFormatCommand;
@@ -39,6 +40,8 @@ extern const Command kCloneCommand;
 extern const Command kSysprepCommand;
 extern const Command kBackupCommand;
 extern const Command kApplianceCommand;
+extern const Command kCustomizeCommand;
+extern const Command kDiffCommand;
 extern const Command kDoctorCommand;
 extern const Command kHelpCommand;
 

@@ -39,7 +39,7 @@ constexpr Checker kCheckers[] = {
     {"ntfs", "exec ntfsfix -n \"$1\"\n", "ntfsfix \"$1\" && ntfsfix -n \"$1\" >/dev/null\n"},
     {"btrfs", "exec btrfs check --readonly \"$1\"\n", nullptr},
     {"f2fs", "exec fsck.f2fs --dry-run \"$1\"\n",
-     "fsck.f2fs -f \"$1\" && fsck.f2fs --dry-run \"$1\" >/dev/null\n"},
+     "fsck.f2fs -f \"$1\"; fsck.f2fs --dry-run \"$1\" >/dev/null\n"},
 };
 
 const Checker* checker_of(const std::string& type) {

@@ -35,6 +35,7 @@ void add_qcow2_rows(const ImageInfo& info, Rows& rows) {
 std::string as_text(const ImageInfo& info) {
     Rows rows;
     rows.push_back({"  Format", info.format + (info.format_was_detected ? " (detected)" : "")});
+    if (info.encrypted) rows.push_back({"  Encrypted", "LUKS"});
     rows.push_back({"  Virtual size", size_text(info.virtual_size)});
     if (info.file_size > 0) rows.push_back({"  File size", size_text(info.file_size)});
     if (info.file_size > 0) rows.push_back({"  Allocated", size_text(info.allocated_size)});
@@ -72,18 +73,19 @@ std::string as_text(const FilesystemReport& report) {
         for (const FilesystemInfo& fs : report.filesystems) {
             if (fs.device != disk.device && parent_device(report, fs.device) != disk.device) continue;
             auto cell = [](const std::string& text) { return text.empty() ? "-" : escape_message(text); };
-            rows.push_back({"  " + fs.device, cell(fs.type), cell(fs.label), human_size(fs.size_bytes)});
+            rows.push_back({"  " + fs.device, cell(fs.type), cell(fs.label),
+                            fs.kind == "subvolume" ? "" : human_size(fs.size_bytes)});
         }
         out += table(rows, {false, false, false, true});
     }
     return out;
 }
 
-void print_json(JsonWriter& json, const ImageInfo& info) {
-    json.begin_object();
+void write_members(JsonWriter& json, const ImageInfo& info) {
     json.text("path", info.path);
     json.text("format", info.format);
     json.boolean("format_was_detected", info.format_was_detected);
+    json.boolean("encrypted", info.encrypted);
     json.number("virtual_size", info.virtual_size);
     json.number("file_size", info.file_size);
     json.number("allocated_size", info.allocated_size);
@@ -100,40 +102,27 @@ void print_json(JsonWriter& json, const ImageInfo& info) {
         json.boolean("dirty", info.dirty);
         json.end_object();
     }
-    json.begin_array("chain");
-    for (const ImageFileInfo& file : info.chain) {
-        json.begin_object();
+    json.objects("chain", info.chain, [&](const ImageFileInfo& file) {
         json.text("path", file.path);
         json.text("format", file.format);
         json.number("virtual_size", file.virtual_size);
         json.number("file_size", file.file_size);
         json.number("allocated_size", file.allocated_size);
-        json.end_object();
-    }
-    json.end_array();
-    json.begin_array("snapshots");
-    for (const ImageSnapshot& snapshot : info.snapshots) {
-        json.begin_object();
+    });
+    json.objects("snapshots", info.snapshots, [&](const ImageSnapshot& snapshot) {
         json.text("id", snapshot.id);
         json.text("name", snapshot.name);
         json.text("time", utc_time(snapshot.time_ns));
         json.number("vm_clock_ns", snapshot.vm_clock_ns);
         json.number("vm_state_size", snapshot.vm_state_size);
         json.number("disk_size", snapshot.disk_size);
-        json.end_object();
-    }
-    json.end_array();
-    json.begin_array("bitmaps");
-    for (const ImageBitmap& bitmap : info.bitmaps) {
-        json.begin_object();
+    });
+    json.objects("bitmaps", info.bitmaps, [&](const ImageBitmap& bitmap) {
         json.text("name", bitmap.name);
         json.number("granularity", bitmap.granularity);
         json.boolean("enabled", bitmap.enabled);
         json.boolean("usable", bitmap.usable);
-        json.end_object();
-    }
-    json.end_array();
-    json.end_object();
+    });
 }
 
 int run_info(Context& context) {
@@ -148,9 +137,8 @@ int run_info(Context& context) {
     }
     if (context.wants_json()) {
         context.json.begin_object();
-        context.json.begin_array("images");
-        for (const ImageInfo& info : images) print_json(context.json, info);
-        context.json.end_array();
+        context.json.objects("images", images,
+                             [&](const ImageInfo& info) { write_members(context.json, info); });
         if (!args.has("no-filesystems")) write_report(context.json, report);
         context.json.end_object();
     } else {

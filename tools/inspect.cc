@@ -40,9 +40,7 @@ std::string as_text(const OperatingSystem& os) {
 
 void print_json(JsonWriter& json, const std::vector<OperatingSystem>& systems) {
     json.begin_object();
-    json.begin_array("operating_systems");
-    for (const OperatingSystem& os : systems) {
-        json.begin_object();
+    json.objects("operating_systems", systems, [&](const OperatingSystem& os) {
         json.text("root", os.root);
         json.optional_text("type", os.type);
         json.optional_text("distro", os.distro);
@@ -58,23 +56,15 @@ void print_json(JsonWriter& json, const std::vector<OperatingSystem>& systems) {
         json.optional_text("machine_id", os.machine_id);
         json.optional_text("package_format", os.package_format);
         json.optional_text("package_management", os.package_management);
-        json.begin_array("mountpoints");
-        for (const MountPoint& mount : os.mountpoints) {
-            json.begin_object();
+        json.objects("mountpoints", os.mountpoints, [&](const MountPoint& mount) {
             json.text("path", mount.path);
             json.text("device", mount.device);
             json.optional_text("type", mount.type);
             json.optional_text("options", mount.options);
             json.optional_text("spec", mount.spec);
-            json.end_object();
-        }
-        json.end_array();
-        json.begin_array("warnings");
-        for (const std::string& warning : os.warnings) json.text({}, warning);
-        json.end_array();
-        json.end_object();
-    }
-    json.end_array();
+        });
+        json.texts("warnings", os.warnings);
+    });
     json.end_object();
 }
 

@@ -27,6 +27,8 @@ constexpr Option kOptions[] = {
     {0, "delete", Takes::kValue, "PART", "a partition that is removed first"},
     {0, "no-follow", Takes::kNothing, "", "with --size alone: only the image and its table change"},
     {0, "no-expand-content", Takes::kNothing, "", "what is in a growing partition stays as it is"},
+    {0, "ntfsresize-force", Takes::kNothing, "", "NTFS may be marked to be checked"},
+    {0, "recreate", Takes::kNothing, "", "an XFS that is to shrink is made anew, with what is in it"},
     {0, "output", Takes::kValue, "NEW", "resize a copy, which appears under this name", "", "<file>"},
     {'n', "dry-run", Takes::kNothing, "", "show what would be done, and do nothing"},
 };
@@ -49,6 +51,8 @@ ResizeWishes wishes_of(const Arguments& args) {
     wishes.remove = args.values("delete");
     wishes.follow = !args.has("no-follow");
     wishes.contents = !args.has("no-expand-content");
+    wishes.recreate = args.has("recreate");
+    wishes.ntfs_force = args.has("ntfsresize-force");
     if (!wishes.size && wishes.expand.empty() && wishes.resize.empty() && wishes.expand_volumes.empty() &&
         wishes.remove.empty() && wishes.shrink.empty())
         throw UsageError(

@@ -17,6 +17,8 @@
 #include "log.h"
 #include "operations.h"
 #include "run_program.h"
+#include "sparsify.h"
+#include "subvolume_list.h"
 
 namespace inspect::agent {
 
@@ -116,6 +118,7 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
             need_machine("list file systems");
             *response.mutable_filesystems() = disks_.list(mounts_.types());
             stacks_.describe(*response.mutable_filesystems());
+            add_subvolumes(disks_, mounts_, *response.mutable_filesystems());
             return;
         case proto::Request::kInspect:
             return inspect(response);
@@ -173,6 +176,12 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
                                *response.mutable_survey());
         case proto::Request::kResizeStep:
             return resize_step(resize_context("resize"), request.resize_step());
+        case proto::Request::kSparsifyVolume:
+            return sparsify_volume(resize_context("sparsify"), request.sparsify_volume(),
+                                   *response.mutable_sparsified());
+        case proto::Request::kSparsifyGroup:
+            return sparsify_group(resize_context("sparsify"), request.sparsify_group(),
+                                  *response.mutable_sparsified());
         default:
             if (tree_operation(context, open_tree_, request)) return;
     }

@@ -95,11 +95,17 @@ uint64_t luks_memory(int fd, uint64_t offset) {
 }
 
 OpenOutcome open_encrypted(Programs& programs, const std::string& type, const std::string& node,
-                           const std::string& name, std::string_view secret) {
-    ProgramResult result =
-        programs.run({kCryptsetup, "open", "--batch-mode", "--type", type == "BitLocker" ? "bitlk" : "luks",
-                      "--key-file=-", "--disable-keyring", node, name},
-                     secret);
+                           const std::string& name, std::string_view secret, bool allow_discards) {
+    std::vector<std::string> arguments = {kCryptsetup,
+                                          "open",
+                                          "--batch-mode",
+                                          "--type",
+                                          type == "BitLocker" ? "bitlk" : "luks",
+                                          "--key-file=-",
+                                          "--disable-keyring"};
+    if (allow_discards) arguments.push_back("--allow-discards");
+    arguments.insert(arguments.end(), {node, name});
+    ProgramResult result = programs.run(arguments, secret);
     if (result.child.succeeded()) return OpenOutcome::kOpened;
     // cryptsetup(8), "RETURN CODES".
     if (WIFEXITED(result.child.status) && WEXITSTATUS(result.child.status) == 2)

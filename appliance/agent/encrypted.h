@@ -48,8 +48,8 @@ uint64_t luks_memory(int fd, uint64_t offset);
 
 enum class OpenOutcome { kOpened, kWrongKey, kTooLittleMemory };
 // Makes /dev/mapper/NAME of an encrypted node. `type`: "crypto_LUKS" or "BitLocker". Throws Failure when it
-// fails for another reason than those.
+// fails for another reason than those. `allow_discards`: what is free in it is shown to what it stands on.
 OpenOutcome open_encrypted(Programs& programs, const std::string& type, const std::string& node,
-                           const std::string& name, std::string_view secret);
+                           const std::string& name, std::string_view secret, bool allow_discards);
 
 }  // namespace inspect::agent

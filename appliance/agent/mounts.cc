@@ -250,15 +250,17 @@ bool Mounts::mount_by_ntfs_3g(Volume& volume, const std::string& target, const M
 // Nothing may be written to an NTFS that Windows has hibernated on, or left by its "fast startup": what
 // Windows holds in memory would contradict it. ntfs-3g falls back to read-only there, the kernel's driver
 // doesn't look.
-void Mounts::refuse_hibernated(const Volume& volume, const std::string& target) {
-    struct statvfs status;
-    bool hibernated = ::statvfs(target.c_str(), &status) == 0 && (status.f_flag & ST_RDONLY);
+bool Mounts::is_hibernated(const std::string& target) {
     Fd file(::open((target + "/hiberfil.sys").c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     char start[4];
-    if (file && ::read(file.get(), start, sizeof start) == sizeof start)
-        hibernated = hibernated || std::string_view(start, sizeof start) == "hibr";
-    file.reset();
-    if (!hibernated) return;
+    return file && ::read(file.get(), start, sizeof start) == sizeof start &&
+           std::string_view(start, sizeof start) == "hibr";
+}
+
+void Mounts::refuse_hibernated(const Volume& volume, const std::string& target) {
+    struct statvfs status;
+    const bool read_only = ::statvfs(target.c_str(), &status) == 0 && (status.f_flag & ST_RDONLY);
+    if (!read_only && !is_hibernated(target)) return;
     ::umount2(target.c_str(), UMOUNT_NOFOLLOW);
     throw Failure(
         proto::DENIED,

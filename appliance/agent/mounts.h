@@ -36,6 +36,9 @@ class Mounts {
     // The same at a path of the guest's tree, which must be a directory there.
     void mount_below(const GuestTree& tree, std::string_view path, Volume& volume, const Request& request);
 
+    // Whether Windows hibernates on the NTFS that is mounted there.
+    static bool is_hibernated(const std::string& target);
+
     // How many mounts there are; back to an earlier count: unmounts the others, the last first, and tries
     // them all. Throws Failure when something that was written may be lost.
     size_t count() const { return mounted_.size(); }

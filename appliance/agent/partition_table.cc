@@ -120,6 +120,10 @@ bool Reader::read_gpt() {
                                 " bytes, and the disk was opened with " + std::to_string(sector_size_)
                           : std::string(
                                 "there is a protective MBR, but the GPT is damaged, and so is its backup"));
+            // Its backup may be where the disk ended before.
+            table_.obstacle =
+                mismatch ? "it was made for sectors of another size (--blocksize)"
+                         : "the first of its two copies is damaged; repair it (gdisk's recovery menu does)";
             return false;
         }
         warn("the GPT is damaged: its backup at the end of the disk is used");

@@ -27,7 +27,8 @@ void resize_step(const ResizeContext& context, const proto::ResizeStep& step);
 
 // For both. Throws Failure("cannot WHAT: resize2fs exited with 1: ...") unless the program succeeded.
 void require(const ProgramResult& result, const std::string& what);
-// `work` is given the path at which the volume is mounted meanwhile, for writing.
-void with_mounted(Mounts& mounts, Volume& volume, const std::function<void(const std::string& path)>& work);
+// `work` is given the path at which the volume is mounted meanwhile, with these options.
+void with_mounted(Mounts& mounts, Volume& volume, bool read_only,
+                  const std::function<void(const std::string& path)>& work, const std::string& options = {});
 
 }  // namespace inspect::agent

@@ -5,14 +5,18 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <string_view>
 
+#include "ext_growth.h"
 #include "failure.h"
 #include "geometry.h"
 #include "lvm.h"
 #include "partition_edit.h"
+#include "recreate.h"
 #include "resize.h"
 
 namespace inspect::agent {
@@ -20,6 +24,7 @@ namespace inspect::agent {
 namespace {
 
 constexpr char kMountPoint[] = "/tmp/resize";
+constexpr unsigned long kExtResize = _IOW('f', 16, uint64_t);  // EXT4_IOC_RESIZE_FS, which no header exports
 
 bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
 
@@ -58,16 +63,17 @@ class Step {
         const std::string type = disks_.superblock(volume).type;
         const std::string what = "resize the file system on " + request.device();
         if (is_ext(type)) {
+            if (request.grow() && grow_ext_mounted(volume, request.size())) return forget(volume);
             std::vector<std::string> arguments = {"/usr/sbin/resize2fs", volume.node};
             if (!request.grow()) arguments.push_back(sectors(request.size()) + "s");
             run(arguments, what);
         } else if (type == "xfs") {
-            with_mounted(context_.mounts, volume, [&](const std::string& path) {
+            with_mounted(context_.mounts, volume, false, [&](const std::string& path) {
                 run({"/usr/sbin/xfs_growfs", "-d", path}, what);
             });
         } else if (type == "btrfs") {
             const std::string size = request.grow() ? "max" : std::to_string(request.size());
-            with_mounted(context_.mounts, volume, [&](const std::string& path) {
+            with_mounted(context_.mounts, volume, false, [&](const std::string& path) {
                 run({"/usr/bin/btrfs", "filesystem", "resize", size, path}, what);
             });
         } else if (type == "ntfs") {
@@ -137,9 +143,41 @@ class Step {
         volume.size = request.size();
     }
 
+    void recreate(const proto::ResizeStep::Recreate& request) {
+        Volume& volume = ready(request.device());
+        if (disks_.superblock(volume).type != "xfs")
+            throw Failure(proto::USAGE, request.device() + " is no XFS", EINVAL);
+        recreate_xfs(context_, volume, request.size(), disk_of(request.room_disk()), request.room_start());
+        forget(volume);
+    }
+
   private:
     void run(const std::vector<std::string>& arguments, const std::string& what) {
         require(programs_.run(arguments), what);
+    }
+
+    // False: that can't be done, or wasn't, and resize2fs may try.
+    bool grow_ext_mounted(Volume& volume, uint64_t new_size) {
+        std::array<uint8_t, 1024> superblock;
+        const Fd device = open_file(volume.node, O_RDONLY);
+        constexpr off_t kSuperblock = 1024;
+        if (::pread(device.get(), superblock.data(), superblock.size(), kSuperblock) !=
+                static_cast<ssize_t>(superblock.size()) ||
+            !ext_grows_mounted(superblock, new_size))
+            return false;
+        bool grown = false;
+        try {
+            with_mounted(context_.mounts, volume, false, [&](const std::string& path) {
+                const Fd root = open_file(path, O_RDONLY | O_DIRECTORY);
+                const unsigned log = superblock[24];
+                const uint64_t blocks = new_size / (uint64_t{1024} << log);
+                grown = ::ioctl(root.get(), kExtResize, &blocks) == 0;
+            });
+        } catch (const Failure&) {
+            grown = false;
+        }
+        if (!grown) check(volume.device);  // resize2fs insists, once it was mounted
+        return grown;
     }
 
     static uint64_t start_of(const Volume& volume) { return volume.partition ? volume.partition->start : 0; }
@@ -190,12 +228,13 @@ void require(const ProgramResult& result, const std::string& what) {
     throw Failure(proto::INTERNAL, "cannot " + what + ": " + text);
 }
 
-void with_mounted(Mounts& mounts, Volume& volume, const std::function<void(const std::string& path)>& work) {
+void with_mounted(Mounts& mounts, Volume& volume, bool read_only,
+                  const std::function<void(const std::string& path)>& work, const std::string& options) {
     ::mkdir(kMountPoint, 0700);
     const size_t before = mounts.count();
     try {
         // The descriptor is gone before it is unmounted.
-        mounts.mount(volume, kMountPoint, {.options = {}, .type = {}, .read_only = false}).reset();
+        mounts.mount(volume, kMountPoint, {.options = options, .type = {}, .read_only = read_only}).reset();
         work(kMountPoint);
     } catch (const Failure&) {
         mounts.unmount_to(before);
@@ -221,6 +260,8 @@ void resize_step(const ResizeContext& context, const proto::ResizeStep& request)
             return step.physical_volume(request.physical_volume());
         case proto::ResizeStep::kLogicalVolume:
             return step.logical_volume(request.logical_volume());
+        case proto::ResizeStep::kRecreate:
+            return step.recreate(request.recreate());
         case proto::ResizeStep::STEP_NOT_SET:
             break;
     }

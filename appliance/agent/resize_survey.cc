@@ -142,16 +142,30 @@ class Survey {
     // One that Windows left in the middle of something must not be resized.
     void describe_ntfs(Volume& volume, Content& content) {
         context_.disks.make_node(volume);
-        const ProgramResult result =
-            programs_.run({"/usr/sbin/ntfsresize", "--info", "--no-progress-bar", volume.node});
+        std::vector<std::string> arguments = {"/usr/sbin/ntfsresize", "--info", "--no-progress-bar"};
+        if (request_.ntfs_force()) arguments.push_back("--force");
+        arguments.push_back(volume.node);
+        const ProgramResult result = programs_.run(arguments);
         if (!result.child.succeeded()) {
             content.set_obstacle(
-                "Windows did not leave its file system clean, or hibernates; start it and shut it down "
-                "completely, or "
-                "let it check the file system (chkdsk /f)");
+                "its NTFS is marked to be checked, by Windows or by an earlier resize; start Windows and "
+                "shut it "
+                "down completely (--ntfsresize-force resizes it as it is)");
+        } else if (hibernates(volume)) {
+            content.set_obstacle(
+                "Windows hibernates on it, or was shut down by its fast startup; start it and shut it down "
+                "completely (shutdown /s /t 0)");
         } else if (auto minimum = number_after(result.output, "You might resize at ")) {
             content.set_minimum(*minimum);
         }
+    }
+
+    // ntfsresize doesn't look.
+    bool hibernates(Volume& volume) {
+        bool found = false;
+        with_mounted(context_.mounts, volume, true,
+                     [&](const std::string& path) { found = Mounts::is_hibernated(path); });
+        return found;
     }
 
     // By the file system's own tool: only that knows what it can move.
@@ -164,7 +178,7 @@ class Survey {
                 number_after(output_of({"/usr/sbin/resize2fs", "-P", volume.node}, what), "filesystem: ");
             if (minimum) *minimum *= content.granule();
         } else if (content.type() == "btrfs") {
-            with_mounted(context_.mounts, volume, [&](const std::string& path) {
+            with_mounted(context_.mounts, volume, true, [&](const std::string& path) {
                 minimum = number_after(
                     output_of({"/usr/bin/btrfs", "inspect-internal", "min-dev-size", path}, what), "");
             });

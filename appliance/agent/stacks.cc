@@ -61,6 +61,7 @@ std::string mapper_name(std::string_view group, std::string_view name) {
 void Stacks::prepare(proto::Wake& request, bool may_rename) {
     keys_.take(request);
     may_rename_ = may_rename;
+    allow_discards_ = request.allow_discards();
 }
 
 void Stacks::warn(const Volume& volume, const std::string& text) {
@@ -191,7 +192,8 @@ bool Stacks::unlock(const std::vector<Volume*>& members) {
             OpenOutcome outcome = OpenOutcome::kTooLittleMemory;
             if (has_enough_memory(*volume)) {
                 for (std::string_view secret : secrets) {
-                    outcome = open_encrypted(programs_, type, node_of(disks_, *volume), name, secret);
+                    outcome = open_encrypted(programs_, type, node_of(disks_, *volume), name, secret,
+                                             allow_discards_);
                     if (outcome != OpenOutcome::kWrongKey) break;
                 }
             }

@@ -59,6 +59,7 @@ class Stacks {
     Programs& programs_;
     Keys keys_;
     bool may_rename_ = false;
+    bool allow_discards_ = false;      // of encrypted volumes
     std::set<const Volume*> seen_;     // members that were dealt with
     std::set<std::string> locked_;     // devices
     std::vector<std::string> arrays_;  // nodes of what was started, the first first

@@ -80,6 +80,15 @@ std::optional<Superblock> probe_xfs(std::span<const uint8_t, 4096> start) {
     return found;
 }
 
+// BitLocker's boot sector is one of FAT32, but for its signature, or, on removable disks, for a GUID in the
+// boot code (libbde's "BitLocker Drive Encryption (BDE) format", "Volume header").
+bool is_bitlocker(std::span<const uint8_t, 4096> start) {
+    constexpr uint8_t kToGo[] = {0x3b, 0xd6, 0x67, 0x49, 0x29, 0x2e, 0xd8, 0x4a,
+                                 0x83, 0x99, 0xf6, 0xa3, 0x39, 0xe3, 0xd0, 0x01};
+    return std::memcmp(start.data() + 3, "-FVE-FS-", 8) == 0 ||
+           std::memcmp(start.data() + 424, kToGo, sizeof kToGo) == 0;
+}
+
 // Microsoft's FAT specification 1.03, "Boot Sector and BPB".
 std::optional<Superblock> probe_fat(std::span<const uint8_t, 4096> start) {
     if (start[510] != 0x55 || start[511] != 0xaa || (start[0] != 0xeb && start[0] != 0xe9))
@@ -87,7 +96,7 @@ std::optional<Superblock> probe_fat(std::span<const uint8_t, 4096> start) {
     bool fat32 = std::memcmp(start.data() + 82, "FAT32   ", 8) == 0;
     bool fat16 = std::memcmp(start.data() + 54, "FAT16   ", 8) == 0 ||
                  std::memcmp(start.data() + 54, "FAT12   ", 8) == 0;
-    if (!fat32 && !fat16) return std::nullopt;
+    if ((!fat32 && !fat16) || is_bitlocker(start)) return std::nullopt;
     Superblock found;
     found.type = "vfat";
     found.has_label = false;

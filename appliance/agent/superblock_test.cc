@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <string_view>
 
 #include "agent_harness.h"
 
@@ -93,6 +96,22 @@ TEST(Superblock, AJournalThatNeedsReplayIsSeen) {
     Fd fd = open_file(image, O_RDONLY);
     EXPECT_TRUE(probe_superblock(fd.get(), 0, size_of(fd), false).needs_recovery);
     EXPECT_TRUE(probe_superblock(fd.get(), 0, size_of(fd), true).needs_recovery);
+}
+
+// Its boot sector is FAT32's all but in name, so that old systems offer to read it.
+TEST(Superblock, ABitLockerVolumeIsNoFat) {
+    std::array<uint8_t, 4096> sector{};
+    auto put = [&](size_t at, std::string_view text) { std::copy(text.begin(), text.end(), &sector[at]); };
+    put(0, "\xeb\x58\x90MSWIN4.1");
+    put(82, "FAT32   ");
+    put(510, "\x55\xaa");
+    ASSERT_TRUE(quick_probe(sector));
+    EXPECT_EQ(quick_probe(sector)->type, "vfat");
+    put(424, std::string_view("\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01", 16));
+    EXPECT_FALSE(quick_probe(sector));
+    put(424, std::string(16, '\0'));
+    put(3, "-FVE-FS-");
+    EXPECT_FALSE(quick_probe(sector));
 }
 
 TEST(Superblock, ShortOrEmptyDevicesHoldNothing) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <vector>
 
 #include <inspect/error.h>
 
@@ -11,6 +12,8 @@
 #include "block/differences.h"
 #include "block/format.h"
 #include "block/iovec.h"
+#include "block/journal.h"
+#include "block/recovery.h"
 
 namespace inspect {
 
@@ -21,15 +24,100 @@ using State = OverlayStore::State;
 constexpr uint64_t kBlockSize = OverlayStore::kBlockSize;
 constexpr uint64_t kChunk = journal_format::kMaxDataLength;
 
-// Walks an overlay's changes and hands what differs from the image to a journal.
+// Writes the journal of a commit as it is found out what differs.
+class Transaction {
+  public:
+    explicit Transaction(std::span<const CommitTarget> targets) : targets_(targets) {
+        for (const CommitTarget& target : targets_) {
+            const uint64_t size = target.image->size(), wanted = target.options.new_size;
+            const uint64_t new_size = wanted != 0 ? wanted : size;
+            const bool fits =
+                wanted != 0 ? target.store->size() >= new_size : target.store->size() == new_size;
+            if (!fits) throw Error(ErrorKind::kUsage, "the overlay and the image have different sizes");
+            sizes_.push_back({size, new_size, target.path});
+        }
+        joined_.resize(targets_.size());
+    }
+
+    const JournalTarget& sizes(size_t target) const { return sizes_[target]; }
+
+    // For what changes in this target. Targets come in their order.
+    JournalWriter& writer(size_t target) {
+        if (!writer_) writer_.emplace(*targets_[0].journal, sizes_);
+        if (!joined_[target] && target > 0) {
+            writer_->begin();
+            targets_[target].journal->create();
+            joined_[target] = true;
+            writer_->point_here(*targets_[target].journal, target);
+        }
+        joined_[target] = true;
+        writer_->set_target(target);
+        return *writer_;
+    }
+
+    bool empty() const { return !writer_; }
+
+    void commit() {
+        writer_->finish();
+        marking_ = true;
+        writer_->commit();
+    }
+
+    // Steps 3 and 4.
+    void carry_out() {
+        JournalFile& journal = *targets_[0].journal;
+        JournalReader reader(journal);
+        if (reader.state() != JournalState::kCommitted)
+            throw Error(ErrorKind::kInternal, "the journal changed while it was in use");
+        std::vector<BlockDevice*> images(targets_.size());
+        for (size_t i = 0; i < targets_.size(); ++i)
+            if (joined_[i]) images[i] = targets_[i].image;
+        reader.carry_out(images);
+        remove_journals();
+    }
+
+    // After an error on the way to the end of commit(). When this fails as well, the journal lacks the mark,
+    // or has one that may count: either way the next open knows what to do.
+    void abandon() {
+        if (!writer_) return;
+        try {
+            if (marking_) writer_->revoke();  // a mark that came through although its sync failed
+            for (size_t i = 0; i < targets_.size(); ++i)
+                if (joined_[i]) restore_size(*targets_[i].image, sizes_[i].size, sizes_[i].new_size);
+            remove_journals();
+        } catch (const Error&) {
+        }
+    }
+
+  private:
+    void remove_journals() {
+        for (size_t i = 1; i < targets_.size(); ++i)
+            if (joined_[i]) remove_for_good(*targets_[i].journal);
+        remove_for_good(*targets_[0].journal);
+    }
+
+    const std::span<const CommitTarget> targets_;
+    std::vector<JournalTarget> sizes_;
+    std::vector<bool>
+        joined_;  // something changes in it; there is a pointer beside it, if it isn't the first
+    std::optional<JournalWriter> writer_;  // nothing when no change was found
+    bool marking_ = false;
+};
+
+// Walks an overlay's changes and hands what differs from the image to a transaction.
 class Collector {
   public:
-    Collector(const OverlayStore& store, BlockDevice& image, JournalFile& journal, uint64_t new_size)
-        : store_(store), image_(image), journal_(journal), old_size_(image.size()), new_size_(new_size) {}
+    Collector(const CommitTarget& target, size_t number, Transaction& transaction)
+        : store_(*target.store),
+          image_(*target.image),
+          number_(number),
+          transaction_(transaction),
+          old_size_(transaction.sizes(number).size),
+          new_size_(transaction.sizes(number).new_size) {}
 
     void collect() {
         if (new_size_ > old_size_) {
-            open_writer().begin();
+            writer().begin();
             image_.resize(new_size_);
         }
         for (auto run = store_.next_changed(0); run; run = store_.next_changed(run->end())) {
@@ -39,11 +127,8 @@ class Collector {
             collect_up_to({from, run->end() - from, run->state}, new_size_, nullptr, &Collector::append_data);
         }
         if (new_size_ > old_size_) image_.flush();
-        if (new_size_ < old_size_) open_writer();  // that alone is a change
+        if (new_size_ < old_size_) writer();  // that alone is a change
     }
-
-    // Nothing when no change was found.
-    std::optional<JournalWriter>& writer() { return writer_; }
 
   private:
     using Add = void (Collector::*)(const Run&);
@@ -63,10 +148,7 @@ class Collector {
         }
     }
 
-    JournalWriter& open_writer() {
-        if (!writer_) writer_.emplace(journal_, old_size_, new_size_);
-        return *writer_;
-    }
+    JournalWriter& writer() { return transaction_.writer(number_); }
 
     // Beyond the end that the image had, where nothing is that would have to be kept.
     void append_data(const Run& run) {
@@ -84,8 +166,8 @@ class Collector {
         image_.read(run.offset, old_);
         // Blocks that were rewritten with what they had are left alone.
         for_each_difference(new_, old_, kBlockSize, [&](uint64_t at, uint64_t length) {
-            open_writer().add_data(run.offset + at, std::span(new_).subspan(at, length),
-                                   std::span(old_).subspan(at, length));
+            writer().add_data(run.offset + at, std::span(new_).subspan(at, length),
+                              std::span(old_).subspan(at, length));
             // Room in the image's holes now, so that step 3 doesn't run out of it.
             image_.reserve(run.offset + at, length);
         });
@@ -100,17 +182,17 @@ class Collector {
             if (begin >= end) continue;
             old_.resize(std::min(end - begin, journal_format::kZeroCheckedLength));
             image_.read(begin, old_);
-            open_writer().add_zero(begin, end - begin, old_);
+            writer().add_zero(begin, end - begin, old_);
             done = end;
         }
     }
 
     const OverlayStore& store_;
     BlockDevice& image_;
-    JournalFile& journal_;
+    const size_t number_;
+    Transaction& transaction_;
     const uint64_t old_size_;
     const uint64_t new_size_;
-    std::optional<JournalWriter> writer_;
     std::vector<std::byte> new_, old_;
 };
 
@@ -125,81 +207,49 @@ void check_first_sector(const OverlayStore& store) {
     refuse_foreign_format(bytes);
 }
 
-void discard(JournalFile& journal) {
-    journal.remove();
-    journal.sync_name();
-}
-
-// For a change that was never committed: the image is as it was but for, perhaps, its length.
-void discard(const JournalReader& reader, BlockDevice& image, JournalFile& journal) {
-    if (auto size = reader.size_to_restore(image.size())) {
-        image.resize(*size);
-        image.flush();
+// What reads as zeros already, so that no journal need know of it.
+void give_back_zeros(std::span<const CommitTarget> targets) {
+    for (const CommitTarget& target : targets) {
+        if (!target.options.give_back) continue;
+        const uint64_t size = target.image->size();
+        for (auto run = target.store->next_changed(0); run && run->offset < size;
+             run = target.store->next_changed(run->end()))
+            if (run->state == State::kZero)
+                target.image->discard(run->offset, std::min(run->end(), size) - run->offset);
     }
-    discard(journal);
-}
-
-void finish(JournalReader& reader, BlockDevice& image, JournalFile& journal) {
-    reader.apply(image);
-    if (image.size() > reader.new_size()) image.resize(reader.new_size());
-    image.flush();
-    discard(journal);
 }
 
 }  // namespace
 
-bool commit(const OverlayStore& store, BlockDevice& image, JournalFile& journal,
-            const CommitOptions& options) {
-    const uint64_t new_size = options.new_size ? options.new_size : image.size();
-    const uint64_t old_size = image.size();
-    if (options.new_size ? store.size() < new_size : store.size() != new_size) {
-        throw Error(ErrorKind::kUsage, "the overlay and the image have different sizes");
-    }
-    if (options.protect_first_sector) check_first_sector(store);
-    Collector collector(store, image, journal, new_size);
+bool commit(std::span<const CommitTarget> targets) {
+    Transaction transaction(targets);
+    for (const CommitTarget& target : targets)
+        if (target.options.protect_first_sector) check_first_sector(*target.store);
     try {
-        collector.collect();
-        if (!collector.writer()) return false;
-        collector.writer()->finish();
-        collector.writer()->commit();
-    } catch (const Error&) {
-        if (collector.writer()) {
-            try {
-                discard(journal);  // first: a mark that came through although its sync failed must not count
-                if (image.size() > old_size) image.resize(old_size);
-            } catch (const Error&) {
-                // It lacks the mark, or has one that may count: either way the next open knows what to do.
-            }
+        for (size_t i = 0; i < targets.size(); ++i) Collector(targets[i], i, transaction).collect();
+        if (transaction.empty()) {
+            give_back_zeros(targets);
+            return false;
         }
+        transaction.commit();
+    } catch (const Error&) {
+        transaction.abandon();
         throw;
     }
     try {
-        JournalReader reader(journal);
-        if (reader.state() != JournalState::kCommitted) {
-            throw Error(ErrorKind::kInternal, "the journal changed while it was in use");
-        }
-        finish(reader, image, journal);
+        transaction.carry_out();
     } catch (const Error& error) {
-        throw error.with_context("the change is safe in '" + journal.name() +
+        throw error.with_context("the change is safe in '" + targets[0].journal->name() +
                                  "' and will be finished when the image is next opened, but not now");
     }
+    give_back_zeros(targets);
     return true;
 }
 
-Recovery recover(BlockDevice& image, JournalFile& journal) {
-    JournalReader reader(journal);
-    switch (reader.state()) {
-        case JournalState::kNone:
-            return Recovery::kNothing;
-        case JournalState::kUncommitted:
-            discard(reader, image, journal);
-            return Recovery::kDiscarded;
-        case JournalState::kCommitted:
-            break;
-    }
-    reader.verify(image);
-    finish(reader, image, journal);
-    return Recovery::kFinished;
+bool commit(const OverlayStore& store, BlockDevice& image, JournalFile& journal,
+            const CommitOptions& options) {
+    const CommitTarget target{&store, &image, &journal, options};
+    return commit({&target, 1});
 }
 
 }  // namespace inspect

@@ -14,6 +14,7 @@
 #include "block/memory_device.h"
 #include "block/overlay.h"
 #include "block/raw.h"
+#include "block/recovery.h"
 
 namespace inspect {
 namespace {
@@ -270,6 +271,8 @@ TEST(Commit, IsAllOrNothingWhateverFails) {
     }
 }
 
+// ---- in real files
+
 TEST(Commit, LeavesHolesHoles) {
     TempDir dir;
     const std::string path = dir.sparse("image", 64 << 20);
@@ -289,6 +292,31 @@ TEST(Commit, LeavesHolesHoles) {
     image.read(63 << 20, byte);
     EXPECT_EQ(byte[0], std::byte{2});
     EXPECT_FALSE(std::filesystem::exists(dir.file("image.insp-journal")));
+}
+
+// Set aside by fallocate() and never written, it is a hole to whoever asks for data, but takes room.
+TEST(Commit, GivesBackWhatWasSetAside) {
+    constexpr uint64_t kSize = 4 << 20;
+    TempDir dir;
+    const std::string path = dir.sparse("image", kSize);
+    RawDevice image(open_file(path, O_RDWR), false, path);
+    image.reserve(0, kSize);
+    struct stat status;
+    ASSERT_EQ(::stat(path.c_str(), &status), 0);
+    if (status.st_blocks * 512 < int64_t{kSize}) GTEST_SKIP() << "this file system sets nothing aside";
+    image.write(kSize / 2, Bytes(4096, std::byte{1}));
+    auto store = make_store(kSize);
+    {
+        Overlay overlay(std::make_unique<RawDevice>(open_file(path, O_RDONLY), true, path), store);
+        overlay.discard(0, kSize / 2);
+        overlay.discard(kSize / 2 + 4096, kSize / 2 - 4096);
+    }
+    PosixJournalFile journal(path + ".journal", ::geteuid(), ::getegid());
+    const Bytes before = read_file(path);
+    commit(*store, image, journal, {.give_back = true});
+    EXPECT_EQ(read_file(path), before);
+    ASSERT_EQ(::stat(path.c_str(), &status), 0);
+    EXPECT_LT(status.st_blocks * 512, 64 << 10);
 }
 
 TEST(Commit, StreamsLargeChanges) {

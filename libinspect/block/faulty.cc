@@ -152,4 +152,27 @@ void FaultyJournalFile::crash(std::mt19937_64& random, FaultPlan& plan) {
     stable_name_ = bytes_.has_value();
 }
 
+void FaultyFiles::add(const std::string& path, BlockDevice& device, JournalFile& journal) {
+    images_[path] = {&device, &journal};
+}
+
+std::shared_ptr<JournalFile> FaultyFiles::journal(const std::string& path) {
+    for (const auto& [name, image] : images_)
+        if (image.second->name() == path) return {std::shared_ptr<void>(), image.second};
+    return std::make_shared<FaultyJournalFile>(unused_, path);
+}
+
+std::shared_ptr<JournalFile> FaultyFiles::beside(const std::string& path) {
+    return journal(path + ".insp-journal");
+}
+
+OtherFiles::Image FaultyFiles::open(const std::string& path, const std::string&) {
+    const auto found = images_.find(path);
+    if (found == images_.end() || found->second.first == nullptr)
+        throw Error(ErrorKind::kNotFound, "there is no '" + path + "'");
+    return {nullptr,
+            {std::shared_ptr<void>(), found->second.first},
+            {std::shared_ptr<void>(), found->second.second}};
+}
+
 }  // namespace inspect

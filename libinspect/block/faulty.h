@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <random>
 #include <string>
@@ -16,6 +17,7 @@
 
 #include "block/block_device.h"
 #include "block/journal_file.h"
+#include "block/recovery.h"
 
 namespace inspect {
 
@@ -24,7 +26,7 @@ struct PowerCut {};
 
 class FaultPlan {
   public:
-    // Operations are counted from 0. Only one of the two may be set.
+    // Operations are counted from 0. With both set one fails, and later the power is cut.
     void cut_at(uint64_t operation) { cut_at_ = operation; }
     void fail_at(uint64_t operation) { fail_at_ = operation; }
     uint64_t operations() const noexcept { return count_; }
@@ -93,9 +95,10 @@ class FaultyDevice final : public BlockDevice {
 
 class FaultyJournalFile final : public JournalFile {
   public:
-    explicit FaultyJournalFile(FaultPlan& plan) : plan_(&plan) {}
+    explicit FaultyJournalFile(FaultPlan& plan, std::string name = "the faulty journal")
+        : plan_(&plan), name_(std::move(name)) {}
 
-    std::string name() const override { return "the faulty journal"; }
+    std::string name() const override { return name_; }
     bool open() override { return bytes_.has_value(); }
     void create() override;
     uint64_t size() override { return bytes_->now().size(); }
@@ -107,6 +110,7 @@ class FaultyJournalFile final : public JournalFile {
 
     // As the above. A name that was made or removed since the last sync_name() is or isn't there.
     void crash(std::mt19937_64& random, FaultPlan& plan);
+    void use(FaultPlan& plan) { plan_ = &plan; }
     // For tests that want a certain journal.
     void put(std::vector<std::byte> contents) { bytes_.emplace(std::move(contents)); }
     const std::vector<std::byte>& contents() const { return bytes_->now(); }
@@ -116,6 +120,23 @@ class FaultyJournalFile final : public JournalFile {
     std::optional<FaultyBytes> stable_bytes_;  // removed, but not yet for good
     bool stable_name_ = false;
     FaultPlan* plan_;
+    std::string name_;
+};
+
+// The images of a test, for recovery. They are the caller's and must outlive this.
+class FaultyFiles final : public OtherFiles {
+  public:
+    void add(const std::string& path, BlockDevice& device, JournalFile& journal);
+    // The image is gone, what was beside it is not.
+    void remove(const std::string& path) { images_[path].first = nullptr; }
+
+    std::shared_ptr<JournalFile> journal(const std::string& path) override;
+    std::shared_ptr<JournalFile> beside(const std::string& path) override;
+    Image open(const std::string& path, const std::string& journal) override;
+
+  private:
+    std::map<std::string, std::pair<BlockDevice*, JournalFile*>> images_;
+    FaultPlan unused_;
 };
 
 }  // namespace inspect

@@ -12,18 +12,19 @@
 #include "base/checked.h"
 #include "base/log.h"
 #include "block/backup_open.h"
-#include "block/commit.h"
 #include "block/format.h"
 #include "block/iovec.h"
+#include "block/json_name.h"
 #include "block/nbd_open.h"
 #include "block/nbd_uri.h"
 #include "block/overlay.h"
 #include "block/qcow2/qcow2.h"
-#include "block/qcow2_commit.h"
 #include "block/qcow2_repair.h"
 #include "block/qsd.h"
 #include "block/qsd_location.h"
 #include "block/raw.h"
+#include "block/recovery.h"
+#include "block/sparse_copy.h"
 
 namespace inspect {
 
@@ -56,41 +57,6 @@ QsdCache qsd_cache(CacheMode mode) {
 bool past_page_cache(CacheMode mode) { return mode == CacheMode::kNone || mode == CacheMode::kDirectsync; }
 
 }  // namespace
-
-CacheMode parse_cache_mode(std::string_view name) {
-    for (CacheMode mode : {CacheMode::kWriteback, CacheMode::kNone, CacheMode::kWritethrough,
-                           CacheMode::kDirectsync, CacheMode::kUnsafe}) {
-        if (cache_mode_name(mode) == name) return mode;
-    }
-    throw Error(ErrorKind::kUsage, "there is no cache mode '" + std::string(name) +
-                                       "'; there are writeback, none, writethrough, directsync and unsafe");
-}
-
-std::string_view cache_mode_name(CacheMode mode) noexcept {
-    switch (mode) {
-        case CacheMode::kWriteback:
-            return "writeback";
-        case CacheMode::kNone:
-            return "none";
-        case CacheMode::kWritethrough:
-            return "writethrough";
-        case CacheMode::kDirectsync:
-            return "directsync";
-        case CacheMode::kUnsafe:
-            return "unsafe";
-    }
-    return "";
-}
-
-ImageFormat parse_image_format(std::string_view name) {
-    if (name == "raw") return ImageFormat::kRaw;
-    if (name == "qcow2") return ImageFormat::kQcow2;
-    if (qsd_knows_format(name)) return ImageFormat::kOther;
-    throw Error(ErrorKind::kUsage,
-                "there is no image format '" + std::string(name) +
-                    "'; there are raw and qcow2, and by qemu-storage-daemon vmdk, vdi, vhdx, "
-                    "vpc, qcow, qed, parallels, dmg and luks");
-}
 
 // Builds the node of an image and of everything that it stands on.
 class Image::Opener {
@@ -140,11 +106,20 @@ class Image::Opener {
                 if (write_directly) file.fd = image_.files_[0]->write_fd();
                 return file;
             case ImageFormat::kQcow2: {
+                const bool may_open_others = !image_.detected_ || spec_.allow_backing;
+                if (Qcow2Header::is_luks(*file.open())) {
+                    if (!spec_.snapshot.empty())
+                        throw Error(ErrorKind::kUnsupported, "a snapshot in " + quote(spec_.path) +
+                                                                 ", which is encrypted, can't be opened");
+                    image_.encrypted_ = true;
+                    image_.files_.clear();  // with their locks, which the daemon takes itself
+                    return daemon(spec_.path, format, image_.options_.writable, may_open_others,
+                                  keys_for(spec_.path));
+                }
                 if (write_directly) {
                     file.writable = true;
                     file.fd = image_.files_[0]->write_fd();
                 }
-                const bool may_open_others = !image_.detected_ || spec_.allow_backing;
                 return qcow2(std::move(file), spec_.path, may_open_others, write_directly, 0);
             }
             case ImageFormat::kOther:
@@ -160,7 +135,9 @@ class Image::Opener {
         }
         // The daemon takes the locks itself.
         image_.files_.clear();
-        return daemon(spec_.path, format, image_.options_.writable, !image_.detected_ || spec_.allow_backing);
+        image_.encrypted_ = format == "luks";
+        return daemon(spec_.path, format, image_.options_.writable, !image_.detected_ || spec_.allow_backing,
+                      image_.encrypted_ ? keys_for(spec_.path) : std::vector<EncryptionKey>());
     }
 
     DiskNode local(const std::string& path, bool writable) {
@@ -246,9 +223,17 @@ class Image::Opener {
         if (depth == 0 && !spec_.snapshot.empty()) node.snapshot = spec_.snapshot;
         node.file = std::make_unique<DiskNode>(std::move(file));
         if (!may_open_others) require_self_contained(header, path);
-        if (header.external_data()) node.data_file = std::make_unique<DiskNode>(data_file(header, path));
+        if (header.external_data()) {
+            node.data_file = std::make_unique<DiskNode>(data_file(header, path, depth == 0, writable));
+        }
         if (header.backing_name) node.backing = std::make_unique<DiskNode>(backing(header, path, depth + 1));
         return node;
+    }
+
+    // A name in a header: as it is, or what it means if it is a "json:" name.
+    static JsonImageName plain_name(const std::string& name) {
+        if (is_json_name(name)) return parse_json_name(name);
+        return {name, ""};
     }
 
     static Qcow2Header parse_header(const DiskNode& file) {
@@ -272,18 +257,20 @@ class Image::Opener {
     static std::string data_file_name(const Qcow2Header& header, const std::string& path) {
         if (!header.data_file_name)
             throw Error(ErrorKind::kCorrupt, quote(path) + " doesn't say where its data file is");
-        const ResolvedImageName name = resolve_image_name(path, *header.data_file_name);
-        if (!name.is_path)
+        const JsonImageName given = plain_name(*header.data_file_name);
+        const ResolvedImageName name = resolve_image_name(path, given.name);
+        if (!name.is_path || (!given.format.empty() && given.format != "raw"))
             throw Error(ErrorKind::kUnsupported,
-                        "the data file of " + quote(path) + " is no local file: " + quote(name.name));
+                        "the data file of " + quote(path) + " is no local raw file: " + quote(name.name));
         return name.name;
     }
 
-    DiskNode data_file(const Qcow2Header& header, const std::string& path) {
-        const bool writable = image_.options_.writable && image_.options_.write_mode == WriteMode::kDirect;
-        DiskNode node = local(data_file_name(header, path), writable);
-        node.writable = writable;
-        if (writable) node.fd = image_.files_.back()->write_fd();
+    DiskNode data_file(const Qcow2Header& header, const std::string& path, bool of_the_image,
+                       bool write_directly) {
+        DiskNode node = local(data_file_name(header, path), of_the_image && image_.options_.writable);
+        if (of_the_image) image_.data_file_ = image_.files_.back().get();
+        node.writable = write_directly;
+        if (write_directly) node.fd = image_.files_.back()->write_fd();
         return node;
     }
 
@@ -292,8 +279,12 @@ class Image::Opener {
             throw Error(ErrorKind::kUnsupported, quote(spec_.path) + " stands on a chain of more than " +
                                                      std::to_string(DiskNode::kMaxDepth) + " images");
         try {
-            const ResolvedImageName name = resolve_image_name(path, *header.backing_name);
-            std::string format = header.backing_format.value_or("");
+            const JsonImageName given = plain_name(*header.backing_name);
+            const ResolvedImageName name = resolve_image_name(path, given.name);
+            std::string format = header.backing_format.value_or(given.format);
+            if (!given.format.empty() && given.format != format)
+                throw Error(ErrorKind::kCorrupt,
+                            "its format is said to be " + format + ", and " + given.format + " in its name");
             if (!name.is_path) return remote(name.name, format.empty() ? "raw" : format, false);
             DiskNode file = local(name.name, false);
             const bool detected = format.empty();
@@ -302,6 +293,11 @@ class Image::Opener {
                 case ImageFormat::kRaw:
                     return file;
                 case ImageFormat::kQcow2:
+                    if (Qcow2Header::is_luks(*file.open())) {
+                        image_.files_.pop_back();
+                        return daemon(name.name, format, false, !detected || spec_.allow_backing,
+                                      keys_for(name.name));
+                    }
                     return qcow2(std::move(file), name.name, !detected || spec_.allow_backing, false, depth);
                 case ImageFormat::kOther:
                     break;
@@ -327,8 +323,19 @@ class Image::Opener {
         return qcow2(std::move(node), location, true, false, 0);
     }
 
+    // The keys for an encrypted image.
+    std::vector<EncryptionKey> keys_for(const std::string& path) const {
+        const std::string name = path.substr(path.rfind('/') + 1);
+        std::vector<EncryptionKey> keys;
+        for (const EncryptionKey& key : spec_.keys)
+            if (key.id == "all" || key.id == path || key.id == name) keys.push_back(key);
+        if (!keys.empty()) return keys;
+        throw Error(ErrorKind::kDenied,
+                    quote(path) + " is encrypted (LUKS): give its key (--key " + name + ":key:...)");
+    }
+
     DiskNode daemon(const std::string& location, const std::string& format, bool writable,
-                    bool may_open_others) {
+                    bool may_open_others, const std::vector<EncryptionKey>& keys = {}) {
         QsdImage image;
         image.allow_other_files = may_open_others;
         image.format = format;
@@ -336,6 +343,7 @@ class Image::Opener {
         image.read_only = !writable;
         image.cache = qsd_cache(spec_.cache);
         image.force_share = spec_.force_share;
+        image.keys = keys;
         return connection(open_with_qsd(image), location, writable);
     }
 
@@ -379,6 +387,7 @@ Image::Image(DiskSpec spec, const ImageOptions& options) : spec_(std::move(spec)
 std::unique_ptr<Image> Image::open(const DiskSpec& spec, const ImageOptions& options) {
     std::unique_ptr<Image> image(new Image(spec, options));
     Opener(*image).open();
+    image->spec_.keys.clear();
     if (image->files_.empty() && image->backups_.empty()) image->settle_remote_journal();
     image->session_size_ = image->new_size_ = image->size_;
     if (!options.writable || options.write_mode != WriteMode::kDirect) image->make_overlay();
@@ -398,7 +407,8 @@ void Image::make_overlay() {
 
 bool Image::resizable() const noexcept {
     if (!overlay_ || files_.empty() || files_[0]->is_block_device()) return false;
-    if (node_.kind == DiskNode::Kind::kQcow2) return !node_.data_file;
+    if (data_file_ != nullptr && data_file_->is_block_device()) return false;
+    if (node_.kind == DiskNode::Kind::kQcow2) return true;
     return node_.kind == DiskNode::Kind::kRaw;
 }
 
@@ -428,20 +438,20 @@ void Image::settle_remote_journal() {
     const std::string journal_path = remote_journal_path(path(), atomic_writer);
     if (writable()) remote_lock_.emplace(remote_journal_path(path(), true) + ".lock", path());
     PosixJournalFile journal(journal_path, ::geteuid(), ::getegid());
-    JournalReader reader(journal);
-    if (reader.state() == JournalState::kNone) return;
+    FoundJournal found(journal, nullptr);
+    if (found.state() == JournalState::kNone) return;
     auto device = node_.open();
     if (writable()) {
-        const Recovery recovery = recover(*device, journal);
+        const Recovery recovery = found.recover(*device);
         log(LogLevel::kVerbose, "a change to " + quote(path()) + " that was cut short was " +
                                     (recovery == Recovery::kFinished ? "finished" : "discarded"));
         return;
     }
-    if (reader.state() != JournalState::kCommitted) return;
-    reader.verify(*device);
+    if (found.state() != JournalState::kCommitted) return;
     pending_ = std::make_shared<OverlayStore>(OverlayStore::create(size_, {options_.memory_limit, {}}));
+    BlockDevice& before = *device;
     Overlay overlay(std::move(device), pending_);
-    reader.apply(overlay);
+    found.show(before, overlay);
     DiskNode shown;
     shown.kind = DiskNode::Kind::kOverlay;
     shown.name = path();
@@ -463,35 +473,20 @@ uint32_t Image::logical_block_size() const noexcept {
     return files_.empty() ? 512 : files_[0]->logical_block_size();
 }
 
-bool Image::commit() {
-    if (!writable()) throw Error(ErrorKind::kDenied, quote(path()) + " was not opened for writing");
-    if (committed_)
-        throw Error(ErrorKind::kUsage, "the changes to " + quote(path()) + " were committed already");
-    if (!overlay_ || (overlay_->empty() && new_size_ == size_)) return false;
-    committed_ = true;
-    if (files_.empty()) return commit_remote();
-    files_[0]->check_not_changed();
-    return node_.kind == DiskNode::Kind::kQcow2 ? commit_qcow2() : commit_raw();
+void Image::find_zeros(const std::function<void()>& may_stop) {
+    if (!overlay_) return;
+    give_back_ = !files_.empty() && !files_[0]->is_block_device();
+    // Less than a cluster is not given back, and smaller holes would leave a raw file in pieces.
+    constexpr uint64_t kLeast = 64 << 10;
+    uint64_t unit = kLeast;
+    if (node_.kind == DiskNode::Kind::kQcow2)
+        unit = std::max(unit, Qcow2Header::parse(*node_.file->open()).cluster_size());
+    inspect::find_zeros(*node_.open(), *overlay_, unit, may_stop);
 }
 
-bool Image::commit_raw() {
-    RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
-    PosixJournalFile journal = files_[0]->journal_file(true);
-    return inspect::commit(*overlay_, device, journal,
-                           {.protect_first_sector = detected_, .new_size = new_size_});
-}
-
-bool Image::commit_qcow2() {
-    RawDevice device(dup_fd(files_[0]->write_fd()), false, path());
-    PosixJournalFile journal = files_[0]->journal_file(true);
-    return commit_to_qcow2(*overlay_, node_.file->open(), node_.backing ? node_.backing->open() : nullptr,
-                           device, journal, new_size_ == size_ ? 0 : new_size_);
-}
-
-bool Image::commit_remote() {
-    auto device = node_.open();
-    PosixJournalFile journal(remote_journal_path(path(), true), ::geteuid(), ::getegid());
-    return inspect::commit(*overlay_, *device, journal, {});
+std::unique_ptr<BlockDevice> Image::contents() const {
+    if (!overlay_) return node_.open();
+    return std::make_unique<Overlay>(node_.open(), overlay_);
 }
 
 }  // namespace inspect

@@ -9,8 +9,10 @@
 // overlay, and what the process wrote is in the image.)
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -59,6 +61,8 @@ class Image {
     // The format's name ("raw", "qcow2"...), and whether that was found out by looking.
     const std::string& format() const noexcept { return format_; }
     bool format_was_detected() const noexcept { return detected_; }
+    // The image is encrypted, and was opened with one of DiskSpec::keys.
+    bool encrypted() const noexcept { return encrypted_; }
     // The smallest sector size that the storage can do, bytes.
     uint32_t logical_block_size() const noexcept;
     // The device, with descriptors that this owns: read-only, unless the write mode is direct.
@@ -81,32 +85,46 @@ class Image {
     // Of the session's disk, bytes.
     uint64_t session_size() const noexcept { return session_size_; }
 
-    // Makes the overlay's changes the image's, atomically and durably (block/commit.h). False when there was
-    // nothing to change, and in the direct mode. The process that wrote the overlay must have ended. Once
-    // only. Throws Error; kBusy when the image was changed or replaced by another program meanwhile, kDenied
-    // when it isn't writable.
+    // Remembers as changes what the image has as data though it is all zeros, so that commit() gives the
+    // space back (block/sparse_copy.h). Reads all of the image. When the process that wrote the overlay has
+    // ended; without an overlay nothing is done.
+    void find_zeros(const std::function<void()>& may_stop);
+    // The disk with the session's changes, for reading; good as long as this. The same condition.
+    std::unique_ptr<BlockDevice> contents() const;
+
+    // Makes the overlays' changes the images', durably (block/commit.h). All images that are local files or
+    // block devices are changed together, atomically; after them those that are elsewhere, each atomically.
+    // False when there was nothing to change, and in the direct mode. The processes that wrote the overlays
+    // must have ended. Once only for an image. Throws Error, which says what was changed all the same; kBusy
+    // when an image was changed or replaced by another program meanwhile, kDenied when one isn't writable.
+    static bool commit(std::span<Image* const> images);
     bool commit();
 
   private:
     class Opener;
+    struct Staged;
     Image(DiskSpec spec, const ImageOptions& options);
     void settle_remote_journal();
     void make_overlay();
     void require_resizable() const;
-    bool commit_raw();
-    bool commit_qcow2();
+    bool begin_commit();
+    std::vector<Staged> stage() const;
     bool commit_remote();
+    static bool commit_files(std::span<const Staged> staged);
 
-    const DiskSpec spec_;
+    DiskSpec spec_;  // without the keys, once it is open
     const ImageOptions options_;
     std::string format_;
     bool detected_ = false;
+    bool encrypted_ = false;
     bool committed_ = false;
+    bool give_back_ = false;  // a commit leaves no room for zeros
     uint64_t size_ = 0;
     uint64_t session_size_ = 0;
     uint64_t new_size_ = 0;  // that a commit gives it
     DiskNode node_;
     std::vector<std::unique_ptr<ImageFile>> files_;
+    const ImageFile* data_file_ = nullptr;  // the external one of a qcow2 image; in files_
     // Connections that node_ names, and the programs at their other ends.
     std::vector<std::unique_ptr<NbdBridge>> bridges_;
     std::vector<std::unique_ptr<BackupServer>> backups_;

@@ -49,6 +49,14 @@ bool directory_is_writable(const std::string& directory) {
     return ::faccessat(AT_FDCWD, directory.c_str(), W_OK | X_OK, AT_EACCESS) == 0;
 }
 
+PosixJournalFile journal_beside(const std::string& resolved_path, const struct stat& image,
+                                bool create_directory) {
+    std::optional<dev_t> device;
+    if (S_ISBLK(image.st_mode)) device = image.st_rdev;
+    return PosixJournalFile(journal_path(resolved_path, device, create_directory), image.st_uid,
+                            image.st_gid);
+}
+
 // A second, read-only open file description of the same file, so that what is given away can't write or
 // unlock.
 Fd reopen_read_only(const Fd& fd, const std::string& path, int extra_flags) {
@@ -69,7 +77,7 @@ ImageFile::ImageFile(const std::string& path, const ImageFileOptions& options)
     open_at_path(options);
     if (!options.force_share || writable_)
         lock_.emplace(fd_.get(), writable_ ? LockMode::kWrite : LockMode::kRead, path_);
-    const bool show_journal = settle_journal();
+    const bool show_journal = options.settle && settle_journal();
     size_ = file_or_device_size(fd_.get(), path_);
     at_open_ = examine(fd_.get(), path_);
     if (show_journal) load_pending();
@@ -121,59 +129,97 @@ void ImageFile::open_at_path(const ImageFileOptions& options) {
 }
 
 PosixJournalFile ImageFile::journal_file(bool create_directory) const {
-    const struct stat st = examine(fd_.get(), path_);
-    std::optional<dev_t> device;
-    if (S_ISBLK(st.st_mode)) device = st.st_rdev;
-    return PosixJournalFile(journal_path(resolved_path_, device, create_directory), st.st_uid, st.st_gid);
+    return journal_beside(resolved_path_, examine(fd_.get(), path_), create_directory);
 }
 
 // True when there is a committed journal that can't be finished here and now. The lock says that nobody else
 // is about to write, so whatever journal there is was left by somebody who is gone.
 bool ImageFile::settle_journal() {
     PosixJournalFile journal = journal_file(false);
-    const JournalReader reader(journal);
-    if (reader.state() == JournalState::kNone) return false;
-    const bool committed = reader.state() == JournalState::kCommitted;
+    OtherImageFiles others(examine(fd_.get(), path_));
+    FoundJournal found(journal, &others);
+    if (found.state() == JournalState::kNone) return false;
+    const bool committed = found.state() == JournalState::kCommitted;
     if (!lock_) return committed;
     const bool name_can_go = directory_is_writable(directory_of(journal.name()));
-    const bool grown = reader.size_to_restore(file_or_device_size(fd_.get(), path_)).has_value();
-    if (!committed && !grown && !writable_) {
+    const bool grown = found.size_to_restore(file_or_device_size(fd_.get(), path_)).has_value();
+    if (!committed && !grown && !writable_ && found.alone()) {
         // Other readers may be about to do the same; what counts is that it is gone, or means nothing.
         if (!name_can_go) return false;
         journal.remove();
         recovery_ = Recovery::kDiscarded;
         return false;
     }
+    if (name_can_go && finish_journal(found)) return false;
+    if (writable_) {
+        throw Error(ErrorKind::kDenied, "a change to '" + path_ +
+                                            "' that was cut short can't be finished, as the "
+                                            "journal '" +
+                                            journal.name() + "' may not be removed");
+    }
+    return committed;
+}
+
+// False when it can't be done now: the image can't be written or isn't ours alone, or, for a reader, another
+// image that the journal is about can't be had.
+bool ImageFile::finish_journal(FoundJournal& found) {
     Fd writer = writable_ ? fd_.dup() : Fd(::open(resolved_path_.c_str(), O_RDWR | O_CLOEXEC));
     const bool right_file = writer && same_file(examine(writer.get(), path_), examine(fd_.get(), path_));
-    if (!right_file || !name_can_go || !lock_->try_change(LockMode::kWrite)) {
-        if (writable_) {
-            throw Error(ErrorKind::kDenied, "a change to '" + path_ +
-                                                "' that was cut short can't be finished, as the "
-                                                "journal '" +
-                                                journal.name() + "' may not be removed");
-        }
-        return committed;
-    }
+    if (!right_file || !lock_->try_change(LockMode::kWrite)) return false;
     RawDevice device(std::move(writer), false, path_);
-    recovery_ = recover(device, journal);
-    log(LogLevel::kVerbose, "a change to '" + path_ + "' that was cut short was " +
-                                (recovery_ == Recovery::kFinished ? "finished" : "discarded"));
+    bool done = true;
+    try {
+        recovery_ = found.recover(device);
+        log(LogLevel::kVerbose, "a change to '" + path_ + "' that was cut short was " +
+                                    (recovery_ == Recovery::kFinished ? "finished" : "discarded"));
+    } catch (const Error& error) {
+        const bool not_now = error.kind() == ErrorKind::kBusy || error.kind() == ErrorKind::kDenied ||
+                             error.kind() == ErrorKind::kNotFound;
+        if (writable_ || found.alone() || !not_now) throw;
+        done = false;
+    }
     if (!writable_) lock_->try_change(LockMode::kRead);
-    return false;
+    return done;
 }
 
 // The image as it will be when somebody who may finishes the change.
 void ImageFile::load_pending() {
     PosixJournalFile journal = journal_file(false);
-    JournalReader reader(journal);
-    if (reader.state() != JournalState::kCommitted) return;
+    OtherImageFiles others(at_open_);
+    FoundJournal found(journal, &others);
+    if (found.state() != JournalState::kCommitted) return;
     auto below = std::make_unique<RawDevice>(fd_.dup(), true, path_);
-    reader.verify(*below);
-    pending_ = std::make_shared<OverlayStore>(OverlayStore::create(size_, {}));
-    Overlay overlay(std::move(below), pending_);
-    reader.apply(overlay);
+    RawDevice& image = *below;
+    auto store = std::make_shared<OverlayStore>(OverlayStore::create(size_, {}));
+    Overlay overlay(std::move(below), store);
+    found.show(image, overlay);
+    pending_ = std::move(store);
     log(LogLevel::kVerbose, "a change to '" + path_ + "' that was cut short is shown, but not finished");
+}
+
+std::shared_ptr<JournalFile> OtherImageFiles::journal(const std::string& path) {
+    const std::filesystem::path given(path);
+    std::error_code missing;
+    const auto directory = std::filesystem::canonical(given.parent_path(), missing);
+    return std::make_shared<PosixJournalFile>(missing ? path : (directory / given.filename()).string(),
+                                              owner_, group_);
+}
+
+std::shared_ptr<JournalFile> OtherImageFiles::beside(const std::string& path) {
+    struct stat st = {};
+    if (::stat(path.c_str(), &st) < 0) st.st_uid = owner_;
+    return std::make_shared<PosixJournalFile>(journal_beside(path, st, false));
+}
+
+OtherFiles::Image OtherImageFiles::open(const std::string& path, const std::string& journal) {
+    ImageFileOptions options;
+    options.writable = true;
+    options.settle = false;
+    auto file = std::make_shared<ImageFile>(path, options);
+    // Whoever may not write the other image could have written the journal.
+    PosixJournalFile(journal, file->status().st_uid, file->status().st_gid).open();
+    return {file, std::make_shared<RawDevice>(dup_fd(file->write_fd()), false, path),
+            std::make_shared<PosixJournalFile>(file->journal_file(false))};
 }
 
 void ImageFile::check_not_changed() const {

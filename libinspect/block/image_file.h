@@ -11,9 +11,9 @@
 #include <string>
 
 #include "base/fd.h"
-#include "block/commit.h"
 #include "block/lock.h"
 #include "block/overlay_store.h"
+#include "block/recovery.h"
 
 namespace inspect {
 
@@ -23,6 +23,7 @@ struct ImageFileOptions {
     bool journalled = true;
     bool force_share = false;  // readers: no lock
     bool direct_io = false;    // O_DIRECT
+    bool settle = true;        // false: what is to be done about a journal is the caller's business
 };
 
 // Not thread-safe.
@@ -64,6 +65,7 @@ class ImageFile {
   private:
     void open_at_path(const ImageFileOptions& options);
     bool settle_journal();
+    bool finish_journal(FoundJournal& found);
     void load_pending();
 
     std::string path_;
@@ -77,6 +79,21 @@ class ImageFile {
     Fd read_fd_;                     // if writable_
     std::optional<ImageLock> lock_;  // goes before fd_ does
     std::shared_ptr<OverlayStore> pending_;
+};
+
+// The other images of a journal, for recovery, as ImageFiles.
+class OtherImageFiles final : public OtherFiles {
+  public:
+    // `image` is the one that was opened; its owner has to be trusted with where its journal is.
+    explicit OtherImageFiles(const struct stat& image) : owner_(image.st_uid), group_(image.st_gid) {}
+
+    std::shared_ptr<JournalFile> journal(const std::string& path) override;
+    std::shared_ptr<JournalFile> beside(const std::string& path) override;
+    Image open(const std::string& path, const std::string& journal) override;
+
+  private:
+    uid_t owner_;
+    gid_t group_;
 };
 
 }  // namespace inspect

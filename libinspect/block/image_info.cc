@@ -69,6 +69,7 @@ ImageInfo image_info(const DiskSpec& disk) {
     info.format = image->format();
     info.format_was_detected = image->format_was_detected();
     info.virtual_size = image->size();
+    info.encrypted = image->encrypted();
     const DiskNode& node = image->node();
     if (const ImageFile* file = file_of(*image, node)) {
         info.file_size = file->size();

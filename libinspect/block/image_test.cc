@@ -10,6 +10,7 @@
 
 #include "base/temp_dir_for_test.h"
 #include "block/format.h"
+#include "block/image_for_test.h"
 #include "block/memory_device.h"
 #include "block/nbd_for_test.h"
 #include "block/overlay.h"
@@ -19,32 +20,6 @@
 
 namespace inspect {
 namespace {
-
-constexpr ImageOptions kReader{};
-constexpr ImageOptions kWriter{.writable = true};
-
-std::unique_ptr<Image> open_image(const std::string& path, const ImageOptions& options = kReader,
-                                  const std::string& format = {}) {
-    return Image::open({.path = path, .format = format}, options);
-}
-
-// What the VMM's process does: an Overlay over the descriptors.
-std::unique_ptr<Overlay> serve(const Image& image) {
-    const DiskNode node = DiskNode::parse(image.node().encode());
-    auto store = std::make_shared<OverlayStore>(dup_fd(image.overlay()->memory_fd()),
-                                                dup_fd(image.overlay()->spill_fd()), image.size());
-    return std::make_unique<Overlay>(node.open(), store);
-}
-
-Bytes read_all(const Image& image) {
-    Bytes bytes(image.size());
-    serve(image)->read(0, bytes);
-    return bytes;
-}
-
-size_t files_in(const TempDir& dir) {
-    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(dir.path()), {}));
-}
 
 TEST(Image, ChangesAreCommittedOrVanish) {
     TempDir dir;
@@ -225,6 +200,32 @@ TEST(Image, AQcow2ImageOnABackingFileIsChangedAtomically) {
     EXPECT_FALSE(image->commit());
 }
 
+TEST(Image, ABackingFileMayBeNamedInJson) {
+    TempDir dir;
+    const std::string base = dir.write("base:raw", Bytes(1 << 20, std::byte{7}));
+    const std::string path = dir.file("top");
+    const auto make = [&](const std::string& name, std::optional<std::string> format) {
+        make_qcow2(
+            path, {.size = 1 << 20, .backing_name = name, .backing_format = std::move(format)},
+            [](BlockDevice& disk) { disk.write(0, Bytes(512, std::byte{1})); },
+            std::make_unique<MemoryDevice>(1 << 20));
+    };
+    for (const std::string& name : {base, std::string("base:raw")}) {
+        for (const bool said_twice : {false, true}) {
+            make(R"(json:{"driver":"raw","file":{"driver":"file","filename":")" + name + R"("}})",
+                 said_twice ? std::optional<std::string>("raw") : std::nullopt);
+            expect_error(ErrorKind::kDenied, "--allow-backing", [&] { open_image(path); });
+            EXPECT_EQ(read_all(*open_image(path, kReader, "qcow2"))[100'000], std::byte{7});
+        }
+    }
+    make(R"(json:{"driver":"raw","file":{"driver":"file","filename":")" + base + R"("}})", "qcow2");
+    expect_error(ErrorKind::kCorrupt, "said to be qcow2, and raw",
+                 [&] { open_image(path, kReader, "qcow2"); });
+    make(R"(json:{"driver":"raw","offset":4096,"file":{"driver":"file","filename":")" + base + R"("}})",
+         "raw");
+    expect_error(ErrorKind::kUnsupported, "'offset'", [&] { open_image(path, kReader, "qcow2"); });
+}
+
 // ---- repair
 
 constexpr char kFeaturesByte = 79;  // the lowest byte of a header's incompatible features
@@ -327,7 +328,7 @@ TEST(Image, AChangeToARemoteImageThatWasCutShortIsFinished) {
     const std::string journal = remote_journal_path(uri, true);
     {
         PosixJournalFile file(journal, ::geteuid(), ::getegid());
-        JournalWriter writer(file, 8192, 8192);
+        JournalWriter writer(file, {{8192, 8192}});
         writer.add_data(4096, Bytes(4096, std::byte{2}), Bytes(4096, std::byte{1}));
         writer.finish();
         writer.commit();
@@ -406,7 +407,7 @@ TEST(Image, AnotherProgramsWritesAreNotOverwritten) {
 // Leaves beside an image of ones a journal that makes its second block twos.
 std::string leave_journal(const std::string& path, bool committed) {
     PosixJournalFile file(path + ".insp-journal", ::geteuid(), ::getegid());
-    JournalWriter writer(file, 8192, 8192);
+    JournalWriter writer(file, {{8192, 8192}});
     writer.add_data(4096, Bytes(4096, std::byte{2}), Bytes(4096, std::byte{1}));
     writer.finish();
     if (committed) writer.commit();

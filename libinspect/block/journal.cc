@@ -32,34 +32,95 @@ uint32_t crc_of(const T& object, uint32_t seed) {  // all but the checksum itsel
 
 uint64_t sectors(uint64_t length) { return (length + kSectorSize - 1) / kSectorSize; }
 
+std::string directory_of(const std::string& path) { return path.substr(0, path.rfind('/') + 1); }
+
+// How a file says where another is: of one in the same directory only the name, so that the directory can be
+// moved.
+std::string name_beside(const std::string& from, const std::string& path) {
+    const std::string directory = directory_of(path);
+    return directory_of(from) == directory ? path.substr(directory.size()) : path;
+}
+
+void append_to(std::vector<std::byte>& bytes, std::span<const std::byte> more) {
+    bytes.insert(bytes.end(), more.begin(), more.end());
+}
+
+void add_entry(std::vector<std::byte>& table, size_t number, const JournalTarget& target,
+               const std::string& path) {
+    Entry entry{};
+    entry.number = static_cast<uint32_t>(number);
+    entry.path_length = static_cast<uint32_t>(path.size());
+    entry.image_size = target.size;
+    entry.new_size = target.new_size;
+    append_to(table, bytes_of(entry));
+    append_to(table, std::as_bytes(std::span(path)));
+}
+
+// A file's first bytes, up to the first record: the header, zeros where the mark will be, the table if there
+// is one. `target` is the image of a journal without a table.
+std::vector<std::byte> sealed_start(std::span<const std::byte> nonce, const JournalTarget& target,
+                                    std::vector<std::byte> table) {
+    Header header{};
+    std::memcpy(header.magic, kMagic, sizeof kMagic);
+    std::memcpy(header.nonce, nonce.data(), sizeof header.nonce);
+    if (table.empty()) {
+        header.version = kVersionOfOne;
+        header.image_size = target.size;
+        header.new_size = target.new_size;
+    } else {
+        const le32 crc = crc32c(table, crc32c(nonce));
+        append_to(table, bytes_of(crc));
+        header.version = kVersionOfSeveral;
+        header.table_length = static_cast<uint32_t>(table.size());
+    }
+    header.crc = crc_of(header, 0);
+    std::vector<std::byte> start(kBodyOffset);
+    std::memcpy(start.data(), &header, sizeof header);
+    append_to(start, table);
+    return start;
+}
+
 bool all_zero(std::span<const std::byte> bytes) {
     return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
 }
 
 }  // namespace
 
-JournalWriter::JournalWriter(JournalFile& file, uint64_t image_size, uint64_t new_size) : file_(file) {
-    Header header{};
-    std::memcpy(header.magic, kMagic, sizeof kMagic);
-    header.version = kVersion;
-    header.image_size = image_size;
-    header.new_size = new_size;
-    if (::getrandom(header.nonce, sizeof header.nonce, 0) != sizeof header.nonce) {
+JournalWriter::JournalWriter(JournalFile& file, const std::vector<JournalTarget>& targets)
+    : file_(file), targets_(targets) {
+    if (::getrandom(nonce_, sizeof nonce_, 0) != sizeof nonce_) {
         throw Error::from_errno("cannot get random bytes for a journal", errno);
     }
-    header.crc = crc_of(header, 0);
-    seed_ = records_crc_ = crc32c(header.nonce);
+    seed_ = records_crc_ = crc32c(nonce_);
+    std::vector<std::byte> table;
+    if (targets_.size() > 1) {
+        for (size_t i = 0; i < targets_.size(); ++i) {
+            add_entry(table, i, targets_[i], name_beside(file_.name(), targets_[i].path));
+        }
+    }
+    const std::vector<std::byte> start = sealed_start(nonce_, targets_[0], table);
     file_.create();
     buffer_.reserve(kBufferSize);
-    append(bytes_of(header));
-    buffer_.resize(kRecordsOffset);  // the mark's sector is zeros for now
+    append(start);
 }
 
 void JournalWriter::begin() {
+    if (begun_) return;
     write_out();
     file_.sync();
     file_.sync_name();
+    begun_ = true;
 }
+
+void JournalWriter::point_here(JournalFile& pointer, size_t target) {
+    std::vector<std::byte> table;
+    add_entry(table, target, targets_[target], name_beside(pointer.name(), file_.name()));
+    pointer.write(0, sealed_start(nonce_, targets_[target], table));
+    pointer.sync();
+    pointer.sync_name();
+}
+
+void JournalWriter::set_target(size_t target) { target_ = target; }
 
 void JournalWriter::append(std::span<const std::byte> bytes) {
     if (buffer_.size() + bytes.size() > kBufferSize) write_out();
@@ -97,7 +158,8 @@ void JournalWriter::add(Kind kind, uint64_t offset, uint64_t length, std::span<c
     const auto crc_bytes = std::as_bytes(std::span(crcs));
     Record record{};
     record.magic = kRecordMagic;
-    record.kind = static_cast<uint32_t>(kind);
+    record.kind = static_cast<uint16_t>(kind);
+    record.target = static_cast<uint16_t>(target_);
     record.offset = offset;
     record.length = length;
     record.checked = old.size();
@@ -110,7 +172,12 @@ void JournalWriter::add(Kind kind, uint64_t offset, uint64_t length, std::span<c
     append(data);
 }
 
-void JournalWriter::finish() { begin(); }
+void JournalWriter::finish() {
+    write_out();
+    file_.sync();
+    if (!begun_) file_.sync_name();
+    begun_ = true;
+}
 
 void JournalWriter::commit() {
     Mark mark{};
@@ -123,6 +190,11 @@ void JournalWriter::commit() {
     file_.sync();
 }
 
+void JournalWriter::revoke() {
+    file_.write(kMarkOffset, bytes_of(Mark{}));
+    file_.sync();
+}
+
 void JournalReader::damaged(const char* what) const {
     throw Error(ErrorKind::kCorrupt,
                 "the journal '" + file_.name() + "' is damaged (" + what +
@@ -130,10 +202,15 @@ void JournalReader::damaged(const char* what) const {
                     "from a backup, or remove the journal to use the image as it is");
 }
 
+// What messages call a target.
+std::string JournalReader::image_name(size_t target) const {
+    return targets_[target].path.empty() ? "the image" : "the image '" + targets_[target].path + "'";
+}
+
 JournalReader::JournalReader(JournalFile& file) : file_(file) {
     if (!file_.open()) return;
     const uint64_t size = file_.size();
-    std::byte start[kRecordsOffset] = {};  // what is not there yet counts as zeros
+    std::byte start[kBodyOffset] = {};  // what is not there yet counts as zeros
     file_.read(0, std::span(start).first(std::min<uint64_t>(size, sizeof start)));
     Header header;
     std::memcpy(&header, start, sizeof header);
@@ -146,19 +223,10 @@ JournalReader::JournalReader(JournalFile& file) : file_(file) {
                     "'" + file_.name() + "' has the name of the image's journal but is none; move it away");
     }
     const bool intact = header.crc == crc_of(header, 0);
-    if (intact && header.version != kVersion) {
-        throw Error(ErrorKind::kUnsupported,
-                    "the journal '" + file_.name() +
-                        "' was written by a later version of this program; use that to "
-                        "finish the change");
-    }
-    if (intact) {
-        image_size_ = header.image_size;
-        new_size_ = header.new_size;
-    }
-    if (!marked) return;
+    if (intact) read_targets(header);
+    if (state_ == JournalState::kPointer || !marked) return;
     if (!intact) damaged("its header's checksum is wrong");
-    seed_ = crc32c(header.nonce);
+    if (targets_.empty()) damaged("what it says of its images is wrong");
     if (std::memcmp(mark_.magic, kMarkMagic, sizeof kMarkMagic) != 0 || mark_.crc != crc_of(mark_, seed_)) {
         damaged("its commit mark is wrong");
     }
@@ -166,23 +234,92 @@ JournalReader::JournalReader(JournalFile& file) : file_(file) {
     state_ = JournalState::kCommitted;
 }
 
-std::optional<uint64_t> JournalReader::size_to_restore(uint64_t size) const noexcept {
-    if (state_ != JournalState::kUncommitted || size <= image_size_ || size > new_size_) return std::nullopt;
-    return image_size_;
+// What an intact header says, and the table behind it. A table that isn't intact leaves no targets.
+void JournalReader::read_targets(const Header& header) {
+    if (header.version != kVersionOfOne && header.version != kVersionOfSeveral) {
+        throw Error(ErrorKind::kUnsupported,
+                    "the journal '" + file_.name() +
+                        "' was written by a later version of this program; use that to "
+                        "finish the change");
+    }
+    std::memcpy(nonce_, header.nonce, sizeof nonce_);
+    seed_ = crc32c(nonce_);
+    if (header.version == kVersionOfSeveral) {
+        read_table(header.table_length);
+    } else if (header.image_size != 0 && header.new_size != 0) {
+        targets_.push_back({header.image_size, header.new_size});
+    }
 }
 
-// Every record's checksum is checked before it is visited; what it says is within the image.
-void JournalReader::for_each(uint64_t image_size, const std::function<void(const Entry&)>& visit) {
-    // One that is to become smaller may not be so yet.
-    if (image_size != new_size_ && !(image_size == image_size_ && new_size_ < image_size_)) {
+void JournalReader::read_table(uint64_t length) {
+    if (length < sizeof(le32) || length > kMaxTableLength || !range_fits(kBodyOffset, length, file_.size()))
+        return;
+    std::vector<std::byte> table(length);
+    file_.read(kBodyOffset, table);
+    le32 crc;
+    const std::span<const std::byte> entries = std::span(table).first(length - sizeof crc);
+    std::memcpy(&crc, table.data() + entries.size(), sizeof crc);
+    if (crc != crc32c(entries, seed_)) return;
+    std::vector<JournalTarget> targets;
+    uint64_t number = 0;
+    for (uint64_t at = 0; at < entries.size();) {
+        Entry entry;
+        if (entries.size() - at < sizeof entry) return;
+        std::memcpy(&entry, entries.data() + at, sizeof entry);
+        at += sizeof entry;
+        const uint64_t path_length = entry.path_length;
+        if (path_length == 0 || path_length > kMaxPathLength || path_length > entries.size() - at) return;
+        std::string path(reinterpret_cast<const char*>(entries.data() + at), path_length);
+        at += path_length;
+        if (path.find('\0') != path.npos || entry.image_size == 0 || entry.new_size == 0) return;
+        if (path.find('/') == path.npos) path = directory_of(file_.name()) + path;
+        if (path[0] != '/' || targets.size() == kMaxTargets) return;
+        targets.push_back({entry.image_size, entry.new_size, std::move(path)});
+        number = entry.number;
+        if (targets.size() > 1 && number + 1 != targets.size()) return;
+    }
+    if (targets.empty() || (targets.size() == 1 && (number == 0 || number >= kMaxTargets))) return;
+    if (targets.size() > 1) {
+        targets_ = std::move(targets);
+        records_offset_ = kBodyOffset + length;
+        return;
+    }
+    state_ = JournalState::kPointer;
+    pointer_ = {targets[0].path, number, targets[0].size, targets[0].new_size, {}};
+    std::memcpy(pointer_.nonce, nonce_, sizeof nonce_);
+}
+
+bool JournalReader::is_meant_by(const JournalPointer& pointer) const noexcept {
+    return pointer.target < targets_.size() && std::memcmp(pointer.nonce, nonce_, sizeof nonce_) == 0 &&
+           pointer.size == targets_[pointer.target].size &&
+           pointer.new_size == targets_[pointer.target].new_size;
+}
+
+std::optional<uint64_t> size_to_restore(uint64_t now, uint64_t size, uint64_t new_size) noexcept {
+    if (now <= size || now > new_size) return std::nullopt;
+    return size;
+}
+
+void JournalReader::check_sizes(Images images) const {
+    for (size_t i = 0; i < targets_.size(); ++i) {
+        if (images[i] == nullptr || images[i]->size() == targets_[i].new_size) continue;
+        // One that is to become smaller may not be so yet.
+        if (images[i]->size() == targets_[i].size && targets_[i].new_size < targets_[i].size) continue;
         throw Error(ErrorKind::kCorrupt,
-                    "the journal '" + file_.name() + "' is for an image of " + std::to_string(new_size_) +
-                        " bytes, but the image has " + std::to_string(image_size) +
+                    "the journal '" + file_.name() + "' is for " + image_name(i) + " of " +
+                        std::to_string(targets_[i].new_size) + " bytes, but it has " +
+                        std::to_string(images[i]->size()) +
                         ": it was replaced or resized since a change to it was cut short; "
                         "remove the journal to use the image as it is");
     }
-    const uint64_t end = mark_.length, records_end = std::min(image_size_, new_size_);
-    uint64_t at = kRecordsOffset, image_at = 0;
+}
+
+// Every record's checksum is checked before it is visited; what it says is within its image.
+void JournalReader::for_each(Images images, const std::function<void(const Change&)>& visit) {
+    check_sizes(images);
+    const uint64_t end = mark_.length;
+    uint64_t at = records_offset_, image_at = 0;
+    size_t target = 0;
     uint32_t records_crc = seed_;
     std::vector<std::byte> payload;
     for (uint64_t i = 0; i < mark_.records; ++i) {
@@ -194,12 +331,16 @@ void JournalReader::for_each(uint64_t image_size, const std::function<void(const
             damaged("a record's checksum is wrong");
         }
         records_crc = crc32c(bytes_of(record), records_crc);
+        if (record.target < target || record.target >= targets_.size()) damaged("a record makes no sense");
+        if (record.target > target) image_at = 0;
+        target = record.target;
+        const uint64_t image_size = std::min(targets_[target].size, targets_[target].new_size);
         const uint64_t offset = record.offset, length = record.length, checked = record.checked;
-        const bool data = record.kind == static_cast<uint32_t>(Kind::kData);
-        const bool possible = (data || record.kind == static_cast<uint32_t>(Kind::kZero)) && length > 0 &&
-                              offset >= image_at && range_fits(offset, length, records_end) &&
+        const bool data = record.kind == static_cast<uint16_t>(Kind::kData);
+        const bool possible = (data || record.kind == static_cast<uint16_t>(Kind::kZero)) && length > 0 &&
+                              offset >= image_at && range_fits(offset, length, image_size) &&
                               offset % kSectorSize == 0 &&
-                              (length % kSectorSize == 0 || offset + length == records_end) &&
+                              (length % kSectorSize == 0 || offset + length == image_size) &&
                               checked == (data ? length : std::min(length, kZeroCheckedLength)) &&
                               (!data || length <= kMaxDataLength);
         if (!possible) damaged("a record makes no sense");
@@ -210,7 +351,9 @@ void JournalReader::for_each(uint64_t image_size, const std::function<void(const
         file_.read(at, payload);
         at += payload.size();
         if (crc32c(payload, seed_) != record.payload_crc) damaged("a record's data has a wrong checksum");
+        if (images[target] == nullptr) continue;
         visit({data ? Kind::kData : Kind::kZero,
+               target,
                offset,
                length,
                {reinterpret_cast<const le32*>(payload.data()), sectors(checked)},
@@ -220,36 +363,46 @@ void JournalReader::for_each(uint64_t image_size, const std::function<void(const
     if (mark_.records_crc != records_crc) damaged("records are missing");
 }
 
-void JournalReader::verify(BlockDevice& image) {
+void JournalReader::verify(Images images) {
     static constexpr std::byte kZeros[kSectorSize] = {};
     std::vector<std::byte> now;
-    for_each(image.size(), [&](const Entry& entry) {
+    for_each(images, [&](const Change& change) {
         const uint64_t checked =
-            entry.kind == Kind::kData ? entry.length : std::min(entry.length, kZeroCheckedLength);
+            change.kind == Kind::kData ? change.length : std::min(change.length, kZeroCheckedLength);
         now.resize(checked);
-        image.read(entry.offset, now);
-        for (size_t i = 0; i < entry.old_crcs.size(); ++i) {
+        images[change.target]->read(change.offset, now);
+        for (size_t i = 0; i < change.old_crcs.size(); ++i) {
             const size_t at = i * kSectorSize, n = std::min<size_t>(kSectorSize, now.size() - at);
             const std::span<const std::byte> sector(now.data() + at, n);
-            const std::byte* wanted = entry.kind == Kind::kData ? entry.data.data() + at : kZeros;
+            const std::byte* wanted = change.kind == Kind::kData ? change.data.data() + at : kZeros;
             if (std::memcmp(sector.data(), wanted, n) == 0) continue;
-            if (crc32c(sector, seed_) == entry.old_crcs[i]) continue;
+            if (crc32c(sector, seed_) == change.old_crcs[i]) continue;
             throw Error(
                 ErrorKind::kCorrupt,
-                "the image was changed by another program (at offset " + std::to_string(entry.offset + at) +
-                    ") since a change to it, which the journal '" + file_.name() +
+                image_name(change.target) + " was changed by another program (at offset " +
+                    std::to_string(change.offset + at) + ") since a change to it, which the journal '" +
+                    file_.name() +
                     "' holds, was cut short; finishing it now would destroy both; remove the journal to use "
                     "the image as it is, or restore the image");
         }
     });
 }
 
-void JournalReader::apply(BlockDevice& target) {
-    for_each(target.size(), [&](const Entry& entry) {
-        if (entry.kind == Kind::kData) {
-            target.write(entry.offset, entry.data);
+void JournalReader::carry_out(Images images) {
+    apply(images);
+    for (size_t i = 0; i < targets_.size(); ++i) {
+        if (images[i] == nullptr) continue;
+        if (images[i]->size() > targets_[i].new_size) images[i]->resize(targets_[i].new_size);
+        images[i]->flush();
+    }
+}
+
+void JournalReader::apply(Images images) {
+    for_each(images, [&](const Change& change) {
+        if (change.kind == Kind::kData) {
+            images[change.target]->write(change.offset, change.data);
         } else {
-            target.write_zeroes(entry.offset, entry.length, true);
+            images[change.target]->write_zeroes(change.offset, change.length, true);
         }
     });
 }

@@ -7,6 +7,7 @@
 #include "block/commit.h"
 #include "block/faulty.h"
 #include "block/memory_device.h"
+#include "block/recovery.h"
 
 namespace inspect {
 namespace {
@@ -17,7 +18,7 @@ constexpr uint64_t kSize = 64 * 1024 + 300;
 class Journal : public testing::Test {
   protected:
     void SetUp() override {
-        JournalWriter writer(file_, kSize, kSize);
+        JournalWriter writer(file_, {{kSize, kSize}});
         add(writer, 0, 4096);
         add(writer, 8192, 512);
         writer.add_zero(16384, 20000 / 512 * 512, std::span(before_).subspan(16384, 4096));

@@ -36,4 +36,7 @@ struct NbdUri {
 // there.
 Fd connect_to_nbd_server(const NbdUri& uri, std::chrono::milliseconds timeout);
 
+// What a URI may have in the place of these bytes; slashes stay.
+std::string percent_encoded(std::string_view text);
+
 }  // namespace inspect

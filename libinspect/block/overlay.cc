@@ -7,6 +7,7 @@
 #include <inspect/error.h>
 
 #include "base/checked.h"
+#include "base/zeros.h"
 #include "block/iovec.h"
 
 namespace inspect {
@@ -25,6 +26,35 @@ void copy_out(std::span<const iovec> from, std::byte* to) {
         std::memcpy(to, piece.iov_base, piece.iov_len);
         to += piece.iov_len;
     }
+}
+
+// How much of the front of the pieces, `total` bytes in all, is whole blocks of zeros; where there are none,
+// how much is before the first such block. The last block may be a part of one.
+struct Stretch {
+    uint64_t length = 0;
+    bool zeros = false;
+};
+Stretch front_stretch(std::span<const iovec> pieces, uint64_t total) {
+    Stretch stretch;
+    size_t piece = 0, skip = 0;
+    while (stretch.length < total) {
+        const uint64_t block = std::min(kBlockSize, total - stretch.length);
+        bool zeros = true;
+        for (uint64_t left = block; left > 0;) {
+            const size_t n = std::min<uint64_t>(pieces[piece].iov_len - skip, left);
+            const auto* at = static_cast<const std::byte*>(pieces[piece].iov_base) + skip;
+            zeros = zeros && is_all_zeros({at, n});
+            left -= n;
+            skip += n;
+            if (skip < pieces[piece].iov_len) continue;
+            ++piece;
+            skip = 0;
+        }
+        if (stretch.length == 0) stretch.zeros = zeros;
+        if (stretch.zeros != zeros) break;
+        stretch.length += block;
+    }
+    return stretch;
 }
 
 bool in_store(OverlayStore::State state) {
@@ -132,24 +162,35 @@ void Overlay::writev(uint64_t offset, std::span<const iovec> in) {
     while (offset < end) {
         const Run run = store_->run_at(offset, end);
         uint64_t taken;
-        if (in_store(run.state)) {
-            auto slice = cursor.take(run.length, taken);
-            store_->overwrite(run.state, offset, slice);
-            offset += taken;
-            continue;
-        }
         // The device's last block is whole when it is written to its end.
         const uint64_t whole_end =
             run.end() == store_->size() ? run.end() : align_down(run.end(), kBlockSize);
         if (offset % kBlockSize != 0 || whole_end <= offset) {
             const uint64_t block_end = std::min(align_down(offset, kBlockSize) + kBlockSize, run.end());
             auto slice = cursor.take(block_end - offset, taken);
-            write_in_block({offset, taken, run.state}, slice);
+            if (in_store(run.state)) {
+                store_->overwrite(run.state, offset, slice);
+            } else {
+                write_in_block({offset, taken, run.state}, slice);
+            }
             offset += taken;
             continue;
         }
         auto slice = cursor.take(whole_end - offset, taken);
-        offset += store_->store(offset, slice);
+        const Stretch stretch = front_stretch(slice, taken);
+        if (stretch.zeros) {
+            store_->set_zero(offset, stretch.length);
+            offset += stretch.length;
+        } else {
+            cursor.seek(offset - start);
+            slice = cursor.take(stretch.length, taken);
+            if (in_store(run.state)) {
+                store_->overwrite(run.state, offset, slice);
+                offset += taken;
+            } else {
+                offset += store_->store(offset, slice);
+            }
+        }
         cursor.seek(offset - start);
     }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Overlay: a writable device over another that it never changes. Reads see what was written; writes go to an
-// OverlayStore. This is what a guest gets for its disk.
+// OverlayStore. This is what a guest gets for its disk. Blocks of zeros are remembered as such, however they
+// were written: they take no room, here or in the image that they are committed to.
 #pragma once
 
 #include <array>

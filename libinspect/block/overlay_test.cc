@@ -9,6 +9,7 @@
 #include <csignal>
 
 #include "base/temp_dir_for_test.h"
+#include "block/iovec.h"
 #include "block/memory_device.h"
 #include "block/raw.h"
 
@@ -147,6 +148,32 @@ TEST(Overlay, AHugeDeviceCostsWhatIsTouched) {
     EXPECT_EQ(runs, 2);
     EXPECT_EQ(bytes, 3 * 4096u + 3 * 4096u);
     EXPECT_TRUE(make_store(size)->empty());
+}
+
+// However they come: in pieces, in a part of what is written, over data.
+TEST(Overlay, ZerosTakeNoRoom) {
+    using State = OverlayStore::State;
+    constexpr uint64_t kSize = 20 * 4096 + 100;
+    auto store = make_store(kSize);
+    Overlay overlay(std::make_unique<MemoryDevice>(Bytes(kSize, std::byte{9})), store);
+    Bytes bytes(12 * 4096, std::byte{1});
+    std::fill_n(bytes.begin() + 2 * 4096, 3 * 4096 + 50, std::byte{0});
+    std::fill_n(bytes.begin() + 8 * 4096, 4 * 4096, std::byte{0});
+    const std::span<const std::byte> all(bytes);
+    const iovec pieces[] = {to_iovec(all.first(3000)), to_iovec(all.subspan(3000, 20'000)),
+                            to_iovec(all.subspan(23'000))};
+    overlay.writev(4096, pieces);
+    auto state = [&](uint64_t block) { return store->run_at(block * 4096, kSize).state; };
+    const State expected[] = {State::kLower, State::kMemory, State::kMemory, State::kZero,   State::kZero,
+                              State::kZero,  State::kMemory, State::kMemory, State::kMemory, State::kZero,
+                              State::kZero,  State::kZero,   State::kZero,   State::kLower};
+    for (size_t i = 0; i < std::size(expected); ++i) EXPECT_EQ(state(i), expected[i]) << i;
+    Bytes out(bytes.size());
+    overlay.read(4096, out);
+    EXPECT_EQ(out, bytes);
+    overlay.write(0, Bytes(kSize));
+    EXPECT_EQ(store->run_at(0, kSize).state, State::kZero);
+    EXPECT_EQ(store->run_at(0, kSize).length, kSize);
 }
 
 TEST(Overlay, SpillsWhenMemoryIsUsedUpAndGivesMemoryBack) {

@@ -2,15 +2,12 @@
 #include "block/qcow2_commit.h"
 
 #include <algorithm>
-
-#include <inspect/error.h>
+#include <optional>
 
 #include "base/checked.h"
-#include "block/commit.h"
 #include "block/differences.h"
 #include "block/iovec.h"
 #include "block/overlay.h"
-#include "block/qcow2/qcow2.h"
 
 namespace inspect {
 
@@ -71,31 +68,44 @@ uint64_t room_to_grow(const OverlayStore& changes, const Qcow2Header& header) {
     return (4 * clusters + 64) * header.cluster_size() + (uint64_t{64} << 20);
 }
 
+// An overlay over a file, in which it can grow to `room` bytes.
+class Stage {
+  public:
+    Stage(std::unique_ptr<BlockDevice>& file, uint64_t room)
+        : store_(std::make_shared<OverlayStore>(OverlayStore::create(align_up(room, kBlockSize), {}))) {
+        auto overlay = std::make_unique<Overlay>(std::move(file), store_);
+        overlay_ = overlay.get();
+        file = std::move(overlay);
+    }
+    // While the file is there.
+    FileChange change() const { return {store_, overlay_->size()}; }
+
+  private:
+    std::shared_ptr<OverlayStore> store_;
+    const Overlay* overlay_;
+};
+
 }  // namespace
 
-bool commit_to_qcow2(const OverlayStore& changes, std::unique_ptr<BlockDevice> before,
-                     std::unique_ptr<BlockDevice> backing, BlockDevice& file, JournalFile& journal,
-                     uint64_t new_size) {
-    const Qcow2Header header = Qcow2Header::parse(*before);
-    if (header.external_data()) {
-        throw Error(
-            ErrorKind::kUnsupported,
-            "the image keeps its data in another file, and two files can't be changed as one; nothing "
-            "was changed; use --write-mode=direct");
+Qcow2Change stage_qcow2(const OverlayStore& changes, Qcow2Files before, uint64_t new_size) {
+    const Qcow2Header header = Qcow2Header::parse(*before.file);
+    const uint64_t file_size = before.file->size();
+    const Stage file(before.file, file_size + room_to_grow(changes, header));
+    std::optional<Stage> data_file;
+    if (before.data_file) {
+        // Data is there at its own offset in the disk, in whole clusters.
+        const uint64_t disk_size = align_up(std::max(header.size, new_size), header.cluster_size());
+        data_file.emplace(before.data_file, std::max(before.data_file->size(), disk_size));
     }
-    const uint64_t room = align_up(before->size() + room_to_grow(changes, header), kBlockSize);
-    auto stage = std::make_shared<OverlayStore>(OverlayStore::create(room, {}));
-    auto staged = std::make_unique<Overlay>(std::move(before), stage);
-    const Overlay& image = *staged;
-    Qcow2Device disk(header, {std::move(staged), std::move(backing), nullptr},
-                     {.read_only = false, .snapshot = {}});
+    Qcow2Device disk(header, std::move(before), {.read_only = false, .snapshot = {}});
     if (new_size != 0) disk.resize(new_size);
     Writer(changes, disk).write();
     disk.flush();
-    if (stage->empty()) return false;
-    // A file that could be shorter now stays as it is: what is beyond its last cluster is of no concern.
-    const uint64_t new_file_size = std::max(image.size(), file.size());
-    return commit(*stage, file, journal, {.protect_first_sector = false, .new_size = new_file_size});
+    Qcow2Change result{file.change(), {}};
+    // It could be shorter now, but stays as it is: what is beyond its last cluster is of no concern.
+    result.file.size = std::max(result.file.size, file_size);
+    if (data_file) result.data_file = data_file->change();
+    return result;
 }
 
 }  // namespace inspect

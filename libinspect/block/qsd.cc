@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "block/qsd.h"
 
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -67,7 +68,7 @@ json cache_options(QsdCache cache) {
             {"no-flush", cache == QsdCache::kUnsafe}};
 }
 
-json block_node(const QsdImage& image) {
+json block_node(const QsdImage& image, bool with_key) {
     json file = qsd_location(image.location);
     json node = {{"driver", image.format}, {"node-name", "disk"}};
     for (json* each : {&file, &node}) {
@@ -78,7 +79,7 @@ json block_node(const QsdImage& image) {
     }
     node["file"] = std::move(file);
     if (!image.allow_other_files && has(kBackedFormats, image.format)) node["backing"] = nullptr;
-    if (!image.key_file.empty()) {
+    if (with_key) {
         if (image.format == "luks") {
             node["key-secret"] = "key";
         } else if (image.format == "qcow2") {
@@ -157,6 +158,9 @@ class Monitor {
     std::unique_ptr<NbdStream> stream_;
 };
 
+// What the daemon said when no key slot took the passphrase.
+struct WrongPassphrase {};
+
 // The daemon's complaint, without the command line that it quotes.
 Error complaint(const QsdImage& image, std::string text) {
     text.resize(std::min(text.find('\n'), text.size()));
@@ -170,7 +174,7 @@ Error complaint(const QsdImage& image, std::string text) {
         kind = ErrorKind::kDenied;
     } else if (says("key-secret") || says("password")) {
         kind = ErrorKind::kDenied;
-        hint = " (the image is encrypted: the right passphrase is needed)";
+        hint = " (the image is encrypted: its key is needed)";
     } else if (says(" lock")) {
         kind = ErrorKind::kBusy;
         hint = " (is a virtual machine running on it?)";
@@ -191,7 +195,7 @@ Error complaint(const QsdImage& image, std::string text) {
 
 bool qsd_knows_format(std::string_view format) { return has(kFormats, format); }
 
-std::vector<std::string> qsd_arguments(const QsdImage& image) {
+std::vector<std::string> qsd_arguments(const QsdImage& image, int key_fd) {
     if (!qsd_knows_format(image.format)) {
         throw Error(ErrorKind::kUsage, "'" + image.format + "' is no image format");
     }
@@ -200,10 +204,10 @@ std::vector<std::string> qsd_arguments(const QsdImage& image) {
     }
     // Everything as JSON: in the key=value form a comma in a file's name would end it.
     std::vector<std::string> arguments = {kProgram};
-    if (!image.key_file.empty()) {
-        arguments.insert(
-            arguments.end(),
-            {"--object", json{{"qom-type", "secret"}, {"id", "key"}, {"file", image.key_file}}.dump()});
+    if (key_fd >= 0) {
+        const std::string file = "/dev/fd/" + std::to_string(key_fd);
+        arguments.insert(arguments.end(),
+                         {"--object", json{{"qom-type", "secret"}, {"id", "key"}, {"file", file}}.dump()});
     }
     json exported = {{"type", "nbd"},
                      {"id", "export"},
@@ -214,7 +218,7 @@ std::vector<std::string> qsd_arguments(const QsdImage& image) {
         exported["writethrough"] = true;
     try {
         arguments.insert(arguments.end(),
-                         {"--blockdev", block_node(image).dump(), "--export", exported.dump()});
+                         {"--blockdev", block_node(image, key_fd >= 0).dump(), "--export", exported.dump()});
     } catch (const json::exception&) {
         throw Error(ErrorKind::kUnsupported,
                     "'" + image.location + "' is no valid UTF-8, which QEMU demands of names");
@@ -222,12 +226,26 @@ std::vector<std::string> qsd_arguments(const QsdImage& image) {
     return arguments;
 }
 
-std::unique_ptr<NbdBridge> open_with_qsd(const QsdImage& image) {
-    std::vector<std::string> arguments = qsd_arguments(image);
+namespace {
+
+// A file in memory, where no other user can read it.
+Fd file_of(const EncryptionKey& key) {
+    Fd file(::memfd_create("insp-key", MFD_CLOEXEC));
+    if (!file) throw Error::from_errno("cannot make a file in memory", errno);
+    write_full(file.get(), std::as_bytes(std::span(key.secret)), "hand over a passphrase");
+    return file;
+}
+
+// With this key; null: none.
+std::unique_ptr<NbdBridge> open_with_key(const QsdImage& image, const EncryptionKey* key) {
+    Fd key_file;
+    if (key != nullptr) key_file = file_of(*key);
+    std::vector<std::string> arguments = qsd_arguments(image, key_file.get());
     Fd connection;
     std::unique_ptr<Subprocess> daemon;
     std::optional<Monitor> monitor;
     std::vector<int> inherited;
+    if (key_file) inherited.push_back(key_file.get());
     if (!image.allow_other_files) {
         monitor.emplace();
         const auto monitoring = monitor->arguments();
@@ -267,12 +285,28 @@ std::unique_ptr<NbdBridge> open_with_qsd(const QsdImage& image) {
                 .name = image.location, .read_only = image.read_only, .handshake_timeout = kStartTimeout});
     } catch (const Error&) {
         // It hung up because it ended, and has said why.
-        if (daemon->wait(std::chrono::seconds(2))) throw complaint(image, daemon->errors());
-        throw;
+        if (!daemon->wait(std::chrono::seconds(2))) throw;
+        if (key != nullptr && daemon->errors().find("Invalid password") != std::string::npos)
+            throw WrongPassphrase();
+        throw complaint(image, daemon->errors());
     }
     auto bridge = std::make_unique<NbdBridge>(std::move(device), std::move(daemon));
     if (monitor) monitor->refuse_other_files(image);
     return bridge;
+}
+
+}  // namespace
+
+std::unique_ptr<NbdBridge> open_with_qsd(const QsdImage& image) {
+    if (image.keys.empty()) return open_with_key(image, nullptr);
+    for (const EncryptionKey& key : image.keys) {
+        try {
+            return open_with_key(image, &key);
+        } catch (const WrongPassphrase&) {
+        }
+    }
+    throw Error(ErrorKind::kDenied,
+                "'" + image.location + "' is encrypted, and no key that was given for it fits");
 }
 
 }  // namespace inspect

@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include <inspect/disk.h>
+
 #include "block/nbd_bridge.h"
 
 namespace inspect {
@@ -36,19 +38,20 @@ struct QsdImage {
     bool allow_other_files = false;
     // Read an image although another program writes it.
     bool force_share = false;
-    // The file with the passphrase of an encrypted image (LUKS, or LUKS in qcow2); empty: none.
-    std::string key_file = {};
+    // For an encrypted image (LUKS, or LUKS in qcow2): tried in their order, whatever their ids.
+    std::vector<EncryptionKey> keys = {};
 };
 
 // Starts the daemon and opens the image. The daemon ends, and closes the image in an orderly way, with what
 // is returned; it doesn't flush. Throws Error: kNotFound (no daemon: the message names the package; no
-// image), kUsage (an unknown format), kBusy (another program holds the image), kDenied (also: a passphrase is
-// missing or wrong), or what the daemon complained of.
+// image), kUsage (an unknown format), kBusy (another program holds the image), kDenied (also: it is encrypted
+// and no key was given, or none that fits), or what the daemon complained of.
 std::unique_ptr<NbdBridge> open_with_qsd(const QsdImage& image);
 
 // The formats that QsdImage::format may name.
 bool qsd_knows_format(std::string_view format);
-// The daemon's command line but for the socket, for tests.
-std::vector<std::string> qsd_arguments(const QsdImage& image);
+// The daemon's command line but for the socket, for tests. `key_fd` is where the daemon reads the passphrase;
+// -1: there is none.
+std::vector<std::string> qsd_arguments(const QsdImage& image, int key_fd = -1);
 
 }  // namespace inspect

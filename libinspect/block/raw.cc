@@ -106,31 +106,23 @@ void RawDevice::transfer_direct(bool write, uint64_t begin, std::span<std::byte>
     }
 }
 
-void RawDevice::read_direct(uint64_t offset, std::span<const iovec> out) {
-    IovecCursor cursor(out);
-    const uint64_t end = offset + iovec_bytes(out);
-    const AlignedBuffer buffer(
-        std::min(kDirectChunk, align_up(end, alignment_) - align_down(offset, alignment_)));
-    while (offset < end) {
-        const uint64_t begin = align_down(offset, alignment_);
-        const uint64_t length = std::min<uint64_t>(buffer.size(), align_up(end, alignment_) - begin);
-        const uint64_t upto = std::min(begin + length, end);
-        transfer_direct(false, begin, buffer.bytes().first(length), upto - begin);
-        while (offset < upto) {
-            uint64_t taken;
-            const std::byte* from = buffer.bytes().data() + (offset - begin);
-            for (const iovec& piece : cursor.take(upto - offset, taken)) {
-                std::memcpy(piece.iov_base, from, piece.iov_len);
-                from += piece.iov_len;
-            }
-            offset += taken;
-        }
-    }
+// Before [offset, end), a part of the aligned `bytes` at `begin`, is written: what the blocks at its ends
+// have besides.
+void RawDevice::read_ends(uint64_t begin, std::span<std::byte> bytes, uint64_t offset, uint64_t end) const {
+    auto read_block = [&](uint64_t block) {
+        const auto part = bytes.subspan(block - begin, alignment_);
+        std::memset(part.data(), 0, part.size());
+        if (block < size_) transfer_direct(false, block, part, std::min(alignment_, size_ - block));
+    };
+    if (offset != begin) read_block(begin);
+    const uint64_t last = align_down(end - 1, alignment_);
+    if (end % alignment_ != 0 && (last != begin || offset == begin)) read_block(last);
 }
 
-void RawDevice::write_direct(uint64_t offset, std::span<const iovec> in) {
-    IovecCursor cursor(in);
-    const uint64_t end = offset + iovec_bytes(in);
+// Past the page cache, through a buffer that is aligned as that wants it.
+void RawDevice::transfer_aligned(bool write, uint64_t offset, std::span<const iovec> pieces) const {
+    IovecCursor cursor(pieces);
+    const uint64_t end = offset + iovec_bytes(pieces);
     const AlignedBuffer buffer(
         std::min(kDirectChunk, align_up(end, alignment_) - align_down(offset, alignment_)));
     while (offset < end) {
@@ -138,24 +130,21 @@ void RawDevice::write_direct(uint64_t offset, std::span<const iovec> in) {
         const uint64_t length = std::min<uint64_t>(buffer.size(), align_up(end, alignment_) - begin);
         const uint64_t upto = std::min(begin + length, end);
         const auto bytes = buffer.bytes().first(length);
-        // The blocks at the ends keep what is not written of them.
-        auto read_block = [&](uint64_t block) {
-            const auto part = bytes.subspan(block - begin, alignment_);
-            std::memset(part.data(), 0, part.size());
-            if (block < size_) transfer_direct(false, block, part, std::min(alignment_, size_ - block));
-        };
-        if (offset != begin) read_block(begin);
-        const uint64_t last = align_down(upto - 1, alignment_);
-        if (upto % alignment_ != 0 && (last != begin || offset == begin)) read_block(last);
+        if (write) {
+            read_ends(begin, bytes, offset, upto);
+        } else {
+            transfer_direct(false, begin, bytes, upto - begin);
+        }
         while (offset < upto) {
             uint64_t taken;
-            std::byte* to = bytes.data() + (offset - begin);
             for (const iovec& piece : cursor.take(upto - offset, taken)) {
-                std::memcpy(to, piece.iov_base, piece.iov_len);
-                to += piece.iov_len;
+                std::byte* const place = bytes.data() + (offset - begin);
+                write ? std::memcpy(place, piece.iov_base, piece.iov_len)
+                      : std::memcpy(piece.iov_base, place, piece.iov_len);
+                offset += piece.iov_len;
             }
-            offset += taken;
         }
+        if (!write) continue;
         transfer_direct(true, begin, bytes, length);
         // The tail of a file that ends within a block.
         if (begin + length > size_ && !block_device_ && ::ftruncate(fd_.get(), static_cast<off_t>(size_)) < 0)
@@ -182,7 +171,7 @@ void RawDevice::write(uint64_t offset, std::span<const std::byte> in) {
 void RawDevice::readv(uint64_t offset, std::span<const iovec> out) {
     uint64_t total = iovec_bytes(out);
     require_range(offset, total);
-    if (alignment_ != 0 && total > 0) return read_direct(offset, out);
+    if (alignment_ != 0 && total > 0) return transfer_aligned(false, offset, out);
     uint64_t done = 0;
     while (done < total) {
         ssize_t n;
@@ -213,7 +202,7 @@ void RawDevice::writev(uint64_t offset, std::span<const iovec> in) {
     uint64_t total = iovec_bytes(in);
     require_writable();
     require_range(offset, total);
-    if (alignment_ != 0 && total > 0) return write_direct(offset, in);
+    if (alignment_ != 0 && total > 0) return transfer_aligned(true, offset, in);
     uint64_t done = 0;
     while (done < total) {
         ssize_t n;

@@ -39,8 +39,8 @@ class RawDevice final : public BlockDevice {
 
   private:
     uint64_t direct_alignment() const;
-    void read_direct(uint64_t offset, std::span<const iovec> out);
-    void write_direct(uint64_t offset, std::span<const iovec> in);
+    void transfer_aligned(bool write, uint64_t offset, std::span<const iovec> pieces) const;
+    void read_ends(uint64_t begin, std::span<std::byte> bytes, uint64_t offset, uint64_t end) const;
     void transfer_direct(bool write, uint64_t begin, std::span<std::byte> bytes, uint64_t needed) const;
     [[noreturn]] void fail(const char* operation, uint64_t offset, uint64_t length, int errnum) const;
     bool try_fallocate(int mode, uint64_t offset, uint64_t length, bool& supported);

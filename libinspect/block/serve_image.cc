@@ -11,27 +11,12 @@
 #include "block/image.h"
 #include "block/nbd_listen.h"
 #include "block/nbd_server.h"
+#include "block/nbd_uri.h"
 #include "block/overlay.h"
 
 namespace inspect {
 
 namespace {
-
-// What a URI may have in the place of a name as it is.
-std::string percent_encoded(std::string_view text) {
-    constexpr char kHex[] = "0123456789ABCDEF";
-    std::string out;
-    for (unsigned char c : text) {
-        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                           std::string_view("-._~/").find(static_cast<char>(c)) != std::string_view::npos;
-        if (plain) {
-            out += static_cast<char>(c);
-        } else {
-            out += {'%', kHex[c >> 4], kHex[c & 15]};
-        }
-    }
-    return out;
-}
 
 // Removes the socket's name again.
 class SocketName {

@@ -55,11 +55,7 @@ class FuseMessages {
   public:
     FuseMessages() {
         text().clear();
-        fuse_set_log_func([](fuse_log_level, const char* format, va_list arguments) {
-            char line[512];
-            std::vsnprintf(line, sizeof line, format, arguments);
-            if (text().size() < kMost) text() += line;
-        });
+        fuse_set_log_func(&FuseMessages::keep);
     }
     std::string take() const {
         std::string result = text();
@@ -68,6 +64,11 @@ class FuseMessages {
     }
 
   private:
+    [[gnu::format(printf, 2, 0)]] static void keep(fuse_log_level, const char* format, va_list arguments) {
+        char line[512];
+        std::vsnprintf(line, sizeof line, format, arguments);
+        if (text().size() < kMost) text() += line;
+    }
     static constexpr size_t kMost = 4096;
     static std::string& text() {
         static std::string messages;

@@ -29,7 +29,7 @@ Disks::Disks(const SessionOptions& options) {
     require_sane(options);
     for (const DiskSpec& spec : options.disks) {
         ImageOptions image_options;
-        image_options.writable = options.writable && !spec.read_only;
+        image_options.writable = options.writable && !options.scratch && !spec.read_only;
         image_options.write_mode = options.write_mode;
         std::unique_ptr<Image> image = Image::open(spec, image_options);
         // What a block device can't do smaller, the guest's kernel must not try.
@@ -57,19 +57,16 @@ std::vector<EngineDisk> Disks::engine_disks() const {
     return result;
 }
 
+void Disks::find_zeros(const std::function<void()>& may_stop) {
+    for (const Disk& disk : disks_)
+        if (disk.image->writable()) disk.image->find_zeros(may_stop);
+}
+
 bool Disks::commit() {
-    std::string done;  // the images that have changed so far
-    for (const Disk& disk : disks_) {
-        if (!disk.image->writable()) continue;
-        try {
-            if (disk.image->commit()) done += (done.empty() ? "" : ", ") + quoted(disk.image->path());
-        } catch (const Error& error) {
-            if (done.empty()) throw;
-            throw Error(error.kind(),
-                        error.message() + "; the changes of " + done + " were already in place");
-        }
-    }
-    return !done.empty();
+    std::vector<Image*> writable;
+    for (const Disk& disk : disks_)
+        if (disk.image->writable()) writable.push_back(disk.image.get());
+    return Image::commit(writable);
 }
 
 }  // namespace inspect

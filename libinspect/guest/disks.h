@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -32,10 +33,12 @@ class Disks {
     size_t count() const noexcept { return disks_.size(); }
     uint32_t sector_size(size_t index) const { return disks_[index].sector_size; }
 
+    // Of the writable images (Image::find_zeros).
+    void find_zeros(const std::function<void()>& may_stop);
     // Puts what changed into the images of the writable disks; nothing may run any more that writes to the
-    // overlays. Each image is changed completely or not at all, whatever happens. They are changed one after
-    // the other, in the order of the disks: a crash or an error on the way leaves the first ones changed and
-    // the others as they were, and the error says so. True when an image changed.
+    // overlays. All local images are changed together, completely or not at all, whatever happens; then
+    // those that are elsewhere, one after the other, each completely or not at all: an error on the way says
+    // what was changed before it. True when an image changed.
     bool commit();
 
   private:

@@ -39,11 +39,11 @@ constexpr size_t kMaxQueuedMounts = Connection::kMaxBatch - 2;
 // Warnings that nobody takes must not grow without end.
 constexpr size_t kMaxWarnings = 1000;
 
-// The keys live in one place only, which overwrites them.
+// The keys live no longer than they are needed.
 SessionOptions without_keys(const SessionOptions& options) {
     SessionOptions copy = options;
-    for (EncryptionKey& key : copy.keys) explicit_bzero(key.secret.data(), key.secret.size());
     copy.keys.clear();
+    for (DiskSpec& disk : copy.disks) disk.keys.clear();
     return copy;
 }
 
@@ -70,16 +70,16 @@ Session::Impl::Impl(SessionOptions session_options, SessionSeams session_seams)
     engine_kind_ = parse_engine(options.engine);
     interrupt_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!interrupt_) throw Error::from_errno("cannot make an eventfd", errno);
-    disks_.emplace(options);
+    disks_.emplace(session_options);
     open_ns_ = now_ns(CLOCK_MONOTONIC) - begin;
 }
 
-Session::Impl::~Impl() {
-    for (EncryptionKey& key : keys_) explicit_bzero(key.secret.data(), key.secret.size());
+void Session::Impl::require_not_interrupted() const {
+    if (interrupted()) throw Error(ErrorKind::kCancelled, "interrupted");
 }
 
 void Session::Impl::check_usable() const {
-    if (interrupted()) throw Error(ErrorKind::kCancelled, "interrupted");
+    require_not_interrupted();
     if (ended_) throw ended_->with_context("the session is over");
     if (busy_) throw Error(ErrorKind::kUsage, "the session is in use by an operation that has not ended");
 }
@@ -236,6 +236,7 @@ proto::Request Session::Impl::wake_request() const {
         disk.set_read_only(!options.writable || options.disks[i].read_only);
     }
     wake.set_verbose(options.verbose);
+    wake.set_allow_discards(options.allow_discards);
     for (const EncryptionKey& key : keys_) {
         proto::Wake::Key& item = *wake.add_keys();
         item.set_id(key.id);
@@ -291,12 +292,12 @@ Error Session::Impl::with_console(const Error& error) const {
     return Error(error.kind(), error.message() + "\nThe appliance's last messages:\n" + tail);
 }
 
-bool Session::Impl::commit() {
+// Everything unmounted, and the appliance gone. False: there was none.
+bool Session::Impl::finish() {
     check_usable();
     require_writable();
-    const Error committed(ErrorKind::kUsage, "it was committed");
-    bool changed = false;
-    if (machine_) {
+    const bool started = machine_ != nullptr;
+    if (started) {
         queued_mounts_.clear();  // nothing came after them that would need them
         proto::Request request;
         request.mutable_finish();
@@ -307,10 +308,16 @@ bool Session::Impl::commit() {
             end(error);
             throw;
         }
-        end(committed);
+    }
+    end(Error(ErrorKind::kUsage, "it was committed"));
+    return started;
+}
+
+bool Session::Impl::commit() {
+    bool changed = false;
+    if (finish()) {
+        if (find_zeros_) disks_->find_zeros([this] { require_not_interrupted(); });
         changed = disks_->commit();
-    } else {
-        end(committed);
     }
     disks_.reset();
     return changed;

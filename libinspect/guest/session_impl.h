@@ -31,7 +31,6 @@ struct SessionSeams {
 
 struct Session::Impl {
     Impl(SessionOptions session_options, SessionSeams session_seams);
-    ~Impl();
 
     // Brings one request to the agent, started, woken and with the mounts that were asked for, and returns
     // its successful answer. Throws what failed first.
@@ -49,6 +48,10 @@ struct Session::Impl {
     ResizePlan plan_resize(const ResizeWishes& wishes);
     void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step);
 
+    std::vector<SparsifyResult> sparsify(const SparsifyWishes& wishes, const FilesystemReport& report,
+                                         const std::function<void(const SparsifyResult&)>& on_result);
+    void write_copy(const SparseCopy& copy);
+
     void queue_mount(proto::Request request);
     bool commit();
     void warn(std::string message);
@@ -64,8 +67,11 @@ struct Session::Impl {
 
   private:
     bool interrupted() const noexcept;
-    DiskState survey_disk(const std::vector<std::string>& minimum_of);
+    void require_not_interrupted() const;
+    DiskState survey_disk(const ResizeWishes& wishes, const std::vector<std::string>& minimum_of);
     void start();
+    bool finish();
+    SparsifyResult sparsify_one(SparsifyResult target, proto::Request request, bool must);
     proto::Response call_once(proto::Request request, const Connection::Handlers& handlers);
     bool restart_with_memory();
     proto::Request wake_request() const;
@@ -91,6 +97,7 @@ struct Session::Impl {
     bool awake_ = false;          // Wake has succeeded
     bool mounted_ = false;        // a mount has succeeded
     bool busy_ = false;           // a call is running
+    bool find_zeros_ = false;     // before the commit
     std::optional<Error> ended_;  // the session is over, and why
 };
 

@@ -6,6 +6,7 @@
 
 #include <inspect/resize.h>
 
+#include "base/checked.h"
 #include "guest/printable.h"
 #include "guest/resize/image_size.h"
 #include "guest/resize/survey.h"
@@ -15,6 +16,12 @@
 namespace inspect {
 
 namespace {
+
+constexpr uint64_t kMostBytes = uint64_t{1} << 59;  // of an image; twice as much doesn't overflow
+
+// Behind the image's end there is room for what is kept meanwhile (ResizeWishes::recreate), in the session
+// alone.
+uint64_t room_start(uint64_t image_size) { return align_up(image_size, uint64_t{1} << 20); }
 
 proto::Request step_request(const ResizeStep& step, const ResizePlan& plan) {
     proto::Request request;
@@ -49,6 +56,14 @@ proto::Request step_request(const ResizeStep& step, const ResizePlan& plan) {
         case ResizeStep::Kind::kFilesystem:
             resize(*wire.mutable_filesystem());
             break;
+        case ResizeStep::Kind::kRecreate: {
+            proto::ResizeStep::Recreate& recreate = *wire.mutable_recreate();
+            recreate.set_device(step.device);
+            recreate.set_size(step.new_size);
+            recreate.set_room_disk(plan.before.device);
+            recreate.set_room_start(room_start(plan.before.size));
+            break;
+        }
         case ResizeStep::Kind::kSwap:
             wire.mutable_swap()->set_device(step.device);
             wire.mutable_swap()->set_uuid(step.uuid);
@@ -69,13 +84,36 @@ proto::Request step_request(const ResizeStep& step, const ResizePlan& plan) {
     return request;
 }
 
+// The session's disk gets its new size before the appliance sees it.
+void settle_session_size(Image& image, const ResizeWishes& wishes, uint32_t sector_size) {
+    uint64_t size = image.size();
+    if (wishes.size && image.resizable()) size = wished_image_size(size, sector_size, *wishes.size);
+    if (std::max(size, image.size()) > kMostBytes)
+        throw Error(ErrorKind::kUsage, "an image can't have more than " + exact_size_text(kMostBytes));
+    if (!wishes.recreate) {
+        if (size > image.size()) image.grow_session(size);
+        return;
+    }
+    if (!image.resizable())
+        throw Error(ErrorKind::kUnsupported, "--recreate can only be done in a raw or qcow2 image's file");
+    if (size > image.size())
+        throw Error(ErrorKind::kUsage,
+                    "--recreate is for making smaller: make the image larger first, alone");
+    // More than a dump of all that is in it can be.
+    constexpr uint64_t kMore = uint64_t{64} << 20;
+    const uint64_t start = room_start(image.size());
+    image.grow_session(start + start + start / 8 + kMore);
+    image.set_new_size(image.size());
+}
+
 }  // namespace
 
 // The state of a disk, with the least sizes of those that are asked for.
-DiskState Session::Impl::survey_disk(const std::vector<std::string>& minimum_of) {
+DiskState Session::Impl::survey_disk(const ResizeWishes& wishes, const std::vector<std::string>& minimum_of) {
     const Image& image = disks_->image(0);
     proto::Request request;
     request.mutable_survey_disk()->set_device("/dev/sda");
+    request.mutable_survey_disk()->set_ntfs_force(wishes.ntfs_force);
     for (const std::string& device : minimum_of) request.mutable_survey_disk()->add_minimum_of(device);
     const proto::Response answer = call(std::move(request));
     if (!answer.has_survey())
@@ -94,18 +132,11 @@ ResizePlan Session::Impl::plan_resize(const ResizeWishes& wishes) {
     if (options.disks.empty()) throw Error(ErrorKind::kUsage, "there is no disk");
     if (machine_) throw Error(ErrorKind::kUsage, "a resize is planned before anything else in a session");
     Image& image = disks_->image(0);
-    // The session's disk gets its new size before the appliance sees it.
-    if (wishes.size && image.resizable()) {
-        const uint64_t size = wished_image_size(image.size(), disks_->sector_size(0), *wishes.size);
-        constexpr uint64_t kMost = uint64_t{1} << 59;
-        if (size > kMost)
-            throw Error(ErrorKind::kUsage, "an image can't have more than " + exact_size_text(kMost));
-        if (size > image.size()) image.grow_session(size);
-    }
-    ResizePlan plan = inspect::plan_resize(survey_disk({}), wishes);
+    settle_session_size(image, wishes, disks_->sector_size(0));
+    ResizePlan plan = inspect::plan_resize(survey_disk(wishes, {}), wishes);
     if (!plan.minimum_wanted.empty()) {
         const std::vector<std::string> wanted = plan.minimum_wanted;
-        plan = inspect::plan_resize(survey_disk(wanted), wishes);
+        plan = inspect::plan_resize(survey_disk(wishes, wanted), wishes);
         if (!plan.minimum_wanted.empty())
             throw Error(ErrorKind::kUnsupported, "it can't be found out how small " +
                                                      printable(plan.minimum_wanted[0]) + " can be made");

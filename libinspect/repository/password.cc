@@ -1,25 +1,21 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "repository/password.h"
 
-#include <fcntl.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstdlib>
 #include <vector>
 
 #include <inspect/error.h>
 
-#include "base/fd.h"
+#include "base/secret.h"
 #include "base/subprocess.h"
 
 namespace inspect::repository {
 
 namespace {
 
-constexpr size_t kMaxPassword = 4096;
 constexpr std::chrono::minutes kCommandTimeout{2};
 
 std::string environment(const char* name) {
@@ -31,14 +27,6 @@ std::string first_line(std::string text) {
     text.resize(std::min(text.size(), text.find('\n')));
     if (text.ends_with('\r')) text.pop_back();
     return text;
-}
-
-// From a file, a pipe or a descriptor (/dev/fd/3).
-std::string read_line_of(const std::string& path) {
-    const Fd fd = open_file(path, O_RDONLY);
-    std::string text(kMaxPassword, '\0');
-    text.resize(read_full(fd.get(), std::as_writable_bytes(std::span(text)), "read a password"));
-    return first_line(text);
 }
 
 // The words of a command line, as restic splits it: by spaces, with quotes.
@@ -72,23 +60,8 @@ std::vector<std::string> split_command(const std::string& command) {
     return words;
 }
 
-std::string ask(int terminal, const std::string& prompt) {
-    termios before{};
-    const bool hidden = ::tcgetattr(terminal, &before) == 0;
-    termios quiet = before;
-    quiet.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-    if (hidden) ::tcsetattr(terminal, TCSAFLUSH, &quiet);
-    write_full(terminal, std::as_bytes(std::span(prompt)), "ask for a password");
-    std::string line;
-    char c = 0;
-    while (::read(terminal, &c, 1) == 1 && c != '\n' && line.size() < kMaxPassword) line += c;
-    if (hidden) ::tcsetattr(terminal, TCSAFLUSH, &before);
-    write_full(terminal, std::as_bytes(std::span("\n", 1)), "ask for a password");
-    return line;
-}
-
 std::string run_command(const std::string& command) {
-    const ProgramResult result = run_program(split_command(command), kCommandTimeout, kMaxPassword);
+    const ProgramResult result = run_program(split_command(command), kCommandTimeout, kMaxSecret);
     if (!WIFEXITED(result.status) || WEXITSTATUS(result.status) != 0)
         throw Error(ErrorKind::kDenied, "the password command " + Subprocess::describe(result.status) +
                                             (result.errors.empty() ? "" : ": " + result.errors));
@@ -103,7 +76,7 @@ std::string find_location(const Access& access) {
     if (!direct.empty() && !file.empty())
         throw Error(ErrorKind::kUsage, "RESTIC_REPOSITORY and RESTIC_REPOSITORY_FILE are both set");
     if (!direct.empty()) return direct;
-    if (!file.empty()) return read_line_of(file);
+    if (!file.empty()) return read_secret(file);
     throw Error(ErrorKind::kUsage,
                 "no repository was named: give --repo, or set RESTIC_REPOSITORY in the environment");
 }
@@ -111,21 +84,21 @@ std::string find_location(const Access& access) {
 std::string find_password(const Access& access, bool confirm) {
     if (!access.password_file.empty() && !access.password_command.empty())
         throw Error(ErrorKind::kUsage, "--password-file and --password-command can't be used together");
-    if (!access.password_file.empty()) return read_line_of(access.password_file);
+    if (!access.password_file.empty()) return read_secret(access.password_file);
     if (!access.password_command.empty()) return run_command(access.password_command);
     const std::string direct = environment("RESTIC_PASSWORD");
     if (!direct.empty()) return direct;
     const std::string file = environment("RESTIC_PASSWORD_FILE");
-    if (!file.empty()) return read_line_of(file);
+    if (!file.empty()) return read_secret(file);
     const std::string command = environment("RESTIC_PASSWORD_COMMAND");
     if (!command.empty()) return run_command(command);
-    const Fd terminal(::isatty(STDIN_FILENO) == 1 ? ::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY) : -1);
-    if (!terminal)
+    if (::isatty(STDIN_FILENO) != 1)
         throw Error(ErrorKind::kUsage,
                     "the repository's password is needed: give --password-file or --password-command, or set "
                     "RESTIC_PASSWORD_FILE, RESTIC_PASSWORD_COMMAND or RESTIC_PASSWORD in the environment");
-    std::string password = ask(terminal.get(), "Password of the repository: ");
-    if (confirm && ask(terminal.get(), "Once more: ") != password)
+    constexpr const char* kWhat = "the repository's password";
+    std::string password = ask_secret("Password of the repository: ", kWhat);
+    if (confirm && ask_secret("Once more: ", kWhat) != password)
         throw Error(ErrorKind::kUsage, "the two passwords differ");
     return password;
 }

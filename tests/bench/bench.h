@@ -21,7 +21,9 @@ int bench_cat(const BenchOptions& options);
 int bench_read(const BenchOptions& options);
 int bench_mount(const BenchOptions& options);
 int bench_storage(const BenchOptions& options);
+int bench_uring(const BenchOptions& options);  // where liburing was there to build it with
 int bench_resize(const BenchOptions& options);
+int bench_sparsify(const BenchOptions& options);
 int bench_backup(const BenchOptions& options);
 int soak(const BenchOptions& options);
 

@@ -1,73 +1,11 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Real Debian 12 guests with a boot loader for BIOS and for UEFI, to be booted. No root needed. Apart from tests/guests, because
-# they take minutes to make and half a gigabyte each, and are booted by hand only. Uses tests/guests/lib.sh.
+# Disks with a real Debian 12 (tree.sh) and a boot loader for BIOS and for UEFI, to be booted. No root needed. Apart from tests/guests,
+# because they take minutes to make and half a gigabyte each, and are booted by hand only. Uses tests/guests/lib.sh.
 
 bios_boot=21686148-6449-6E6F-744E-656564454649
-kernel_options="console=ttyS0 panic=-1"
-
-# A Debian tree with a kernel, two initial RAM disks (the second knows the LUKS volume and its key) and boot loaders.
-make_tree() {  # FILE
-    cat >"$scratch/customize" <<'END'
-set -eu
-cd "$1"
-echo boot-proof >etc/hostname
-# What the guest sees of itself, on the serial console before the login prompt.
-cat >usr/local/sbin/show-sizes <<'SCRIPT'
-#!/bin/sh
-echo "PROOF disk=$(lsblk -bdno SIZE /dev/vda) root=$(df -B1 --output=size / | tail -n 1 | tr -d ' ') uuid=$(findmnt -no UUID /) end"
-lsblk -b -o NAME,SIZE,TYPE,PARTUUID,PARTLABEL /dev/vda | sed 's/^/PROOF /'
-SCRIPT
-chmod 755 usr/local/sbin/show-sizes
-cat >etc/systemd/system/show-sizes.service <<'UNIT'
-[Unit]
-After=local-fs.target
-Before=serial-getty@ttyS0.service
-[Service]
-Type=oneshot
-ExecStart=/usr/local/sbin/show-sizes
-StandardOutput=tty
-TTYPath=/dev/ttyS0
-[Install]
-WantedBy=multi-user.target
-UNIT
-mkdir -p etc/systemd/system/multi-user.target.wants
-ln -s /etc/systemd/system/show-sizes.service etc/systemd/system/multi-user.target.wants/
-# Not of interest, and slow under emulation.
-for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer systemd-timesyncd.service; do
-    ln -sf /dev/null "etc/systemd/system/$unit"
-done
-kernel=$(ls boot | sed -n 's/^vmlinuz-//p')
-mv "boot/vmlinuz-$kernel" boot/vmlinuz
-mkdir -p etc/keys
-echo 'boot proof' | tr -d '\n' >etc/keys/root.key
-chmod 600 etc/keys/root.key
-mv "boot/initrd.img-$kernel" boot/initrd.plain
-echo 'KEYFILE_PATTERN=/etc/keys/*.key' >>etc/cryptsetup-initramfs/conf-hook
-echo 'CRYPTSETUP=y' >>etc/cryptsetup-initramfs/conf-hook
-echo 'cryptroot UUID=00000083-0083-4083-8083-000000000083 /etc/keys/root.key luks,initramfs' >etc/crypttab
-chroot . mkinitramfs -o /boot/initrd.crypt "$kernel" || true
-: >etc/crypttab
-# Boot loaders. `embed` is found by what is in the file system that has it.
-cat >tmp/embed.cfg <<'CFG'
-search.file /boot-proof.cfg root
-set prefix=($root)/grub
-configfile ($root)/boot-proof.cfg
-CFG
-modules="part_gpt part_msdos ext2 search search_fs_file normal linux configfile serial terminal echo"
-chroot . grub-mkimage -O i386-pc -c /tmp/embed.cfg -p /grub -o /boot/core.img biosdisk $modules
-chroot . grub-mkimage -O x86_64-efi -c /tmp/embed.cfg -p /grub -o /boot/bootx64.efi $modules
-cp usr/lib/grub/i386-pc/boot.img boot/boot.img
-rm -rf tmp/embed.cfg usr/lib/grub
-END
-    mmdebstrap --quiet --format=tar --dpkgopt=force-unsafe-io --variant=minbase \
-        --include=systemd-sysv,udev,login,linux-image-cloud-amd64,initramfs-tools,lvm2,cryptsetup-initramfs,kmod,e2fsprogs,zstd \
-        --include=grub-pc-bin,grub-efi-amd64-bin,grub-common \
-        --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --dpkgopt='path-exclude=/usr/share/doc/*' --aptopt='Acquire::Languages "none"' \
-        --customize-hook="sh $scratch/customize \"\$1\"" bookworm "$1"
-}
+kernel_options="console=ttyS0 panic=-1 mitigations=off quiet"
 
 # settle ROOT-DEVICE INITRD: what boots from the tree in ./tree, by the boot loader's file in ./tree or ./tree/boot.
 settle() {
@@ -91,9 +29,9 @@ mkdir tree; tar -xf '$tree' -C tree --exclude='./dev/*' --numeric-owner; \"\$@\"
     here=$here guests=$guests fakeroot -- bash -c "$commands" bash "$@"
 }
 
-# The loaders: boot.img in the MBR, core.img where the BIOS boot partition begins, an EFI system partition. The offsets are
+# The loaders: boot.img in the MBR, core.img in the BIOS boot partition or behind the MBR, an EFI system partition. The offsets are
 # those of grub-core/boot/i386/pc (GRUB_BOOT_MACHINE_KERNEL_SECTOR, GRUB_BOOT_MACHINE_LIST_SIZE).
-install_loaders() {  # DISK BIOS-BOOT-SECTOR ESP-START-MIB
+install_loaders() {  # DISK CORE-SECTOR [ESP-START-MIB]
     perl -e '
         my ($disk, $boot, $core, $at) = @ARGV;
         sub slurp { open my $f, "<:raw", $_[0] or die $!; local $/; <$f> }
@@ -108,6 +46,7 @@ install_loaders() {  # DISK BIOS-BOOT-SECTOR ESP-START-MIB
         print $d $c;
         close $d or die $!;
     ' "$1" tree/boot/boot.img tree/boot/core.img "$2"
+    [ $# -gt 2 ] || return 0
     mkdir -p esp/EFI/BOOT
     cp tree/boot/bootx64.efi esp/EFI/BOOT/BOOTX64.EFI
     vfat efi 32 EF100001 EFI "$PWD/esp"
@@ -117,6 +56,18 @@ install_loaders() {  # DISK BIOS-BOOT-SECTOR ESP-START-MIB
 ext4_of() {  # DIRECTORY FILE SIZE_MIB UUID
     rm -f "$2"
     mke2fs -q -F -t ext4 -U "$4" -E "hash_seed=$(uuid 99)" -d "$1" "$2" "$3M"
+}
+
+# An MBR with one partition. BIOS only.
+plain_disk() {  # FILE
+    mbr "$1" 2048 0x0badb007 <<END
+1 : start=1MiB, size=2047MiB, type=83, bootable
+END
+    settle "UUID=$(uuid 84)" initrd.plain
+    install_loaders "$1" 1
+    unset MKE2FS_CONFIG
+    ext4_of tree root 2047 "$(uuid 84)"
+    put root "$1" 1
 }
 
 # Ubuntu's cloud layout: the root is the first by number and the last on the disk.

@@ -140,18 +140,17 @@ TEST_F(Engine, CopiesBothWays) {
 }
 
 TEST_F(Engine, SixDisksEachInItsPlace) {
-    Args args{"filesystems", "--json", "--all", "--long"};
+    Args args{"filesystems", "--long", "--no-title"};
     for (const char* name : {"ext4", "xfs", "vfat", "ext2", "odd-size"})
         args.insert(args.end(), {"-a", guest(name)});
     args.insert(args.end(), {"--blocksize=4096", "-a", guest("gpt-4k")});
-    const json all = insp_json(args, qemu());
-    args.erase(args.begin() + 1);
-    if (access("/dev/kvm", R_OK | W_OK) == 0) {
-        Args kvm = args;
-        kvm.insert(kvm.begin() + 1, {"--json", "--engine=kvm"});
-        EXPECT_EQ(insp_json(kvm), all) << "the other engine sees something else";
-    }
-    EXPECT_EQ(all.at("filesystems").at(1).at("type"), "xfs");
+    std::istringstream rows(insp_ok(args, qemu()));
+    std::vector<std::string> found;
+    for (std::string device, kind, type, rest; rows >> device >> kind >> type && std::getline(rows, rest);)
+        found.push_back(device + " " + type);
+    EXPECT_THAT(found,
+                ::testing::ElementsAre("/dev/sda ext4", "/dev/sdb xfs", "/dev/sdc vfat", "/dev/sdd ext2",
+                                       "/dev/sde ext4", "/dev/sdf1 ext4", "/dev/sdf2 vfat"));
     args.insert(args.end(), {"-a", guest("ext3")});
     EXPECT_TRUE(refused(insp(args, qemu()), kFailed, "at most 6"));
 }

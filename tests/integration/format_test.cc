@@ -6,6 +6,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 
 #include "support/insp.h"
@@ -157,6 +158,45 @@ TEST_F(MakeFs, ForWindows) {
     EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/dir/file.txt"}, qemu()), "hello\n");
 }
 
+// Each file system by its own tool of the host.
+TEST_F(MakeFs, OfEveryKind) {
+    const fs::path input = scratch() / "plain";
+    fs::create_directories(input / "dir");
+    write_host_file(input / "dir/file.txt", "hello\n");
+    write_host_file(input / "big", std::string(3 << 20, 'b'));
+    struct Kind {
+        const char* type;
+        Args judge;
+    };
+    for (const Kind& kind :
+         {Kind{"xfs", {"/usr/sbin/xfs_repair", "-n"}}, Kind{"btrfs", {"btrfs", "check", "--readonly"}},
+          Kind{"f2fs", {"/usr/sbin/fsck.f2fs", "--dry-run"}}, Kind{"exfat", {"/usr/sbin/fsck.exfat", "-n"}},
+          Kind{"ntfs", {"ntfsfix", "-n"}}}) {
+        SCOPED_TRACE(kind.type);
+        const std::string image = scratch() / "new.img";
+        insp_ok({"make-fs", "-t", kind.type, "--label=made", input, image}, qemu());
+        EXPECT_EQ(probe(image, "TYPE"), kind.type);
+        EXPECT_EQ(probe(image, "LABEL"), "made");
+        Args judge = kind.judge;
+        judge.push_back(image);
+        const Outcome judged = run(judge);
+        EXPECT_TRUE(judged.ok()) << judged.describe();
+        EXPECT_EQ(insp_ok({"fsck", "-a", image}, qemu()),
+                  "/dev/sda: " + std::string(kind.type) + ": clean\n");
+        if (std::string(kind.type) == "ntfs") {
+            EXPECT_EQ(run({"ntfscat", image, "dir/file.txt"}).out, "hello\n");
+        } else if (std::string(kind.type) == "btrfs") {
+            const fs::path restored = scratch() / "restored";
+            fs::create_directory(restored);
+            EXPECT_TRUE(run({"btrfs", "restore", image, restored}).ok());
+            EXPECT_EQ(read_host_file(restored / "dir/file.txt"), "hello\n");
+            EXPECT_EQ(read_host_file(restored / "big"), std::string(3 << 20, 'b'));
+        } else {
+            EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/dir/file.txt"}, qemu()), "hello\n");
+        }
+    }
+}
+
 TEST_F(MakeFs, LeavesNothingBehindWhenItFails) {
     std::string image = scratch() / "new.img";
     const std::string input = files();
@@ -183,6 +223,84 @@ TEST_F(Fsck, ReportsEachFilesystem) {
     write_host_file(blank, std::string(1 << 20, '\0'));
     EXPECT_EQ(insp({"fsck", "-a", blank}, qemu()).code, kNothingMatched);
     EXPECT_TRUE(refused(insp({"fsck", "-a", guest("gpt"), "/dev/sda3"}, qemu()), kFailed, "swap"));
+}
+
+// Damage of each kind, made by hand.
+class FsckOfEveryKind : public Fsck {
+  protected:
+    static uint32_t number_at(const std::string& bytes, size_t offset) {
+        uint32_t value = 0;
+        memcpy(&value, bytes.data() + offset, sizeof value);  // little-endian, as all of them
+        return value;
+    }
+    // `image` is damaged, in the eyes of the judge as well.
+    void expect_repaired(const std::string& image, const std::string& type, Args judge) const {
+        judge.push_back(image);
+        ASSERT_FALSE(run(judge).ok()) << type;
+        const std::string before = sha256(image);
+        const Outcome found = insp({"fsck", "-a", image}, qemu());
+        EXPECT_EQ(found.code, 4) << found.describe();
+        EXPECT_THAT(found.out, HasSubstr("/dev/sda: " + type + ": damaged\n"));
+        EXPECT_EQ(sha256(image), before);
+        EXPECT_THAT(insp_ok({"fsck", "--repair", "-a", image}, qemu()),
+                    HasSubstr("/dev/sda: " + type + ": repaired\n"));
+        const Outcome judged = run(judge);
+        EXPECT_TRUE(judged.ok()) << judged.describe();
+        EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}, qemu()), "hello, guest\n");
+    }
+};
+
+TEST_F(FsckOfEveryKind, Xfs) {
+    const std::string image = copy_of("xfs");
+    ASSERT_TRUE(run({"/usr/sbin/xfs_db", "-x", "-c", "agf 0", "-c", "write -d freeblks 1", image}).ok());
+    expect_repaired(image, "xfs", {"/usr/sbin/xfs_repair", "-n"});
+}
+
+TEST_F(FsckOfEveryKind, F2fs) {
+    // In one with little in it the table is still in a journal.
+    fs::create_directory(scratch() / "files");
+    write_host_file(scratch() / "files/hello.txt", "hello, guest\n");
+    write_host_file(scratch() / "files/big", std::string(3 << 20, 'b'));
+    const std::string image = scratch() / "f2fs.img";
+    insp_ok({"make-fs", "-t", "f2fs", scratch() / "files", image}, qemu());
+    std::string bytes = read_host_file(image);
+    // The segment information table, which the superblock has the place of.
+    constexpr size_t kSuper = 1024, kBlock = 4096;
+    const size_t table = number_at(bytes, kSuper + 80), behind = number_at(bytes, kSuper + 84);
+    bytes.replace(table * kBlock, (behind - table) * kBlock, (behind - table) * kBlock, '\0');
+    write_host_file(image, bytes);
+    expect_repaired(image, "f2fs", {"/usr/sbin/fsck.f2fs", "--dry-run"});
+}
+
+TEST_F(FsckOfEveryKind, Exfat) {
+    const std::string image = copy_of("exfat");
+    std::string bytes = read_host_file(image);
+    constexpr size_t kChecksums = 11 * 512;  // of the boot region; there is a second one
+    bytes.replace(kChecksums, 16, 16, '\xaa');
+    write_host_file(image, bytes);
+    expect_repaired(image, "exfat", {"/usr/sbin/fsck.exfat", "-n"});
+}
+
+TEST_F(FsckOfEveryKind, BtrfsHasNoSafeRepair) {
+    const std::string image = copy_of("btrfs");
+    const std::string partition = cut_out(image, 1);
+    // A leaf of the tree of the files, wherever its copies are.
+    const std::string dump = run({"btrfs", "inspect-internal", "dump-tree", "-t", "5", partition}).out;
+    ASSERT_THAT(dump, HasSubstr("\nleaf "));
+    const std::string leaf = dump.substr(dump.find("\nleaf ") + 6);
+    const std::string map = run({"btrfs-map-logical", "-l", leaf.substr(0, leaf.find(' ')), partition}).out;
+    std::string bytes = read_host_file(image);
+    constexpr std::string_view kPhysical = "physical ";
+    int copies = 0;
+    for (size_t at = map.find(kPhysical); at != map.npos; at = map.find(kPhysical, at + 1), ++copies)
+        bytes.replace((1 << 20) + std::stoull(map.substr(at + kPhysical.size())) + 200, 500, 500, 'x');
+    ASSERT_GT(copies, 0) << map;
+    write_host_file(image, bytes);
+    ASSERT_FALSE(run({"btrfs", "check", "--readonly", cut_out(image, 1)}).ok());
+    const Outcome found = insp({"fsck", "--repair", "-a", image}, qemu());
+    EXPECT_EQ(found.code, 4) << found.describe();
+    EXPECT_THAT(found.out, HasSubstr("There is no safe repair for it"));
+    EXPECT_EQ(read_host_file(image), bytes);
 }
 
 TEST_F(Fsck, RepairsAndKeepsThat) {

@@ -95,6 +95,46 @@ TEST_F(Formats, AChainIsReadThroughAndWrittenAtItsTop) {
                         "ext4.qcow2"));
 }
 
+// As QEMU writes them when it was given options.
+TEST_F(Formats, BackingFilesNamedInJson) {
+    const std::string base = convert("ext4", "qcow2"), top = scratch() / "top";
+    const json name = {{"driver", "qcow2"}, {"file", {{"driver", "file"}, {"filename", base}}}};
+    qemu_img({"create", "-q", "-f", "qcow2", "-b", "json:" + name.dump(), "-F", "qcow2", "top"});
+    insp_ok({"edit", "--format=qcow2", "-a", top, "-m", "/dev/sda", "-e", "s/hello/chained/", "/hello.txt"});
+    qemu_img({"check", "-q", "top"});
+    EXPECT_EQ(debugfs(as_raw(top, "qcow2"), "cat /hello.txt"), "chained, guest\n");
+    const json info = insp_json({"info", "--no-filesystems", "--json", "--format=qcow2", "-a", top});
+    EXPECT_EQ(info.at("images").at(0).at("chain").at(0).at("path"), base);
+    const json part = {{"driver", "raw"}, {"offset", 512}, {"file", name.at("file")}};
+    qemu_img({"create", "-q", "-f", "qcow2", "-b", "json:" + part.dump(), "-F", "raw", "part", "1M"});
+    EXPECT_TRUE(refused(insp({"info", "--no-filesystems", "--format=qcow2", "-a", scratch() / "part"}),
+                        kFailed, "'offset'"));
+}
+
+// An image with its data in another file, and several images of one session: all or nothing.
+TEST_F(Formats, SeveralFilesAreChangedTogether) {
+    qemu_img({"convert", "-f", "raw", "-O", "qcow2", "-o", "data_file=data,data_file_raw=on", guest("ext4"),
+              "outside"});
+    const std::string outside = scratch() / "outside", data = scratch() / "data", second = copy_of("ext2");
+    const std::vector<std::string> names = files();
+    const auto run_on_both = [&](const std::string& command, const Args& paths, const std::string& input) {
+        Args args = {command, "--format=qcow2", "-a", outside,        "--format=raw", "-a", second,
+                     "-m",    "/dev/sda:/",     "-m", "/dev/sdb:/dir"};
+        args.insert(args.end(), paths.begin(), paths.end());
+        insp_ok(args, {.input = input});
+    };
+    run_on_both("write", {"/new"}, std::string(300'000, 'n'));
+    run_on_both("touch", {"/both", "/dir/both"}, "");
+    EXPECT_EQ(files(), names) << "nothing is left beside the images";
+    qemu_img({"check", "-q", "-f", "qcow2", "outside"});
+    qemu_img({"compare", "-q", "-f", "qcow2", "-F", "raw", "outside", "data"});
+    EXPECT_TRUE(ext_is_clean(data));
+    EXPECT_EQ(debugfs(data, "cat /new"), std::string(300'000, 'n'));
+    EXPECT_TRUE(ext_is_clean(second));
+    for (const std::string& image : {data, second})
+        EXPECT_THAT(debugfs(image, "stat /both"), HasSubstr("Type: regular"));
+}
+
 TEST_F(Formats, SnapshotsAndBitmaps) {
     const std::string image = convert("ext4", "qcow2");
     qemu_img({"snapshot", "-c", "before", image});
@@ -163,6 +203,40 @@ TEST_F(Formats, OthersThroughTheStorageDaemon) {
     EXPECT_TRUE(refused(
         insp({"cat", "--format=vmdk", "-a", scratch() / "ext4.vmdk", "-m", "/dev/sda", "/x"}, without),
         kFailed, "qemu-system-common"));
+}
+
+// An image that is itself encrypted, and not only what its guest has in it.
+TEST_F(Formats, LuksInQcow2) {
+    if (!have_program("qemu-storage-daemon")) GTEST_SKIP() << "qemu-storage-daemon is not installed";
+    const std::string image = scratch() / "secret.qcow2", key = scratch() / "key";
+    // qemu-img measures how fast it derives keys, which on a busy machine may fail.
+    Outcome made;
+    for (int attempt = 0; attempt < 10 && !made.ok(); attempt++) {
+        made = run({"qemu-img", "convert", "-f", "raw", "-O", "qcow2", "--object", "secret,id=k,data=sesame",
+                    "-o", "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=20", guest("ext4"),
+                    image});
+    }
+    if (!made.ok()) GTEST_SKIP() << "qemu-img cannot make a LUKS image on this machine: " << made.err;
+    const auto on_it = [&](Args args, const Args& keys) {
+        args.insert(args.end(), keys.begin(), keys.end());
+        args.insert(args.end(), {"-a", image, "-m", "/dev/sda", "/hello.txt"});
+        return args;
+    };
+    const Options options{.env = {{"XDG_STATE_HOME", scratch() / "state"}}};
+    EXPECT_TRUE(refused(insp(on_it({"cat"}, {})), kFailed, "--key secret.qcow2:key:"));
+    EXPECT_TRUE(refused(insp(on_it({"cat"}, {"--key", "all:key:wrong"})), kFailed, "no key that was given"));
+    EXPECT_EQ(insp_ok(on_it({"cat"}, {"--key", "secret.qcow2:key:sesame"})), "hello, guest\n");
+    EXPECT_EQ(insp_ok(on_it({"cat"}, {"--keys-from-stdin"}), {.input = "wrong\nsesame\n"}),
+              "hello, guest\n");
+    write_host_file(key, "sesame\n");
+    insp_ok(on_it({"edit", "-e", "s/hello/secret/"}, {"--key", "all:file:" + key}), options);
+    const json info = insp_json({"info", "--json", "--keys-from-stdin", "-a", image}, {.input = "sesame"});
+    EXPECT_EQ(info.at("images").at(0).at("encrypted"), true);
+    EXPECT_EQ(info.at("filesystems").at(0).at("type"), "ext4");
+    qemu_img({"convert", "--object", "secret,id=k,data=sesame", "--image-opts",
+              "driver=qcow2,encrypt.key-secret=k,file.filename=" + image, "-O", "raw", "plain"});
+    EXPECT_TRUE(ext_is_clean(scratch() / "plain"));
+    EXPECT_EQ(debugfs(scratch() / "plain", "cat /hello.txt"), "secret, guest\n");
 }
 
 TEST_F(Formats, CacheAndWriteModes) {

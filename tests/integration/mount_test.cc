@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <fstream>
+#include <functional>
 #include <optional>
 #include <random>
 #include <thread>
@@ -178,6 +179,117 @@ TEST_F(Mount, WhatCannotBeIsRefused) {
     EXPECT_TRUE(
         refused(insp({"mount", "-a", image, "-m", "/dev/sda", directory_}, with_runtime()), kFailed, "ext4"));
     umount_ok();
+}
+
+// What the file system can't do, it refuses; the rest is as anywhere.
+TEST_F(Mount, EveryKindOfGuest) {
+    struct Kind {
+        std::string guest;
+        Args what;
+        bool posix;  // has links, owners, modes
+        std::function<Outcome(const std::string& image)> judge;
+    };
+    const Args disk{"-m", "/dev/sda"}, system{"-i"}, locked{"-i", "--key", "all:key:guest-key"};
+    auto program = [](Args arguments) {
+        return [arguments](const std::string& image) {
+            Args all = arguments;
+            all.push_back(image);
+            return run(all);
+        };
+    };
+    auto partition = [this](Args arguments) {
+        return [this, arguments](const std::string& image) {
+            Args all = arguments;
+            all.push_back(cut_out(image, 1));
+            return run(all);
+        };
+    };
+    // Below stacks that the host's tools can't look into, our own fsck calls e2fsck.
+    auto own = [this](Args arguments) {
+        return [this, arguments](const std::string& image) {
+            Args all{"fsck", "-a", image};
+            all.insert(all.end(), arguments.begin(), arguments.end());
+            return insp(all, with_runtime());
+        };
+    };
+    const std::vector<Kind> kinds = {
+        {"xfs", disk, true, program({"xfs_repair", "-n"})},
+        {"f2fs", disk, true, program({"fsck.f2fs", "--dry-run"})},
+        {"btrfs", system, true, partition({"btrfs", "check", "--readonly"})},
+        {"vfat", disk, false, program({"fsck.vfat", "-n"})},
+        {"exfat", disk, false, program({"fsck.exfat", "-n"})},
+        {"ntfs", disk, false, program({"ntfsfix", "--no-action"})},
+        {"lvm", system, true, own({"/dev/debian-vg/root"})},
+        {"md", system, true, own({"/dev/md0"})},
+        {"lvm-on-luks", locked, true, own({"--key", "all:key:guest-key", "/dev/ubuntu-vg/ubuntu-lv"})},
+    };
+    for (const Kind& kind : kinds) {
+        SCOPED_TRACE(kind.guest);
+        std::string image = copy_of(kind.guest);
+        auto mounted = [&](Args more) {
+            more.insert(more.end(), {"-a", image});
+            more.insert(more.end(), kind.what.begin(), kind.what.end());
+            mount(more);
+        };
+        mounted({});
+        std::string script = "cd " + directory_.string() +
+                             "; mkdir -p a/b; echo one >a/b/one; head -c 300000 /dev/urandom >random"
+                             "; cp random a/b/copy; mv a/b a/c; rm random; truncate -s 100000 a/c/sparse";
+        if (kind.posix) {
+            script +=
+                "; ln a/c/one a/two; ln -s c/one a/link; mkfifo a/pipe; chmod 4750 a/two"
+                "; chown 7:8 a/c; setfattr -n user.key -v value a/two";
+        }
+        Outcome work = shell(script);
+        EXPECT_TRUE(work.ok()) << work.describe();
+        std::string sum = sha256(at("a/c/copy"));
+        umount_ok();
+        Outcome judged = kind.judge(image);
+        EXPECT_TRUE(judged.ok()) << judged.describe();
+        mounted({"--ro"});
+        EXPECT_EQ(read_host_file(at("a/c/one")), "one\n");
+        EXPECT_EQ(sha256(at("a/c/copy")), sum);
+        EXPECT_EQ(fs::file_size(at("a/c/sparse")), 100000U);
+        EXPECT_FALSE(fs::exists(at("random")));
+        if (kind.posix) {
+            struct stat st {};
+            ASSERT_EQ(stat(at("a/link").c_str(), &st), 0);
+            EXPECT_EQ(st.st_mode, S_IFREG | 04750U);
+            EXPECT_EQ(st.st_nlink, 2U);
+            ASSERT_EQ(stat(at("a/c").c_str(), &st), 0);
+            EXPECT_EQ(st.st_gid, 8U);
+            char value[16];
+            EXPECT_EQ(getxattr(at("a/two").c_str(), "user.key", value, sizeof value), 5);
+        }
+        umount_ok();
+    }
+}
+
+TEST_F(Mount, OnTheEngineKvm) {
+    if (access("/dev/kvm", R_OK | W_OK) != 0) GTEST_SKIP() << "/dev/kvm is missing or not permitted";
+    std::string image = copy_of("ext4");
+    insp_ok({"mount", "-a", image, "-m", "/dev/sda", directory_},
+            with_runtime({.env = {{"INSP_ENGINE", "kvm"}}}));
+    EXPECT_EQ(read_host_file(at("hello.txt")), "hello, guest\n");
+    write_host_file(at("new"), std::string(50'000, 'n'));
+    umount_ok();
+    EXPECT_TRUE(ext_is_clean(image));
+    EXPECT_EQ(debugfs(image, "cat /new"), std::string(50'000, 'n'));
+}
+
+// fsync reaches the image while it is mounted; what came after it is lost with the process, no more.
+TEST_F(Mount, DirectlyWhatWasSyncedSurvives) {
+    std::string image = copy_of("ext4");
+    mount({"-a", image, "-m", "/dev/sda", "--write-mode=direct", "--pid-file", scratch() / "pid"});
+    Outcome work = shell("cd " + directory_.string() + "; echo kept >kept; sync kept .");
+    EXPECT_TRUE(work.ok()) << work.describe();
+    EXPECT_FALSE(same_bytes(image, guest("ext4")));
+    kill(std::stoi(read_host_file(scratch() / "pid")), SIGKILL);
+    umount();  // what is left of the mount
+    umount2(directory_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+    run({"e2fsck", "-fy", image});  // replays the journal, as the guest will
+    EXPECT_TRUE(ext_is_clean(image));
+    EXPECT_EQ(debugfs(image, "cat /kept"), "kept\n");
 }
 
 // The process of the mount, by its pid file.

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include <fstream>
+#include <map>
 
 #include "support/insp.h"
 
@@ -275,6 +276,15 @@ TEST_F(Btrfs, Fedora) {
     expect_usable(image, "btrfsvol:/dev/sda1/root");
     expect_changed(image, "root/etc/hostname");
 }
+// As virt-filesystems lists them.
+TEST_F(Btrfs, SubvolumesAreListed) {
+    EXPECT_EQ(ok({"filesystems", "-a", guest("btrfs")}),
+              "/dev/sda1\nbtrfsvol:/dev/sda1/@\nbtrfsvol:/dev/sda1/@home\nbtrfsvol:/dev/sda1/@snapshot\n");
+    json listed = as_json({"filesystems", "--json", "-a", guest("btrfs-raid1")})["filesystems"];
+    ASSERT_GE(listed.size(), 3U) << listed;
+    EXPECT_EQ(listed[2]["device"], "btrfsvol:/dev/sda1/@");
+    EXPECT_EQ(listed[2]["volume"]["kind"], "subvolume");
+}
 TEST_F(Btrfs, Suse) {
     std::string image = copy_of("btrfs-suse");
     expect_usable(image, "/dev/sda1");
@@ -312,6 +322,21 @@ TEST_F(Stacks, OtherFileSystems) {
     }
 }
 
+TEST_F(Stacks, FileSystemsThatNobodyCanChange) {
+    for (const char* name : {"iso9660", "squashfs"}) {
+        SCOPED_TRACE(name);
+        std::string image = guest(name);
+        json found = as_json({"filesystems", "--json", "-a", image});
+        EXPECT_EQ(found["filesystems"][0]["type"], name) << found;
+        EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/a long name, with blänks"}), "hello, guest\n");
+        EXPECT_EQ(ok({"ls", "-R", "-a", image, "-m", "/dev/sda", "/dir"}), "sub\nsub/deep.txt\n");
+    }
+    std::string image = copy_of("squashfs");
+    EXPECT_TRUE(refused(run_insp({"touch", "-a", image, "-m", "/dev/sda", "/new"}), kFailed,
+                        "Read-only file system"));
+    EXPECT_TRUE(same_bytes(image, guest("squashfs")));
+}
+
 TEST_F(Stacks, HibernatedWindowsIsOnlyRead) {
     std::string image = copy_of("ntfs-hibernated");
     std::string before = sha256(image);
@@ -319,6 +344,74 @@ TEST_F(Stacks, HibernatedWindowsIsOnlyRead) {
     Outcome written = insp({"write", "-a", image, "-m", "/dev/sda", "/new.txt"}, quick({.input = "new\n"}));
     EXPECT_TRUE(refused(written, kFailed, "Windows is hibernated"));
     EXPECT_EQ(sha256(image), before);
+}
+
+// Volumes that Windows made, if they can be had (tests/guests/bitlocker.sh).
+class BitLocker : public Stacks {
+  protected:
+    void SetUp() override {
+        Stacks::SetUp();
+        if (IsSkipped()) return;
+        Outcome made = run({std::string(INSP_SOURCE_DIR) + "/tests/guests/make", "bitlocker-images"},
+                           {.timeout = std::chrono::minutes(10)});
+        if (!made.ok()) GTEST_SKIP() << "cryptsetup's test images can't be fetched: " << made.err;
+        archive_ = made.out.substr(0, made.out.find('\n'));
+    }
+    std::string archive_;
+};
+
+TEST_F(BitLocker, IsReadAndChanged) {
+    std::string image = copy_of("bitlocker");
+    const Args in{"-a", image, "-m", "/dev/mapper/bitlk-sda"};
+    auto with = [&](Args args, const std::string& key) {
+        args.insert(args.end(), in.begin(), in.end());
+        args.insert(args.end(), {"--key", "/dev/sda:key:" + key});
+        return args;
+    };
+    EXPECT_EQ(ok(with({"cat", "/hello.txt"}, "anaconda")), "hello, guest\n");
+    // The recovery password is a key as well; it is printed in images.conf.
+    EXPECT_EQ(
+        ok(with({"cat", "/dir/sub/deep.txt"}, "235818-357951-253979-013365-241120-245575-342914-591910")),
+        "deep\n");
+    Outcome wrong = run_insp(with({"cat", "/hello.txt"}, "wrong"));
+    EXPECT_EQ(wrong.code, kFailed);
+    EXPECT_THAT(wrong.err, HasSubstr("no key that was given for it fits"));
+    EXPECT_TRUE(refused(run_insp({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), kFailed, "--key"));
+    Outcome written = insp(with({"write", "/new.txt"}, "anaconda"), quick({.input = "new\n"}));
+    EXPECT_TRUE(written.ok()) << written.describe();
+    EXPECT_EQ(ok(with({"cat", "/new.txt"}, "anaconda")), "new\n");
+    EXPECT_EQ(read_host_file(image).find("hello, guest"), std::string::npos) << "it is encrypted";
+}
+
+// What comes out is what cryptsetup's authors say. (Two ciphers; each costs a hundred megabytes of SHA-256.)
+TEST_F(BitLocker, WhatIsDecryptedIsRight) {
+    ASSERT_TRUE(run({"tar", "-C", scratch(), "-xSf", archive_, "--strip-components=1"}).ok());
+    std::map<std::string, std::map<std::string, std::string>> expected;
+    std::ifstream file(scratch() / "images.conf");
+    std::string section;
+    for (std::string line; std::getline(file, line);) {
+        if (line.starts_with('[')) section = line.substr(1, line.find(']') - 1);
+        if (size_t equals = line.find('='); equals != line.npos)
+            expected[section][line.substr(0, equals)] = line.substr(equals + 1);
+    }
+    for (const char* name : {"bitlk-aes-cbc-elephant-128", "bitlk-togo-aes-xts-128"}) {
+        SCOPED_TRACE(name);
+        const std::string image = scratch() / (std::string(name) + ".img");
+        ASSERT_FALSE(expected[name]["SHA256SUM"].empty());
+        Args command{"run",
+                     "-a",
+                     image,
+                     "--key",
+                     "all:key:" + expected[name]["PW"],
+                     "--",
+                     "sha256sum",
+                     "/dev/mapper/bitlk-sda"};
+        EXPECT_THAT(ok(command), HasSubstr(expected[name]["SHA256SUM"]));
+    }
+    // One that is still being encrypted is cryptsetup's to refuse.
+    Outcome half = run_insp({"filesystems", "-a", scratch() / "bitlk-aes-xts-128-eow.img", "--key",
+                             "all:key:" + expected["bitlk-aes-xts-128-eow"]["PW"]});
+    EXPECT_THAT(half.err, HasSubstr("encrypt-on-write"));
 }
 
 // What can't be opened is named. A superblock is enough to be recognised by.

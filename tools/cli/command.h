@@ -46,6 +46,7 @@ inline constexpr unsigned kMountOptions = 2;  // -m, --root
 inline constexpr unsigned kJsonOption = 4;
 inline constexpr unsigned kMemoryOption = 8;    // --memory alone, without disks
 inline constexpr unsigned kDisksOptional = 16;  // beside kDiskOptions: no disk need be given
+inline constexpr unsigned kDiskOperand = 32;    // beside both: without -a the first operand is the disk
 
 // Which operands are host files, for completion.
 enum class HostOperands : uint8_t { kNone, kLast, kAllButLast, kAll };

@@ -19,7 +19,7 @@ constexpr Option kDisk[] = {
     {0, "repair", Takes::kOptionalValue, "WHAT",
      "let qemu-img repair dirty or corrupt qcow2 images: 'leaks' or 'all'", "", "leaks all"},
     {0, "key", Takes::kValue, "ID:key:SECRET|ID:file:PATH",
-     "unlock an encrypted disk; ID: a device, a UUID, or 'all'"},
+     "unlock a disk or image; ID: a device, UUID, image's name or 'all'"},
     {0, "keys-from-stdin", Takes::kNothing, "", "read keys for all encrypted disks from stdin, one a line"},
     {0, "force-share", Takes::kNothing, "", "read images although another program writes them"},
     {0, "password-file", Takes::kValue, "FILE",

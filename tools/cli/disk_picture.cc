@@ -55,6 +55,8 @@ std::string_view kind_name(ResizeStep::Kind kind) {
             return "partition-table";
         case ResizeStep::Kind::kFilesystem:
             return "filesystem";
+        case ResizeStep::Kind::kRecreate:
+            return "recreate";
         case ResizeStep::Kind::kSwap:
             return "swap";
         case ResizeStep::Kind::kLuks:

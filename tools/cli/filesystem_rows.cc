@@ -117,7 +117,10 @@ std::string format_rows(const std::vector<FilesystemRow>& rows, const RowFormat&
         if (!format.long_format) continue;
         cells.back().insert(cells.back().end(), {cell(row.type), cell(row.vfs), cell(row.label)});
         if (format.mbr) cells.back().push_back(cell(row.mbr));
-        cells.back().push_back(format.human ? human_size(row.size_bytes) : std::to_string(row.size_bytes));
+        const bool sizeless = row.type == "filesystem" && row.size_bytes == 0;  // a subvolume
+        cells.back().push_back(sizeless       ? cell({})
+                               : format.human ? human_size(row.size_bytes)
+                                              : std::to_string(row.size_bytes));
         cells.back().push_back(cell(row.parent));
         if (format.uuid) cells.back().push_back(cell(row.uuid));
     }
@@ -136,19 +139,13 @@ std::string format_rows(const std::vector<FilesystemRow>& rows, const RowFormat&
 }
 
 void write_report(JsonWriter& json, const FilesystemReport& report) {
-    json.begin_array("disks");
-    for (const DiskInfo& disk : report.disks) {
-        json.begin_object();
+    json.objects("disks", report.disks, [&](const DiskInfo& disk) {
         json.text("device", disk.device);
         json.number("size_bytes", disk.size_bytes);
         json.number("sector_size", disk.sector_size);
         json.optional_text("partition_table", disk.partition_table);
-        json.end_object();
-    }
-    json.end_array();
-    json.begin_array("filesystems");
-    for (const FilesystemInfo& fs : report.filesystems) {
-        json.begin_object();
+    });
+    json.objects("filesystems", report.filesystems, [&](const FilesystemInfo& fs) {
         json.text("device", fs.device);
         json.optional_text("type", fs.type);
         json.optional_text("label", fs.label);
@@ -162,39 +159,26 @@ void write_report(JsonWriter& json, const FilesystemReport& report) {
             json.optional_text("group", fs.group);
             json.optional_text("uuid", fs.volume_uuid);
             json.boolean("degraded", fs.degraded);
-            json.begin_array("parents");
-            for (const std::string& part : fs.parts) json.text({}, part);
-            json.end_array();
+            json.texts("parents", fs.parts);
             json.end_object();
         }
-        if (fs.partition_number != 0) {
-            json.begin_object("partition");
-            json.text("parent", parent_device(report, fs.device));
-            json.number("number", fs.partition_number);
-            json.optional_text("uuid", fs.partition_uuid);
-            json.optional_text("label", fs.partition_label);
-            json.optional_text("type", fs.partition_type);
-            json.end_object();
-        }
+        if (fs.partition_number == 0) return;
+        json.begin_object("partition");
+        json.text("parent", parent_device(report, fs.device));
+        json.number("number", fs.partition_number);
+        json.optional_text("uuid", fs.partition_uuid);
+        json.optional_text("label", fs.partition_label);
+        json.optional_text("type", fs.partition_type);
         json.end_object();
-    }
-    json.end_array();
-    json.begin_array("volume_groups");
-    for (const VolumeGroupInfo& group : report.volume_groups) {
-        json.begin_object();
+    });
+    json.objects("volume_groups", report.volume_groups, [&](const VolumeGroupInfo& group) {
         json.text("name", group.name);
         json.text("uuid", group.uuid);
         json.number("size_bytes", group.size_bytes);
         json.number("free_bytes", group.free_bytes);
-        json.begin_array("physical_volumes");
-        for (const std::string& device : group.physical_volumes) json.text({}, device);
-        json.end_array();
-        json.end_object();
-    }
-    json.end_array();
-    json.begin_array("warnings");
-    for (const std::string& warning : report.warnings) json.text({}, warning);
-    json.end_array();
+        json.texts("physical_volumes", group.physical_volumes);
+    });
+    json.texts("warnings", report.warnings);
 }
 
 }  // namespace inspect::cli

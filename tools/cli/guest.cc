@@ -68,6 +68,8 @@ std::string read_stdin_to_end() {
     return text;
 }
 
+}  // namespace
+
 std::vector<EncryptionKey> keys_of(const Arguments& arguments) {
     std::vector<EncryptionKey> keys;
     for (const std::string& text : arguments.values("key")) {
@@ -79,7 +81,7 @@ std::vector<EncryptionKey> keys_of(const Arguments& arguments) {
         }
     }
     if (!arguments.has("keys-from-stdin")) return keys;
-    const std::string text = read_stdin_to_end();
+    static const std::string text = read_stdin_to_end();  // a command may ask twice
     for (size_t at = 0; at < text.size();) {
         const size_t end = std::min(text.find('\n', at), text.size());
         keys.push_back({"all", text.substr(at, end - at)});
@@ -88,9 +90,9 @@ std::vector<EncryptionKey> keys_of(const Arguments& arguments) {
     return keys;
 }
 
-}  // namespace
-
-std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
+// `added_by`: the option whose images are wanted.
+std::vector<DiskSpec> specs_of(const Arguments& arguments, std::string_view added_by) {
+    const bool first = added_by == "add";
     std::vector<DiskSpec> disks;
     DiskSpec next;  // what holds for the images to come
     std::optional<CacheMode> cache;
@@ -99,12 +101,14 @@ std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
     next.password_file = arguments.value("password-file").value_or("");
     next.password_command = arguments.value("password-command").value_or("");
     next.repair = repair_of(arguments);
+    next.keys = keys_of(arguments);
     const std::string uri = arguments.value("connect").value_or("");
     const char* unused = nullptr;  // an option that no image came after
     auto add_domain = [&](const std::vector<DiskSpec>& found) {
         for (DiskSpec disk : found) {
             disk.force_share = next.force_share;
             disk.repair = next.repair;
+            disk.keys = next.keys;
             disk.sector_size = next.sector_size;
             if (cache) disk.cache = *cache;
             disks.push_back(std::move(disk));
@@ -125,20 +129,31 @@ std::vector<DiskSpec> disk_specs(const Arguments& arguments) {
         } else if (key == "cache") {
             cache = next.cache = parse_cache_mode(*value);
             unused = "--cache";
-        } else if (key == "add") {
+        } else if (key == "add" || key == kSecondGuest) {
             next.path = *value;
-            disks.push_back(next);
+            if (key == added_by) disks.push_back(next);
             unused = nullptr;
-        } else if (key == "domain") {
+        } else if (key == "domain" && first) {
             add_domain(domain_disks(*value, uri));
-        } else if (key == "domain-xml") {
+        } else if (key == "domain-xml" && first) {
             add_domain(domain_xml_disks(*value, uri));
         }
+    }
+    if ((arguments.command().shared_options & kDiskOperand) && disks.empty() &&
+        !arguments.operands().empty()) {
+        next.path = arguments.operands()[0];
+        disks.push_back(next);
+        unused = nullptr;
     }
     // In the wrong order it would be ignored, and an image's format would be guessed after all.
     if (unused != nullptr)
         throw UsageError(std::string(unused) + " acts on the images after it: write it before -a");
     return disks;
+}
+
+std::vector<DiskSpec> disk_specs(const Arguments& arguments) { return specs_of(arguments, "add"); }
+std::vector<DiskSpec> second_disk_specs(const Arguments& arguments) {
+    return specs_of(arguments, kSecondGuest);
 }
 
 WriteMode write_mode_of(const Arguments& arguments) {

@@ -19,9 +19,14 @@ namespace inspect::cli {
 
 enum class Access { kRead, kChange };
 
+// What --key and --keys-from-stdin say. Throws UsageError, or Error for a file that can't be read.
+std::vector<EncryptionKey> keys_of(const Arguments& arguments);
 // The disks that the command line names; --format and the like act on the images after them. Throws
 // UsageError, or Error where libvirt was asked.
 std::vector<DiskSpec> disk_specs(const Arguments& arguments);
+// The same of a second guest's disks, for commands that have this option, -A.
+inline constexpr const char* kSecondGuest = "second";
+std::vector<DiskSpec> second_disk_specs(const Arguments& arguments);
 // All that it says of a session.
 SessionOptions session_options(const Arguments& arguments, Access access);
 

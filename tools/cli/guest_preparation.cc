@@ -20,8 +20,13 @@ bool only_lvm_and_none(Guest& guest, const std::vector<IdChange::Kind>& kinds) {
            guest.call("filesystems").filesystems().volume_groups.empty();
 }
 
+// Encrypted volumes are unlocked again and again, after each program that changes an identifier; of the
+// memory that argon2 wants for that the appliance may then have too little left.
+constexpr uint64_t kMemoryWithKeys = uint64_t{1} << 30;
+
 SessionOptions with_access(SessionOptions options, bool writable) {
     options.writable = writable;
+    if (!options.keys.empty() && options.memory_bytes == 0) options.memory_bytes = kMemoryWithKeys;
     return options;
 }
 

@@ -29,6 +29,23 @@ class JsonWriter {
     void begin_array(std::string_view key = {});
     void end_array() { end(']'); }
 
+    // An array of objects, one for each of the items; `members` writes an item's. An array of strings.
+    template <typename Items, typename Members>
+    void objects(std::string_view key, const Items& items, Members members) {
+        begin_array(key);
+        for (const auto& item : items) {
+            begin_object();
+            members(item);
+            end_object();
+        }
+        end_array();
+    }
+    void texts(std::string_view key, const std::vector<std::string>& items) {
+        begin_array(key);
+        for (const std::string& item : items) text({}, item);
+        end_array();
+    }
+
     void text(std::string_view key, std::string_view bytes);
     // Nothing at all for an empty string.
     void optional_text(std::string_view key, std::string_view bytes) {

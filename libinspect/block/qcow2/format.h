@@ -40,6 +40,8 @@ static_assert(sizeof(Header) == 112);
 inline constexpr uint32_t kHeaderLength2 = 72;
 inline constexpr uint32_t kHeaderLength3 = 104;  // the least that version 3 has
 
+inline constexpr uint32_t kCryptLuks = 2;
+
 inline constexpr uint64_t kIncompatibleDirty = 1u << 0;
 inline constexpr uint64_t kIncompatibleCorrupt = 1u << 1;
 inline constexpr uint64_t kIncompatibleDataFile = 1u << 2;

@@ -171,6 +171,13 @@ void Qcow2Header::require_intact(bool for_writing) const {
     }
 }
 
+bool Qcow2Header::is_luks(BlockDevice& file) {
+    Header raw{};
+    if (file.size() < kHeaderLength2) return false;
+    file.read(0, std::as_writable_bytes(std::span(&raw, 1)).first(kHeaderLength2));
+    return raw.magic == kMagic && (raw.version == 2 || raw.version == 3) && raw.crypt_method == kCryptLuks;
+}
+
 Qcow2Header Qcow2Header::parse(BlockDevice& file) {
     // All that images have in their first cluster is nearly always in its first 4 KiB.
     const uint64_t file_size = file.size();
@@ -236,7 +243,7 @@ Qcow2Header Qcow2Header::parse(BlockDevice& file) {
     }
 
     if (raw.crypt_method != 0) {
-        unsupported("is encrypted (" + std::string(raw.crypt_method == 1 ? "AES" : "LUKS") +
+        unsupported("is encrypted (" + std::string(raw.crypt_method == kCryptLuks ? "LUKS" : "AES") +
                     "), which this driver can't open");
     }
     check_features(header, extensions);

@@ -77,6 +77,8 @@ struct Qcow2Header {
     //   kUnsupported  a feature that this version does not know (named), encryption, another version
     //   kCorrupt      it contradicts itself or the file's size; or is no qcow2 image
     static Qcow2Header parse(BlockDevice& file);
+    // True for an image that is encrypted with LUKS, which parse() refuses.
+    static bool is_luks(BlockDevice& file);
 
     // Throws Error(kCorrupt) when the image is marked corrupt, kUnsupported when it is dirty and is to be
     // written.

@@ -93,7 +93,7 @@ TEST(Qcow2Header, RefusesNonsenseWithTheReason) {
     expect_refused(corrupt, "too many snapshots", [](Header& h) { h.snapshot_count = ~0u; });
     expect_refused(corrupt, "snapshot table", [](Header& h) { h.snapshot_count = 1; });
     expect_refused(ErrorKind::kUnsupported, "AES", [](Header& h) { h.crypt_method = 1; });
-    expect_refused(ErrorKind::kUnsupported, "LUKS", [](Header& h) { h.crypt_method = 2; });
+    expect_refused(ErrorKind::kUnsupported, "LUKS", [](Header& h) { h.crypt_method = kCryptLuks; });
     expect_refused(ErrorKind::kUnsupported, "feature bit 5", [](Header& h) { h.incompatible_features = 32; });
     expect_refused(ErrorKind::kUnsupported, "feature bit 63",
                    [](Header& h) { h.incompatible_features = uint64_t{1} << 63; });

@@ -274,6 +274,7 @@ class Planner {
         std::string why = stack_.why_not_growing(partition->content);
         if (partition->content.type == "swap") why = "it is swap space";
         if (why.empty()) return expand(*partition, false);
+        refuse_hindered(partition->content, why);
         plan_.notes.push_back(partition->device + ", the last partition, stays as it is: " + why);
     }
 
@@ -283,11 +284,20 @@ class Planner {
         if (why.empty()) {
             whole_follows_ = true;
         } else if (grows) {
+            refuse_hindered(content, why);
             plan_.notes.push_back(content.device +
                                   " has no partitions, and what is on it stays as it is: " + why);
         } else {
             throw Error(ErrorKind::kUnsupported, content.device + " can't be made smaller: " + why);
         }
+    }
+
+    // What somebody can help is no matter for a warning.
+    void refuse_hindered(const DiskContent& content, const std::string& why) {
+        if (!stack_.is_hindered(content)) return;
+        throw Error(content.type == "crypto_LUKS" ? ErrorKind::kDenied : ErrorKind::kUnsupported,
+                    content.device + " can't grow with the disk: " + why +
+                        "; --no-follow makes the disk alone larger");
     }
 
     // ---- the table as a whole
@@ -363,7 +373,9 @@ class Planner {
         const uint64_t size = disk().size;
         const bool gpt = disk().table == TableKind::kGpt;
         if (gpt && size != old_size) table_changes_ = true;
-        if (table_changes_ && !disk().table_obstacle.empty())
+        // One that can't be read at all is one that must not lose what is left of it.
+        const bool unreadable = disk().table == TableKind::kNone && size != old_size;
+        if ((table_changes_ || unreadable) && !disk().table_obstacle.empty())
             throw Error(ErrorKind::kUnsupported, "the partition table of " + disk().device +
                                                      " can't be changed as it is: " + disk().table_obstacle);
         const ResizeStep image = {

@@ -11,6 +11,7 @@
 namespace inspect {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -240,15 +241,53 @@ TEST(ResizePlan, XfsGrowsAndDoesNotShrink) {
     EXPECT_THAT(refusal(state, sized("-1G"), ErrorKind::kUnsupported), HasSubstr("XFS"));
 }
 
+// The kernel's limit.
+TEST(ResizePlan, BtrfsIsNotMadeSmall) {
+    DiskState state = gpt(130 * kMiB, {partition(1, kMiB, 128 * kMiB, holding("", "btrfs", 0))});
+    EXPECT_THAT(refusal(state, sized("200M"), ErrorKind::kNoSpace), HasSubstr("256.0 MiB"));
+    EXPECT_EQ(number(plan_resize(state, sized("300M")), 1).size, 298 * kMiB);
+    state = gpt(kGiB, {partition(1, kMiB, 1022 * kMiB, holding("", "btrfs", 0))});
+    state.partitions[0].content.minimum_bytes = 100 * kMiB;
+    EXPECT_THAT(refusal(state, sized("200M"), ErrorKind::kNoSpace), HasSubstr("256.0 MiB"));
+    EXPECT_EQ(number(plan_resize(state, sized("300M")), 1).size, 298 * kMiB);
+}
+
+TEST(ResizePlan, XfsIsMadeAnewWhereThatIsWished) {
+    DiskState state = gpt(2 * kGiB, {partition(1, kMiB, 2046 * kMiB, holding("", "xfs", 0))});
+    state.partitions[0].content.used_bytes = 700 * kMiB;
+    EXPECT_THAT(refusal(state, sized("1G"), ErrorKind::kUnsupported), HasSubstr("--recreate"));
+    ResizeWishes wishes = sized("1G");
+    wishes.recreate = true;
+    const ResizePlan plan = plan_resize(state, wishes);
+    EXPECT_THAT(steps(plan), ElementsAre(HasSubstr("is made anew"), HasSubstr("partition table"),
+                                         HasSubstr("the image shrinks")));
+    EXPECT_EQ(plan.steps[0].new_size, 1022 * kMiB);
+    wishes.size = SizeChange::parse("600M");
+    EXPECT_THAT(refusal(state, wishes, ErrorKind::kNoSpace), HasSubstr("700.0 MiB"));
+    state.partitions[0].content.used_bytes = 10 * kMiB;
+    wishes.size = SizeChange::parse("200M");
+    EXPECT_THAT(refusal(state, wishes, ErrorKind::kNoSpace), HasSubstr("300.0 MiB"));
+}
+
 TEST(ResizePlan, ObstaclesAreRefusedBeforeAnything) {
     DiskState state = debian();
     state.table_obstacle = "its two headers differ";
     EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kUnsupported), HasSubstr("its two headers differ"));
+    state.table = TableKind::kNone;
+    state.partitions.clear();
+    EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kUnsupported), HasSubstr("its two headers differ"));
     state = debian();
     state.partitions[1].content.type = "ntfs";
     state.partitions[1].content.obstacle = "Windows is hibernated in it: start it and shut it down";
-    EXPECT_THAT(plan_resize(state, sized("+1G")).notes, ElementsAre(HasSubstr("hibernated")));
+    EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kUnsupported),
+                AllOf(HasSubstr("hibernated"), HasSubstr("--no-follow")));
     EXPECT_THAT(refusal(state, sized("-1G"), ErrorKind::kUnsupported), HasSubstr("hibernated"));
+    ResizeWishes alone = sized("+1G");
+    alone.follow = false;
+    EXPECT_THAT(steps(plan_resize(state, alone)),
+                ElementsAre(HasSubstr("the image grows"), HasSubstr("partition table")));
+    state.partitions[1].content = holding("/dev/sda2", "crypto_LUKS", 1982 * kMiB);
+    EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kDenied), HasSubstr("--key"));
     state = debian();
     state.resizable = false;
     EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kUnsupported), HasSubstr("--expand"));

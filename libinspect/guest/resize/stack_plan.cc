@@ -13,6 +13,9 @@ namespace inspect {
 namespace {
 
 constexpr uint64_t kLeastSwap = 40960;  // ten pages, as mkswap(8) wants them
+// The kernel gives a btrfs device no size below this, not even a larger one than it has (btrfs_ioctl_resize).
+constexpr uint64_t kLeastBtrfs = 256 << 20;
+constexpr uint64_t kLeastXfs = 300 << 20;  // of mkfs.xfs(8)
 
 using Kind = ResizeStep::Kind;
 
@@ -32,7 +35,7 @@ constexpr Ability kAbilities[] = {
     {"swap", true, {}},
     {"crypto_LUKS", true, {}},
     {"LVM2_member", true, {}},
-    {"xfs", false, "an XFS file system can't be made smaller; copy its files into a new, smaller one"},
+    {"xfs", false, "an XFS file system can't be made smaller; --recreate makes it anew, with what is in it"},
 };
 
 const Ability* ability(const DiskContent& content) {
@@ -79,11 +82,21 @@ std::string StackPlan::why_not_growing(const DiskContent& content) const {
     return why_not_growing(content.inner[0]);
 }
 
+bool StackPlan::is_recreated(const DiskContent& content) const {
+    return wishes_.recreate && content.type == "xfs";
+}
+
+bool StackPlan::is_hindered(const DiskContent& content) const {
+    if (!content.obstacle.empty()) return true;
+    if (content.type != "crypto_LUKS") return false;
+    return content.inner.empty() || is_hindered(content.inner[0]);
+}
+
 std::string StackPlan::why_not_shrinking(const DiskContent& content) const {
     if (!content.obstacle.empty()) return content.obstacle;
     const Ability* known = ability(content);
     if (!known) return unknown_content(content);
-    if (!known->shrinks) return std::string(known->why_not);
+    if (!known->shrinks && !is_recreated(content)) return std::string(known->why_not);
     if (content.type != "crypto_LUKS") return {};
     if (content.inner.empty()) return "it is encrypted, and can't be made smaller without a key (--key)";
     return why_not_shrinking(content.inner[0]);
@@ -92,6 +105,8 @@ std::string StackPlan::why_not_shrinking(const DiskContent& content) const {
 std::optional<uint64_t> StackPlan::minimum(const DiskContent& content) {
     if (!why_not_shrinking(content).empty()) return content.size_bytes;
     if (content.type == "swap") return kLeastSwap;
+    // What it needs besides depends on the new one's log and tables: whether it fits is seen when it is done.
+    if (is_recreated(content)) return std::max(content.used_bytes.value_or(0), kLeastXfs);
     if (content.type == "crypto_LUKS") {
         auto inner = minimum(content.inner[0]);
         return inner ? checked_add(*inner, content.header_bytes) : std::nullopt;
@@ -105,6 +120,8 @@ std::optional<uint64_t> StackPlan::minimum(const DiskContent& content) {
         if (std::find(wanted.begin(), wanted.end(), content.device) == wanted.end())
             wanted.push_back(content.device);
     }
+    if (content.minimum_bytes && content.type == "btrfs")
+        return std::max(*content.minimum_bytes, kLeastBtrfs);
     return content.minimum_bytes;
 }
 
@@ -144,7 +161,9 @@ void StackPlan::shrink(DiskContent& content, uint64_t room) {
                                              exact_size_text(new_size));
     check(content);
     const bool swap = content.type == "swap";
-    shrinking.push_back({.kind = swap ? Kind::kSwap : Kind::kFilesystem,
+    shrinking.push_back({.kind = is_recreated(content) ? Kind::kRecreate
+                                 : swap                ? Kind::kSwap
+                                                       : Kind::kFilesystem,
                          .device = content.device,
                          .type = content.type,
                          .old_size = content.size_bytes,
@@ -163,6 +182,10 @@ void StackPlan::grow(DiskContent& content, uint64_t room) {
     if (content.type == "LVM2_member") return grow_physical_volume(content, room);
     const uint64_t new_size = floor_to(room, content.granule_bytes);
     if (new_size <= content.size_bytes) return;
+    if (content.type == "btrfs" && new_size < kLeastBtrfs)
+        throw Error(ErrorKind::kNoSpace, "btrfs on " + content.device + " can only be given " +
+                                             exact_size_text(kLeastBtrfs) + " or more; it was to become " +
+                                             exact_size_text(new_size));
     const uint64_t old_size = content.size_bytes;
     content.size_bytes = new_size;
     if (content.type == "crypto_LUKS") {

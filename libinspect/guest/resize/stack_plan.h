@@ -29,6 +29,9 @@ class StackPlan {
     std::string why_not_growing(const DiskContent& content) const;
     std::string why_not_shrinking(const DiskContent& content) const;
 
+    // Whether it could grow if somebody did something about it: unlocked it, repaired it, shut it down.
+    bool is_hindered(const DiskContent& content) const;
+
     // The least that its device must have. nullopt: that is still to be found out, and noted in the plan.
     std::optional<uint64_t> minimum(const DiskContent& content);
 
@@ -49,6 +52,7 @@ class StackPlan {
         uint32_t index;
         PhysicalVolume& volume() const { return group->physical_volumes[index]; }
     };
+    bool is_recreated(const DiskContent& content) const;
     Place place_of(const DiskContent& content);
     VolumeGroup& group_of(const LogicalVolume& volume);
     bool is_named(const VolumeGroup& group);

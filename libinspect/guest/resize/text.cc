@@ -36,6 +36,8 @@ std::string describe(const ResizeStep& step) {
             return "the partition table of " + step.device + " is written";
         case ResizeStep::Kind::kFilesystem:
             return step.type + " on " + step.device + change;
+        case ResizeStep::Kind::kRecreate:
+            return step.type + " on " + step.device + " is made anew with what is in it, and" + change;
         case ResizeStep::Kind::kSwap:
             return "swap space on " + step.device + change;
         case ResizeStep::Kind::kLuks:

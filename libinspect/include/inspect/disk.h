@@ -39,6 +39,21 @@ enum class Repair {
     kAll,    // qemu-img check -r all: all that can be; what is wrong for good may be covered up
 };
 
+// What unlocks an encrypted volume of a guest (LUKS, BitLocker), or an encrypted image (LUKS, in qcow2 too).
+struct EncryptionKey {
+    // A volume's device ("/dev/sda2", "/dev/vg/lv") or UUID; an image's path or the file's name in it; "all".
+    std::string id;
+    // A passphrase, recovery password or the contents of a key file: bytes, up to 32 KiB.
+    std::string secret;
+
+    ~EncryptionKey();  // overwrites the secret
+
+    // "ID:key:SECRET" or "ID:file:PATH", as libguestfs spells them. Of a file the first line is a key, and
+    // all of it another one if that is more. Throws Error: kUsage (another form), kUnsupported ("ID:clevis":
+    // there is no network), kNotFound, kDenied (the file).
+    static std::vector<EncryptionKey> parse(const std::string& text);
+};
+
 struct DiskSpec {
     // An image file, a block device, or nbd://, nbd+unix://, nbds://; rbd:, iscsi://, ssh://, https:// and so
     // on as qemu-storage-daemon knows them. backup:REPOSITORY[:SNAPSHOT[:DISK]], a disk in a backup, which is
@@ -62,6 +77,9 @@ struct DiskSpec {
     std::string password_command = {};
     // Of the image itself, not of those that it stands on. The image must be a local file.
     Repair repair = Repair::kNone;
+    // Those that are meant for the image, or for an image that it stands on, are tried in their order, if it
+    // is encrypted: qcow2 with LUKS in it, or of the format "luks".
+    std::vector<EncryptionKey> keys = {};
 };
 
 // The hard disks of a libvirt domain, in the order of its XML, with their formats, cache modes and whether

@@ -41,6 +41,7 @@ struct ImageInfo {
     std::string path;
     std::string format;
     bool format_was_detected = false;
+    bool encrypted = false;  // the image itself, with LUKS, not what its guest has in it
     uint64_t virtual_size = 0;
     uint64_t file_size = 0;
     uint64_t allocated_size = 0;

@@ -148,6 +148,12 @@ struct ResizeWishes {
     // no table, follows with all that is in it. False: only the image and its table change.
     bool follow = true;
     bool contents = true;  // false: what is in a partition that grows stays as it is
+    // NTFS is resized even if it is marked to be checked, as it is after each resize until Windows has run.
+    bool ntfs_force = false;
+    // What can't be made smaller (XFS) is made anew in the size, with all that was in it. Only where the
+    // image itself is resizable and doesn't grow: the contents are kept meanwhile behind its end, in the
+    // session.
+    bool recreate = false;
 };
 
 // ---- what is to be done
@@ -158,6 +164,7 @@ struct ResizeStep {
         kImage,           // the image gets its new size
         kTable,           // partitions get their new ends, removed ones go, a GPT's backup moves to the end
         kFilesystem,      // the file system gets its new size
+        kRecreate,        // a file system that can't shrink is made anew, with its contents, UUID and label
         kSwap,            // swap space is made anew, with its UUID and label
         kLuks,            // the opened volume gets its device's new size
         kPhysicalVolume,  // ...

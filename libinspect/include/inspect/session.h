@@ -46,6 +46,9 @@ struct HostMountOptions;  // host_mount.h
 struct ResizeWishes;
 struct ResizePlan;
 struct ResizeStep;
+struct SparseCopy;
+struct SparsifyResult;
+struct SparsifyWishes;
 
 struct MountSpec {
     std::string device;
@@ -57,22 +60,17 @@ struct MountSpec {
     static MountSpec parse(const std::string& text);
 };
 
-// What unlocks an encrypted volume (LUKS, BitLocker).
-struct EncryptionKey {
-    std::string id;      // a device ("/dev/sda2", "/dev/vg/lv"), a UUID, or "all"
-    std::string secret;  // passphrase, recovery password or the contents of a key file: bytes, up to 32 KiB
-
-    // "ID:key:SECRET" or "ID:file:PATH", as libguestfs spells them. Of a file the first line is a key, and
-    // all of it another one if that is more. Throws Error: kUsage (another form), kUnsupported ("ID:clevis":
-    // there is no network), kNotFound, kDenied (the file).
-    static std::vector<EncryptionKey> parse(const std::string& text);
-};
-
 struct SessionOptions {
     std::vector<DiskSpec> disks;  // at least one, at most 64
     bool writable = false;
     WriteMode write_mode = WriteMode::kAtomic;
-    // Tried in their order on what they name; at most 256. Overwritten in memory when the session ends.
+    // What is written goes nowhere, or into a copy (write_copy()): the images are only read. For a writable
+    // session.
+    bool scratch = false;
+    // Encrypted volumes pass on what of them is free: their storage then shows which parts are in use.
+    bool allow_discards = false;
+    // Of volumes in the disks (of an image that is itself encrypted: DiskSpec::keys). Tried in their order on
+    // what they name; at most 256.
     std::vector<EncryptionKey> keys = {};
     // Of the appliance; 0: the default, enough for the common case, and as much more as it takes to unlock a
     // volume whose key derivation wants memory (argon2).
@@ -92,10 +90,10 @@ struct FilesystemInfo {
     std::string type;    // as blkid names it; empty: unknown
     std::string label;   // bytes
     std::string uuid;
-    uint64_t size_bytes = 0;  // of the device
+    uint64_t size_bytes = 0;  // of the device; 0: a subvolume has none of its own
     bool mountable = false;
     bool whole_disk = false;  // on a disk without a partition table
-    // "lv", "md", "crypt", or empty: a partition or a whole disk
+    // "lv", "md", "crypt", "subvolume" (of btrfs), or empty: a partition or a whole disk
     std::string kind;
     std::string volume_uuid;         // of the logical volume or the array
     std::string group;               // lv: the volume group; md: the level; crypt: "crypto_LUKS", "BitLocker"
@@ -352,10 +350,19 @@ class Session {
     // before it is done. What is written reaches the image by commit().
     void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step = {});
 
+    // -- making the images take less room (inspect/sparsify.h). Before anything is mounted; a writable
+    // session is needed. Tells the disks what is free on them; commit() then gives the space back, and that
+    // of zeros which the images have as data. `on_result` is told each volume when it is done.
+    std::vector<SparsifyResult> sparsify(const SparsifyWishes& wishes,
+                                         const std::function<void(const SparsifyResult&)>& on_result = {});
+    // Instead of commit(): makes a new image of what is on the first disk now; the images are left alone.
+    void write_copy(const SparseCopy& copy);
+
     // Unmounts everything, stops the appliance and puts the changes into the images, all or nothing. The
-    // Session is over afterwards, and the images are free. True when an image changed. With several images
-    // each is changed completely or not at all, one after the other in the order of the disks: an error or a
-    // crash between two leaves the first ones changed, and the error says so.
+    // Session is over afterwards, and the images are free. True when an image changed. Several images are
+    // changed together when they are local; those that are elsewhere are changed after these, one after the
+    // other, each completely or not at all: an error or a crash on the way leaves the first ones changed, and
+    // the error says so.
     bool commit();
 
     // -- around it

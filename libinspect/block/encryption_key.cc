@@ -2,13 +2,11 @@
 //
 // EncryptionKey: the forms of --key, as libguestfs's common/options/keys.c knows them.
 #include <fcntl.h>
+#include <string.h>
 
-#include <cerrno>
-
-#include <inspect/session.h>
+#include <inspect/disk.h>
 
 #include "base/fd.h"
-#include "guest/printable.h"
 
 namespace inspect {
 
@@ -21,11 +19,13 @@ std::string read_key_file(const std::string& path) {
     std::string content(kMaxKeyFile + 1, '\0');
     content.resize(read_full(file.get(), std::as_writable_bytes(std::span(content)), "read the key file"));
     if (content.size() > kMaxKeyFile)
-        throw Error(ErrorKind::kUsage, "the key file " + quoted(path) + " is larger than 32 KiB");
+        throw Error(ErrorKind::kUsage, "the key file '" + path + "' is larger than 32 KiB");
     return content;
 }
 
 }  // namespace
+
+EncryptionKey::~EncryptionKey() { explicit_bzero(secret.data(), secret.size()); }
 
 std::vector<EncryptionKey> EncryptionKey::parse(const std::string& text) {
     // An ID may have colons (a path, btrfsvol:), a secret or a path too: the first word of ours decides.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <gtest/gtest.h>
 
-#include <inspect/session.h>
+#include <inspect/disk.h>
 
 namespace inspect {
 namespace {

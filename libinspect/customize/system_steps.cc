@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Steps that set what the system as a whole is called, where it is and what it speaks.
+#include <fcntl.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/fd.h"
+#include "customize/guest_files.h"
+#include "customize/host_name.h"
+#include "customize/steps.h"
+#include "guest/printable.h"
+
+namespace inspect {
+
+namespace {
+
+void set_host_name(Session& session, const std::string& name) {
+    constexpr const char* kHostname = "/etc/hostname";
+    constexpr const char* kSysconfig = "/etc/sysconfig/network";  // Red Hat before systemd
+    constexpr const char* kSuse = "/etc/HOSTNAME";
+    const std::optional<std::string> present = read_text(session, kHostname);
+    std::string old = name_in_hostname_file(present.value_or(""));
+    if (const std::optional<std::string> text = read_text(session, kSysconfig)) {
+        if (const std::optional<std::string> changed = sysconfig_with_name(*text, name))
+            write_text(session, kSysconfig, *changed);
+    }
+    if (const std::optional<std::string> text = read_text(session, kSuse); text && !present) {
+        if (old.empty()) old = name_in_hostname_file(*text);
+        write_text(session, kSuse, name + "\n");
+    }
+    write_text(session, kHostname, name + "\n");
+    if (const std::optional<std::string> hosts = read_text(session, "/etc/hosts")) {
+        const std::string changed = hosts_with_name(*hosts, old, name);
+        if (changed != *hosts) write_text(session, "/etc/hosts", changed);
+    }
+}
+
+// A path below a directory: words of letters, digits and "_+-", joined by slashes.
+bool is_zone_name(const std::string& name) {
+    if (name.empty() || name.front() == '/' || name.back() == '/' || name.find("..") != name.npos)
+        return false;
+    return std::all_of(name.begin(), name.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+               c == '+' || c == '-' || c == '/';
+    });
+}
+
+void set_time_zone(Session& session, const std::string& zone) {
+    const std::string file = "/usr/share/zoneinfo/" + zone;
+    if (!exists(session, file))
+        throw Error(ErrorKind::kNotFound, "the guest doesn't know the time zone: it has no " + file);
+    session.link(".." + file, "/etc/localtime", true, true);
+    // Debian's own record of it.
+    if (exists(session, "/etc/timezone")) write_text(session, "/etc/timezone", zone + "\n");
+}
+
+// The text with this variable set, in the form that /etc/locale.conf and /etc/default/locale share.
+std::string with_variable(std::string text, const std::string& name, const std::string& value) {
+    const std::string line = name + "=" + value;
+    for (size_t at = 0; at < text.size();) {
+        const size_t end = std::min(text.find('\n', at), text.size());
+        if (text.compare(at, name.size() + 1, name + "=") == 0) return text.replace(at, end - at, line);
+        at = end + 1;
+    }
+    if (!text.empty() && text.back() != '\n') text += '\n';
+    return text + line + "\n";
+}
+
+void set_locale(Session& session, const std::string& locale) {
+    const bool debian = exists(session, "/etc/debian_version");
+    const std::string file = debian ? "/etc/default/locale" : "/etc/locale.conf";
+    write_text(session, file, with_variable(read_text(session, file).value_or(""), "LANG", locale));
+}
+
+void relabel(Session& session) {
+    const std::optional<std::string> config = read_text(session, "/etc/selinux/config");
+    if (!config || config->find("\nSELINUX=disabled") != config->npos) return;  // it uses no labels
+    session.touch("/.autorelabel");
+}
+
+}  // namespace
+
+PreparedStep prepare_hostname(const std::string& argument, const CustomizeOptions&) {
+    if (!is_host_name(argument))
+        throw Error(ErrorKind::kUsage,
+                    "'" + printable(argument) +
+                        "' is not a host name: letters, digits and hyphens, 64 at most, in parts "
+                        "joined by dots");
+    return {"Setting the host name: " + argument,
+            [argument](Session& session, const CustomizeOptions&) { set_host_name(session, argument); }};
+}
+
+PreparedStep prepare_timezone(const std::string& argument, const CustomizeOptions&) {
+    if (!is_zone_name(argument))
+        throw Error(ErrorKind::kUsage, "'" + printable(argument) + "' is not the name of a time zone");
+    return {"Setting the time zone: " + argument,
+            [argument](Session& session, const CustomizeOptions&) { set_time_zone(session, argument); }};
+}
+
+PreparedStep prepare_locale(const std::string& argument, const CustomizeOptions&) {
+    const bool fits = std::all_of(argument.begin(), argument.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               std::string_view("_.@-").find(c) != std::string_view::npos;
+    });
+    if (!fits) throw Error(ErrorKind::kUsage, "'" + printable(argument) + "' is not the name of a locale");
+    return {"Setting the locale: " + argument,
+            [argument](Session& session, const CustomizeOptions&) { set_locale(session, argument); }};
+}
+
+PreparedStep prepare_selinux_relabel(const std::string&, const CustomizeOptions&) {
+    return {"Having the guest relabel its files",
+            [](Session& session, const CustomizeOptions&) { relabel(session); }};
+}
+
+// cloud-init's documentation, "NoCloud": files in /var/lib/cloud/seed/nocloud.
+PreparedStep prepare_cloud_init(const std::string& argument, const CustomizeOptions&) {
+    const size_t colon = argument.rfind(':');
+    const std::string name = colon == argument.npos ? "" : argument.substr(colon + 1);
+    if (name != "user-data" && name != "meta-data" && name != "vendor-data" && name != "network-config")
+        throw Error(
+            ErrorKind::kUsage,
+            "'" + printable(argument) +
+                "' is not FILE:NAME, where NAME is user-data, meta-data, vendor-data or network-config");
+    const std::string path = argument.substr(0, colon);
+    constexpr size_t kMost = 1 << 20;
+    const Fd fd = open_file(path, O_RDONLY);
+    std::string text(kMost, '\0');
+    text.resize(read_full(fd.get(), std::as_writable_bytes(std::span(text)), "read the seed"));
+    return {"Seeding cloud-init: " + name, [name, text](Session& session, const CustomizeOptions&) {
+                const std::string seed = "/var/lib/cloud/seed/nocloud";
+                session.make_directory(seed, true);
+                write_text(session, seed + "/" + name, text, 0600);
+                // NoCloud wants both, be they empty.
+                for (const char* needed : {"/user-data", "/meta-data"})
+                    if (!exists(session, seed + needed)) write_text(session, seed + needed, "", 0600);
+            }};
+}
+
+void renew_random_seed(Session& session) {
+    std::string seed(512, '\0');
+    for (size_t at = 0; at < seed.size();) {
+        const ssize_t n = ::getrandom(seed.data() + at, seed.size() - at, 0);
+        if (n < 0 && errno != EINTR) throw Error::from_errno("cannot get random bytes", errno);
+        if (n > 0) at += static_cast<size_t>(n);
+    }
+    // systemd; Red Hat, and Debian, before it.
+    for (const char* path :
+         {"/var/lib/systemd/random-seed", "/var/lib/random-seed", "/var/lib/urandom/random-seed"})
+        if (exists(session, path)) write_text(session, path, seed, 0600);
+}
+
+}  // namespace inspect

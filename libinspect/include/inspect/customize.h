@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Customizing a guest: host name, passwords, users, keys, files, scripts, in the order given. The operations
+// and their arguments are those of virt-customize(1), so that its users' scripts go on working.
+//
+//     inspect::Customization changes({{"hostname", "web-01"}, {"ssh-inject", "root:file:id.pub"}}, {});
+//     inspect::Session session(...);       // writable
+//     session.mount_os();
+//     changes.apply(session);
+//     session.commit();                    // all of it, or nothing
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <inspect/error.h>
+#include <inspect/session.h>
+
+namespace inspect {
+
+// One of the operations that there are.
+struct CustomizeOperation {
+    const char* name;      // "hostname"
+    const char* argument;  // its form, for a help text: "NAME"; empty: it takes none
+    const char* help;      // a line, without a full stop
+};
+// In alphabetical order; valid for ever.
+std::span<const CustomizeOperation> customize_operations() noexcept;
+
+struct CustomizeStep {
+    std::string operation;
+    std::string argument = {};
+};
+
+// The steps in a file as virt-customize's --commands-from-file has it: an operation a line, without dashes,
+// then its argument; '#' begins a comment line, a backslash at the end goes on. In such a file a password may
+// stand
+// ("password root:password:..."), which it may not on a command line. Throws Error: kUsage with the line's
+// number.
+std::vector<CustomizeStep> read_customize_file(const std::string& path);
+
+struct CustomizeOptions {
+    // How passwords are hashed: "yescrypt", "sha512", "sha256", "md5"; empty: what the guest's own system
+    // uses.
+    std::string password_crypto = {};
+    // Passwords may be arguments ("root:password:..."): they come from a place that others can't read.
+    bool allow_plain_passwords = false;
+    // Each step before it is done, as a sentence (printable): "Setting the host name: web-01".
+    std::function<void(const std::string& what)> on_step = {};
+    // A password that was chosen at random (user, password). It is nowhere else.
+    std::function<void(const std::string& user, const std::string& password)> on_random_password = {};
+    // What scripts that run in the guest's tree write.
+    Sink on_output = {};
+};
+
+class Customization {
+  public:
+    // Checks all of the steps, and reads what they need of the host (passwords, keys, scripts): nothing is
+    // begun with input that is wrong. Throws Error: kUsage for an unknown operation or an argument of the
+    // wrong form, else what reading a file throws.
+    Customization(const std::vector<CustomizeStep>& steps, CustomizeOptions options);
+    ~Customization();
+    Customization(Customization&&) noexcept;
+    Customization& operator=(Customization&&) noexcept;
+
+    // Does them in a writable session whose tree is mounted. The random seed of the guest is renewed as well.
+    // Throws Error, with the step in its message; then the session must not be committed. Not thread-safe.
+    void apply(Session& session);
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace inspect

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The scripts of docs/fleet, run as a site would run them.
+#include "support/insp.h"
+
+namespace inspect::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+class Fleet : public InspTest {
+  protected:
+    void SetUp() override {
+        InspTest::SetUp();
+        if (!have_program("restic")) GTEST_SKIP() << "restic is not installed";
+        fs::create_directory(scratch() / "images");
+        insp_ok({"backup", "init"}, with_repository());
+    }
+    Options with_repository() const {
+        std::string path = fs::path(INSP_PROGRAM).parent_path().string() + ":" + getenv("PATH");
+        write_host_file(scratch() / "password", "secret\n");
+        return {.env = {{"RESTIC_REPOSITORY", scratch() / "repository"},
+                        {"RESTIC_PASSWORD_FILE", scratch() / "password"},
+                        {"INSP_ENGINE", "auto"},
+                        {"PATH", path},
+                        {"FLEET", std::string(INSP_SOURCE_DIR) + "/docs/fleet"}},
+                .directory = scratch()};
+    }
+    Outcome script(const Args& args) const { return run(args, environment(with_repository())); }
+    static std::string fleet(const std::string& name) {
+        return std::string(INSP_SOURCE_DIR) + "/docs/fleet/" + name;
+    }
+    void image(const std::string& guest, const std::string& name) const {
+        fs::rename(copy_of(guest), scratch() / "images" / name);
+    }
+    size_t snapshots() const {
+        json list = insp_json({"backup", "list", "--json"}, with_repository());
+        return (list.is_object() ? list["snapshots"] : list).size();
+    }
+};
+
+TEST_F(Fleet, NightlyBackup) {
+    image("ext4", "web-01.img");
+    image("gpt", "db-01.raw");
+    for (int night = 0; night < 2; ++night) {
+        Outcome done = script({fleet("nightly-backup.sh"), scratch() / "images"});
+        ASSERT_TRUE(done.ok()) << done.describe();
+        EXPECT_EQ(std::count(done.out.begin(), done.out.end(), '\n'), 2) << "a line an image";
+        EXPECT_NO_THROW(json::parse(done.out.substr(0, done.out.find('\n')))) << done.out;
+    }
+    EXPECT_EQ(snapshots(), 2U) << "of one day one is kept of each guest";
+    // One that can't be backed up is told, and the others are.
+    image("ext4", "web-02.img");
+    fs::create_symlink("missing", scratch() / "images" / "gone.img");
+    write_host_file(scratch() / "images" / "bad.qcow2", "QFI\xfb and no more");
+    Outcome partly = script({fleet("nightly-backup.sh"), scratch() / "images"});
+    EXPECT_EQ(partly.code, 1) << partly.describe();
+    EXPECT_THAT(partly.err, HasSubstr("bad.qcow2"));
+    EXPECT_EQ(snapshots(), 3U);
+}
+
+TEST_F(Fleet, AnArrayOfTasks) {
+    if (!have_program("parallel")) GTEST_SKIP() << "GNU parallel is not installed";
+    std::string list;
+    for (int i = 0; i < 4; ++i) {
+        std::string name = "vm-" + std::to_string(i) + ".img";
+        image("ext4", name);
+        list += (scratch() / "images" / name).string() + "\n";
+    }
+    write_host_file(scratch() / "list", list);
+    Outcome done = script({"parallel", "--will-cite", "--jobs", "2", fleet("backup-one.sh"),
+                           scratch() / "list", "{}", ":::", "1", "2", "3", "4"});
+    ASSERT_TRUE(done.ok()) << done.describe();
+    EXPECT_EQ(snapshots(), 4U);
+    EXPECT_EQ(script({fleet("backup-one.sh"), scratch() / "list", "5"}).code, 2);
+    // A task of Slurm's is told its number like this.
+    Options task = with_repository();
+    task.env["SLURM_ARRAY_TASK_ID"] = "2";
+    Outcome one = run({"sh", fleet("backup.slurm"), scratch() / "list"}, environment(task));
+    EXPECT_TRUE(one.ok()) << one.describe();
+    EXPECT_EQ(snapshots(), 5U);
+}
+
+}  // namespace
+}  // namespace inspect::test

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// insp resize on what is not ext4 on GPT with sectors of 512 bytes. The judges are each file system's own
+// checkers, on the host.
+#include <sys/stat.h>
+
+#include "support/insp.h"
+
+namespace inspect::test {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr uint64_t kMiB = 1 << 20;
+
+class ResizeKinds : public InspTest {
+  protected:
+    void SetUp() override {
+        InspTest::SetUp();
+        if (!have_program("qemu-system-x86_64")) GTEST_SKIP() << "the engine qemu is not installed";
+    }
+    Outcome resize(Args args) const {
+        args.insert(args.begin(), "resize");
+        return insp(args, {.env = {{"INSP_ENGINE", "qemu"}}});
+    }
+    std::string resize_ok(const Args& args) const {
+        const Outcome outcome = resize(args);
+        EXPECT_TRUE(outcome.ok()) << outcome.describe();
+        return outcome.out;
+    }
+    // What the command says is refused, and the image is what it was.
+    void expect_refused(const std::string& image, const Args& wishes, const std::string& text) const {
+        const std::string before = sha256(image);
+        Args args = {"-a", image};
+        args.insert(args.end(), wishes.begin(), wishes.end());
+        EXPECT_TRUE(refused(resize(args), kFailed, text));
+        EXPECT_EQ(sha256(image), before) << text;
+    }
+    static std::string ok(const Args& judge) {
+        const Outcome outcome = run(judge);
+        EXPECT_TRUE(outcome.ok()) << outcome.describe();
+        return outcome.out + outcome.err;
+    }
+    static uint64_t size_of(const std::string& path) { return std::filesystem::file_size(path); }
+};
+
+TEST_F(ResizeKinds, Btrfs) {
+    const std::string image = copy_of("btrfs");
+    auto check = [&](uint64_t size) {
+        EXPECT_THAT(ok({"sfdisk", "-V", image}), HasSubstr("No errors detected"));
+        const std::string system = cut_out(image, 1);
+        EXPECT_EQ(size_of(system), size);
+        ok({"btrfs", "check", system});
+        EXPECT_THAT(ok({"btrfs", "inspect-internal", "dump-super", system}),
+                    AllOf(HasSubstr("dev_item.total_bytes\t" + std::to_string(size)),
+                          HasSubstr("00000071-0071-4071-8071-000000000071")));
+        ok({"btrfs", "restore", "--path-regex", "^/(|@home(|/alice(|/notes.txt)))$", system,
+            scratch() / "cut"});
+        EXPECT_EQ(read_host_file(scratch() / "cut/@home/alice/notes.txt"), "notes\n");
+        std::filesystem::remove_all(scratch() / "cut");
+    };
+    resize_ok({"-a", image, "--size", "402M"});
+    check(400 * kMiB);
+    resize_ok({"-a", image, "--size", "302M"});
+    check(300 * kMiB);
+    expect_refused(image, {"--size", "200M"}, "256.0 MiB");
+}
+
+TEST_F(ResizeKinds, Ntfs) {
+    if (!have_program("ntfsresize")) GTEST_SKIP() << "ntfs-3g is not installed";
+    const std::string image = copy_of("ntfs");
+    auto check = [&](uint64_t size) {
+        EXPECT_EQ(size_of(image), size);
+        EXPECT_THAT(ok({"ntfsresize", "--info", "--force", image}),
+                    HasSubstr("Current volume size: " + std::to_string(size - (size - 512) % 4096)));
+        EXPECT_THAT(ok({"ntfscat", "--force", image, "hello.txt"}), HasSubstr("hello, guest\n"));
+        EXPECT_THAT(ok({"ntfsinfo", "--force", "-m", image}), HasSubstr("Volume Name: ntfslabel"));
+    };
+    resize_ok({"-a", image, "--size", "+16M"});
+    check(32 * kMiB);
+    // Windows is to check it first.
+    expect_refused(image, {"--size", "-8M"}, "--ntfsresize-force");
+    resize_ok({"-a", image, "--size", "-8M", "--ntfsresize-force"});
+    check(24 * kMiB);
+    expect_refused(image, {"--size", "2M", "--ntfsresize-force"}, "can't be made smaller than");
+}
+
+TEST_F(ResizeKinds, WindowsThatDidNotShutDown) {
+    const std::string hibernated = copy_of("ntfs-hibernated"), dirty = copy_of("ntfs-dirty");
+    for (const char* size : {"+16M", "-1M"}) {
+        expect_refused(hibernated, {"--size", size}, "hibernates");
+        expect_refused(dirty, {"--size", size}, "marked to be checked");
+    }
+    // The disk alone is none of its business.
+    resize_ok({"-a", hibernated, "--size", "+16M", "--no-follow"});
+    EXPECT_EQ(size_of(hibernated), 32 * kMiB);
+}
+
+TEST_F(ResizeKinds, XfsInAPartition) {
+    const std::string image = scratch() / "disk";
+    const std::string xfs = guest("xfs");
+    write_host_file(image, "");
+    std::filesystem::resize_file(image, size_of(xfs) + 2 * kMiB);
+    ok({"sh", "-c", "echo 'label: dos\n1 : start=1MiB, type=83' | sfdisk -q " + image});
+    ok({"dd", "if=" + xfs, "of=" + image, "bs=1M", "seek=1", "conv=notrunc", "status=none"});
+    for (int i = 0; i < 2; ++i) resize_ok({"-a", image, "--size", "+16M"});
+    const std::string system = cut_out(image, 1);
+    EXPECT_EQ(size_of(system), size_of(xfs) + 33 * kMiB);
+    EXPECT_TRUE(xfs_is_clean(system));
+    EXPECT_THAT(ok({"xfs_db", "-r", "-c", "sb 0", "-c", "p dblocks", system}),
+                HasSubstr("dblocks = " + std::to_string(size_of(system) / 4096)));
+}
+
+TEST_F(ResizeKinds, SectorsOf4096Bytes) {
+    if (!have_program("fdisk")) GTEST_SKIP() << "fdisk is not installed";
+    const std::string image = copy_of("gpt-4k");
+    const uint64_t size = size_of(image);
+    auto table = [&] { return ok({"fdisk", "-b", "4096", "-o", "Device,Start,Sectors,UUID", "-l", image}); };
+    EXPECT_THAT(table(), HasSubstr("00000041-0041-4041-8041-000000000041"));
+    auto with_sectors = [&](Args args) {
+        args.insert(args.begin(), {"--blocksize=4096", "-a", image});
+        return args;
+    };
+    const Outcome grown = resize(with_sectors({"--size", "+16M"}));
+    EXPECT_TRUE(grown.ok()) << grown.describe();
+    EXPECT_THAT(grown.err, HasSubstr("it holds vfat"));
+    EXPECT_EQ(size_of(image), size + 16 * kMiB);
+    resize_ok(with_sectors({"--delete", "/dev/sda2", "--expand", "/dev/sda1"}));
+    EXPECT_THAT(table(), HasSubstr("00000041-0041-4041-8041-000000000041"));
+    const std::string root = cut_out(image, 1, 4096);
+    EXPECT_GT(size_of(root), size - 4 * kMiB);
+    EXPECT_TRUE(ext_is_clean(root));
+    EXPECT_THAT(debugfs(root, "stats"),
+                HasSubstr("Block count:              " + std::to_string(size_of(root) / 4096)));
+    resize_ok(with_sectors({"--size", "-32M"}));
+    EXPECT_TRUE(ext_is_clean(cut_out(image, 1, 4096)));
+    EXPECT_THAT(run({"sgdisk", "-v", image}).out, HasSubstr("No problems found"));
+}
+
+// A block device has the size that it has: made larger by its own means, the disk on it follows.
+TEST_F(ResizeKinds, BlockDevice) {
+    const std::string image = copy_of("cloud");
+    const uint64_t size = size_of(image);
+    std::filesystem::resize_file(image, size + 32 * kMiB);
+    const Outcome attached = run({"losetup", "--find", "--show", image});
+    if (!attached.ok()) GTEST_SKIP() << "no loop device can be had here: " << attached.err;
+    const std::string device = attached.out.substr(0, attached.out.find('\n'));
+    EXPECT_TRUE(refused(resize({"-a", device, "--size", "+1M"}), kFailed, "by its own means"));
+    const Outcome grown = resize({"-a", device, "--expand", "/dev/sda1"});
+    EXPECT_TRUE(grown.ok()) << grown.describe();
+    ok({"losetup", "--detach", device});
+    EXPECT_THAT(ok({"sfdisk", "-V", image}), HasSubstr("No errors detected"));
+    const std::string root = cut_out(image, 1);
+    EXPECT_EQ(size_of(root), size - 11 * kMiB + 32 * kMiB);
+    EXPECT_TRUE(ext_is_clean(root));
+    EXPECT_EQ(debugfs(root, "cat /hello.txt"), "hello, guest\n");
+}
+
+// XFS made anew: what is in it comes back with all that XFS keeps of a file.
+TEST_F(ResizeKinds, XfsMadeAnew) {
+    const Options engine{.env = {{"INSP_ENGINE", "qemu"}}};
+    const std::string image = scratch() / "disk";
+    write_host_file(image, "");
+    std::filesystem::resize_file(image, 342 * kMiB);
+    ok({"sh", "-c", "echo 'label: gpt\nstart=1MiB, size=340MiB' | sfdisk -q " + image});
+    const Outcome made = insp({"run", "-q", "--rw", "--format=raw", "-a", image, "--", "sh", "-ec", R"(
+        mkfs.xfs -q -m uuid=00000090-0090-4090-8090-000000000090,bigtime=0 -L keepme /dev/sda1
+        mount /dev/sda1 /sysroot
+        cd /sysroot
+        mkdir -m 2751 dir
+        echo hello >dir/file
+        ln dir/file hard
+        ln -s dir/file soft
+        mknod null c 1 3
+        mkfifo -m 600 fifo
+        truncate -s 50M sparse
+        printf end >>sparse
+        chown 1000:1001 dir/file
+        chmod 4755 dir/file
+        dd if=/dev/urandom of=data bs=1M count=5 2>/dev/null
+        touch -d '2001-02-03 04:05:06' dir/file dir data sparse
+        chattr +i data 2>/dev/null || true
+        cd /
+        umount /sysroot)"},
+                              engine);
+    ASSERT_TRUE(made.ok()) << made.describe();
+    ASSERT_TRUE(insp({"run", "-q", "--rw", "-a", image, "-m", "/dev/sda1", "--", "perl", "-e", R"(
+        require 'syscall.ph' if 0;
+        sub set { syscall(188, my $p = "/sysroot/$_[0]", my $n = $_[1], my $v = $_[2], length $_[2], 0) == 0 or die "$_[1]: $!" }
+        set('dir/file', 'user.colour', 'blue');
+        set('dir/file', 'trusted.t', 'x');
+        set('dir', 'system.posix_acl_access', pack('L<(S<S<L<)5', 2, 1,7,0xffffffff, 2,6,1234, 4,5,0xffffffff, 16,7,0xffffffff, 32,1,0xffffffff));
+        )"},
+                     engine)
+                    .ok());
+    // All that there is to be seen of the files but inode numbers, times of change, and the times of symbolic
+    // links and of the root, which xfsrestore does not set.
+    const Args look = {"run", "-q", "-a", image, "-m", "/dev/sda1:/:ro", "--", "sh", "-c", R"(
+        cd /sysroot; find . | sort | xargs stat -c '%n %F %a %u %g %h %s %t %T'
+        stat -c '%n %Y' dir dir/file data sparse null fifo
+        stat -c %b sparse; sha256sum data dir/file sparse; readlink soft
+        [ $(stat -c %i hard) = $(stat -c %i dir/file) ] && echo linked
+        perl -e 'for (["dir/file", "user.colour"], ["dir/file", "trusted.t"], ["dir", "system.posix_acl_access"]) {
+            my ($v, $p, $n) = ("\0" x 100, "/sysroot/$_->[0]", $_->[1]); my $l = syscall(191, $p, $n, $v, 100);
+            print "$n ", unpack("H*", substr($v, 0, $l < 0 ? 0 : $l)), "\n" }')"};
+    const Outcome before = insp(look, engine);
+    ASSERT_TRUE(before.ok()) << before.describe();
+    EXPECT_THAT(before.out, AllOf(HasSubstr("linked"), HasSubstr("user.colour 626c7565"),
+                                  HasSubstr("./null character special file")));
+    const std::string features = "p uuid fname features_ro_compat features_incompat versionnum";
+    const std::string old = ok({"xfs_db", "-r", "-c", "sb 0", "-c", features, cut_out(image, 1)});
+
+    EXPECT_TRUE(refused(resize({"-a", image, "--size", "-20M"}), kFailed, "--recreate"));
+    EXPECT_TRUE(refused(resize({"-a", image, "--size", "200M", "--recreate"}), kFailed,
+                        "can't be made smaller than"));
+    resize_ok({"-a", image, "--size", "322M", "--recreate"});
+    EXPECT_EQ(size_of(image), 322 * kMiB);
+    EXPECT_THAT(ok({"sfdisk", "-V", image}), HasSubstr("No errors detected"));
+    const std::string system = cut_out(image, 1);
+    EXPECT_TRUE(xfs_is_clean(system));
+    EXPECT_EQ(ok({"xfs_db", "-r", "-c", "sb 0", "-c", features, system}), old);
+    EXPECT_EQ(insp(look, engine).out, before.out);
+
+    // In a qcow2 image whose size stays.
+    if (!have_program("qemu-img")) return;
+    const std::string qcow2 = scratch() / "disk.qcow2";
+    ok({"qemu-img", "convert", "-O", "qcow2", image, qcow2});
+    resize_ok({"-a", qcow2, "--resize", "/dev/sda1=305M", "--recreate"});
+    ok({"qemu-img", "check", qcow2});
+    ok({"qemu-img", "convert", "-O", "raw", qcow2, image});
+    EXPECT_EQ(size_of(image), 322 * kMiB);
+    EXPECT_TRUE(xfs_is_clean(cut_out(image, 1)));
+    EXPECT_EQ(insp(look, engine).out, before.out);
+}
+
+TEST_F(ResizeKinds, FatStaysAsItIs) {
+    const std::string image = copy_of("vfat");
+    const Outcome grown = resize({"-a", image, "--size", "+8M"});
+    EXPECT_TRUE(grown.ok()) << grown.describe();
+    EXPECT_THAT(grown.err, HasSubstr("it holds vfat, which can't be resized here"));
+    expect_refused(image, {"--size", "-9M"}, "it holds vfat, which can't be resized here");
+    ok({"fsck.fat", "-n", image});
+}
+
+}  // namespace
+}  // namespace inspect::test

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// What insp resize refuses before the first write: disks that are not what they seem, and that lack
+// something. Each image is afterwards what it was, byte for byte.
+#include "support/insp.h"
+
+namespace inspect::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint64_t kMiB = 1 << 20;
+
+class ResizeRefusals : public InspTest {
+  protected:
+    void SetUp() override {
+        InspTest::SetUp();
+        if (!have_program("qemu-system-x86_64")) GTEST_SKIP() << "the engine qemu is not installed";
+    }
+    Outcome resize(Args args, Options options = {}) const {
+        args.insert(args.begin(), "resize");
+        options.env["INSP_ENGINE"] = "qemu";
+        return insp(args, options);
+    }
+    void expect_refused(const std::string& image, const Args& wishes, const std::string& text,
+                        const Options& options = {}) const {
+        const std::string before = sha256(image);
+        Args args = {"-a", image};
+        args.insert(args.end(), wishes.begin(), wishes.end());
+        EXPECT_TRUE(refused(resize(args, options), kFailed, text));
+        EXPECT_EQ(sha256(image), before) << text;
+    }
+    static void ok(const Args& command) {
+        const Outcome outcome = run(command);
+        EXPECT_TRUE(outcome.ok()) << outcome.describe();
+    }
+};
+
+TEST_F(ResizeRefusals, GptWhoseCopiesDiffer) {
+    const std::string image = copy_of("cloud"), other = copy_of("cloud", "other");
+    ok({"sfdisk", "-q", "--part-label", other, "1", "another"});
+    // The backup of the other one, valid in itself.
+    const std::string tail = read_host_file(other);
+    constexpr size_t kBackup = 33 * 512;
+    std::string bytes = read_host_file(image);
+    bytes.replace(bytes.size() - kBackup, kBackup, tail, tail.size() - kBackup, kBackup);
+    write_host_file(image, bytes);
+    expect_refused(image, {"--size", "+16M"}, "its two copies differ");
+    expect_refused(image, {"--size", "-8M"}, "its two copies differ");
+    // The first one is damaged.
+    bytes.replace(512 + 16, 4, 4, 'x');
+    write_host_file(image, bytes);
+    expect_refused(image, {"--size", "+16M"}, "is damaged");
+}
+
+TEST_F(ResizeRefusals, HybridMbr) {
+    if (!have_program("sgdisk")) GTEST_SKIP() << "gdisk is not installed";
+    const std::string image = copy_of("cloud");
+    ok({"sgdisk", "--hybrid", "1", image});
+    expect_refused(image, {"--size", "+16M"}, "hybrid");
+    expect_refused(image, {"--size", "-8M"}, "hybrid");
+}
+
+TEST_F(ResizeRefusals, LuksWithoutItsKey) {
+    const std::string image = copy_of("luks");
+    expect_refused(image, {"--size", "+16M"}, "--key");
+    expect_refused(image, {"--size", "-1M"}, "--key");
+    expect_refused(image, {"--size", "+16M", "--key", "all:key:wrong"}, "key");
+}
+
+TEST_F(ResizeRefusals, LogicalVolumesThatAreNotPlain) {
+    const std::string image = copy_of("lvm-kinds");
+    // It is striped, and has a snapshot.
+    expect_refused(image, {"--LV-expand", "/dev/vg/striped"}, "or has snapshots");
+    expect_refused(image, {"--resize", "/dev/vg/thin=-4M"}, "or has snapshots");
+}
+
+TEST_F(ResizeRefusals, PhysicalVolumeMissing) {
+    const std::string one = scratch() / "one", two = scratch() / "two";
+    for (const std::string& disk : {one, two}) {
+        write_host_file(disk, "");
+        std::filesystem::resize_file(disk, 32 * kMiB);
+    }
+    const Outcome made =
+        insp({"run", "-q", "--rw", "--format=raw", "-a", one, "--format=raw", "-a", two, "--", "sh", "-ec",
+              "lvm vgcreate -qq -s 1m vg /dev/sda /dev/sdb; lvm lvcreate -qq -Zn -Wn -L 40m -n both vg; "
+              "lvm vgchange -qq -an vg"},
+             {.env = {{"INSP_ENGINE", "qemu"}}});
+    ASSERT_TRUE(made.ok()) << made.describe();
+    expect_refused(one, {"--size", "+16M"}, "is not complete");
+    expect_refused(one, {"--size", "-4M"}, "is not complete");
+}
+
+TEST_F(ResizeRefusals, NoRoomOnTheHost) {
+    const std::string image = copy_of("cloud");
+    // The file must not become that large.
+    expect_refused(image, {"--size", "+64M"}, "File too large", {.file_size_limit = 64 * kMiB});
+}
+
+}  // namespace
+}  // namespace inspect::test
