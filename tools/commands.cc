@@ -10,8 +10,9 @@ constexpr const Command* kCommands[] = {
     &kRmCommand,          &kMvCommand,        &kChmodCommand,     &kChownCommand,     &kLnCommand,
     &kTouchCommand,       &kDiffCommand,      &kCustomizeCommand, &kRunCommand,       &kRescueCommand,
     &kMountCommand,       &kUmountCommand,    &kResizeCommand,    &kSparsifyCommand,  &kFormatCommand,
-    &kMakeFsCommand,      &kPartitionCommand, &kFsckCommand,      &kAlignmentCommand, &kBackupCommand,
-    &kServeCommand,       &kRecoverCommand,   &kApplianceCommand, &kDoctorCommand,    &kHelpCommand,
+    &kMakeFsCommand,      &kPartitionCommand, &kFsckCommand,      &kAlignmentCommand, &kCloneCommand,
+    &kSysprepCommand,     &kBackupCommand,    &kServeCommand,     &kRecoverCommand,   &kApplianceCommand,
+    &kDoctorCommand,      &kHelpCommand,
 };
 
 }  // namespace

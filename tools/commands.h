@@ -36,6 +36,8 @@ extern const Command kFsckCommand;
 extern const Command kAlignmentCommand;
 extern const Command kServeCommand;
 extern const Command kRecoverCommand;
+extern const Command kCloneCommand;
+extern const Command kSysprepCommand;
 extern const Command kBackupCommand;
 extern const Command kApplianceCommand;
 extern const Command kCustomizeCommand;

@@ -2,7 +2,6 @@
 //
 // inspect/backup.h: writing a disk back. A new image appears under its name when it is complete and durable;
 // an image that exists gets what differs.
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,10 +15,9 @@
 #include "backup/workers.h"
 #include "base/checked.h"
 #include "base/fd.h"
+#include "base/new_host_file.h"
+#include "block/format_image.h"
 #include "block/image.h"
-#include "block/qcow2/create.h"
-#include "block/raw.h"
-#include "repository/crypto.h"
 #include "repository/disk_contents.h"
 
 namespace inspect {
@@ -35,48 +33,6 @@ namespace {
 constexpr uint64_t kBlock = 4096;
 // A qcow2 image is a multiple of that long.
 constexpr uint64_t kSector = 512;
-
-// A file that is gone unless it was given its name.
-class NewImage {
-  public:
-    NewImage(const std::string& target, const std::string& format, uint64_t size) : target_(target) {
-        repository::ObjectId unique;
-        repository::fill_random(unique.bytes);
-        path_ = target + ".insp-" + unique.short_hex();
-        Fd fd = open_file(path_, O_RDWR | O_CREAT | O_EXCL, 0666);
-        try {
-            if (format == "qcow2") {
-                RawDevice file(std::move(fd), false, path_);
-                create_qcow2(file, {.size = align_up(size, kSector)});
-            } else if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
-                throw Error::from_errno("can't make '" + target + "' as large as the disk", errno);
-            }
-        } catch (...) {
-            ::unlink(path_.c_str());
-            throw;
-        }
-    }
-    ~NewImage() {
-        if (!path_.empty()) ::unlink(path_.c_str());
-    }
-    NewImage(const NewImage&) = delete;
-    NewImage& operator=(const NewImage&) = delete;
-
-    const std::string& path() const { return path_; }
-    void keep() {
-        if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, target_.c_str(), RENAME_NOREPLACE) != 0 &&
-            (errno != EINVAL || ::rename(path_.c_str(), target_.c_str()) != 0))
-            throw Error::from_errno("can't give the restored image its name '" + target_ + "'", errno);
-        path_.clear();
-        const size_t slash = target_.rfind('/');
-        const Fd directory = open_file(slash == std::string::npos ? "." : target_.substr(0, slash + 1),
-                                       O_RDONLY | O_DIRECTORY);
-        ::fsync(directory.get());
-    }
-
-  private:
-    std::string target_, path_;
-};
 
 class Restoration {
   public:
@@ -195,10 +151,11 @@ RestoreResult BackupRepository::restore(const std::string& name, const std::stri
     struct stat status {};
     if (::stat(target.c_str(), &status) != 0) {
         if (errno != ENOENT) throw Error::from_errno("can't restore to '" + target + "'", errno);
-        NewImage image(target, options.format, contents.size());
+        NewHostFile image(target);
+        format_image(image.open(), target, options.format, contents.size());
         const DiskSpec spec{.path = image.path(), .format = options.format};
         result.written = write_image(*impl_->repository, contents, spec, false, options);
-        image.keep();
+        image.publish();
         return result;
     }
     if (!S_ISBLK(status.st_mode) && !options.overwrite)

@@ -8,15 +8,43 @@
 
 #include <inspect/image.h>
 
+#include "base/checked.h"
 #include "base/fd.h"
+#include "block/format_image.h"
 #include "block/qcow2/create.h"
 #include "block/raw.h"
 
 namespace inspect {
 
+namespace {
+
+constexpr uint64_t kSector = 512;
+
+}  // namespace
+
+void format_image(Fd fd, const std::string& name, const std::string& format, uint64_t size,
+                  const std::optional<NewBacking>& backing) {
+    if (format == "qcow2") {
+        Qcow2CreateOptions options;
+        options.size = align_up(size, kSector);
+        if (backing) {
+            options.backing_name = backing->name;
+            options.backing_format = backing->format;
+        }
+        RawDevice file(std::move(fd), false, name);
+        create_qcow2(file, options);
+    } else if (format != "raw") {
+        throw Error(ErrorKind::kUnsupported,
+                    "an image in the format '" + format + "' can't be made: raw and qcow2 can");
+    } else if (backing) {
+        throw Error(ErrorKind::kUsage, "a raw image can't stand on another one: qcow2 can");
+    } else if (::ftruncate(fd.get(), static_cast<off_t>(size)) < 0) {
+        throw Error::from_errno("cannot make '" + name + "' so big", errno, ErrorKind::kNoSpace);
+    }
+}
+
 void create_image(const std::string& path, const std::string& format, uint64_t size) {
     constexpr mode_t kMode = 0666;  // less the umask
-    constexpr uint64_t kSector = 512;
     if (format != "raw" && format != "qcow2")
         throw Error(ErrorKind::kUnsupported,
                     "an image in the format '" + format + "' can't be made: raw and qcow2 can");
@@ -25,12 +53,7 @@ void create_image(const std::string& path, const std::string& format, uint64_t s
     Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kMode));
     if (!fd) throw Error::from_errno("cannot make '" + path + "'", errno, ErrorKind::kDenied);
     try {
-        if (format == "qcow2") {
-            RawDevice file(std::move(fd), false, path);
-            create_qcow2(file, {.size = size});
-        } else if (::ftruncate(fd.get(), static_cast<off_t>(size)) < 0) {
-            throw Error::from_errno("cannot make '" + path + "' so big", errno, ErrorKind::kNoSpace);
-        }
+        format_image(std::move(fd), path, format, size);
     } catch (...) {
         ::unlink(path.c_str());
         throw;

@@ -3,14 +3,13 @@
 // inspect/image.h: what is to be said about an image.
 #include <inspect/image.h>
 
+#include "block/copy_data.h"
 #include "block/image.h"
 #include "block/qcow2/qcow2.h"
 
 namespace inspect {
 
 namespace {
-
-constexpr uint64_t kExtentStep = uint64_t{64} << 30;  // of a disk at once: bounds the list of extents
 
 // The node of the file that a node's own bytes are in.
 const DiskNode& file_node(const DiskNode& node) {
@@ -61,16 +60,6 @@ void add_qcow2(const DiskNode& node, ImageInfo& info) {
         info.bitmaps.push_back({bitmap.name, bitmap.granularity, bitmap.enabled, bitmap.usable});
 }
 
-uint64_t data_size(BlockDevice& device) {
-    uint64_t total = 0;
-    for (uint64_t at = 0; at < device.size(); at += kExtentStep) {
-        const uint64_t length = std::min(kExtentStep, device.size() - at);
-        for (const Extent& extent : device.extents(at, length))
-            if (extent.kind == ExtentKind::kData) total += extent.length;
-    }
-    return total;
-}
-
 }  // namespace
 
 ImageInfo image_info(const DiskSpec& disk) {
@@ -89,7 +78,7 @@ ImageInfo image_info(const DiskSpec& disk) {
         if (file->recovery() == Recovery::kDiscarded) info.recovery = "discarded";
         if (file->recovery() == Recovery::kFinished) info.recovery = "finished";
     }
-    info.data_size = data_size(*node.open());
+    info.data_size = disk_data_size(*node.open());
     if (node.kind == DiskNode::Kind::kQcow2) add_qcow2(node, info);
     if (node.data_file) add_to_chain(*image, *node.data_file, info.chain);
     for (const DiskNode* below = node.backing.get(); below != nullptr; below = below->backing.get())

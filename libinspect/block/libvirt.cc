@@ -63,4 +63,9 @@ DomainDisks libvirt_domain_disks(const std::string& domain, const std::string& u
     return disks;
 }
 
+std::string libvirt_domain_xml(const std::string& domain, const std::string& uri) {
+    return virsh(uri, {"dumpxml", "--inactive", "--domain=" + domain},
+                 "cannot get the description of the libvirt domain '" + domain + "'");
+}
+
 }  // namespace inspect

@@ -15,6 +15,9 @@ namespace inspect {
 // message names the package; no such domain, no libvirt there), else as parse_domain_xml() does.
 DomainDisks libvirt_domain_disks(const std::string& domain, const std::string& uri);
 
+// The domain's XML, as it will be started the next time. Throws Error as above.
+std::string libvirt_domain_xml(const std::string& domain, const std::string& uri);
+
 // Fills in the location of disks that are volumes of a storage pool. Throws Error as above.
 void resolve_volumes(DomainDisks& disks, const std::string& uri);
 

@@ -38,11 +38,19 @@ std::vector<DiskSpec> domain_disks(const std::string& domain, const std::string&
     return disk_specs(libvirt_domain_disks(domain, uri));
 }
 
-std::vector<DiskSpec> domain_xml_disks(const std::string& path, const std::string& uri) {
+std::string domain_xml(const std::string& domain, const std::string& uri) {
+    return libvirt_domain_xml(domain, uri);
+}
+
+std::string domain_xml_file(const std::string& path) {
     Fd file = open_file(path, O_RDONLY);
     std::string xml(kMaxXml + 1, '\0');
     xml.resize(read_full(file.get(), std::as_writable_bytes(std::span(xml)), "cannot read the domain's XML"));
-    DomainDisks domain = parse_domain_xml(xml, "'" + path + "'");
+    return xml;
+}
+
+std::vector<DiskSpec> domain_xml_disks(const std::string& path, const std::string& uri) {
+    DomainDisks domain = parse_domain_xml(domain_xml_file(path), "'" + path + "'");
     resolve_volumes(domain, uri);
     return disk_specs(domain);
 }

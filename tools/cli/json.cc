@@ -13,10 +13,10 @@ void JsonWriter::item(std::string_view key) {
     if (!open_.back().empty) out_.put(',');
     open_.back().empty = false;
     // The outer levels have a line an item, so that a listing has a line an entry; the inner ones stay on it.
-    if (open_.size() <= 2) {
+    if (open_.size() <= 2 && !lines_) {
         out_.put('\n');
         out_.write(open_.size() == 1 ? "  " : "    ");
-    } else if (open_.back().object) {
+    } else if (open_.back().object && !lines_) {
         out_.put(' ');
     }
     if (open_.back().object) {
@@ -38,7 +38,9 @@ void JsonWriter::begin_array(std::string_view key) { open(key, '['); }
 void JsonWriter::end(char bracket) {
     bool empty = open_.back().empty;
     open_.pop_back();
-    if (!empty && open_.size() < 2) {
+    if (lines_) {
+        // Nothing but the bracket.
+    } else if (!empty && open_.size() < 2) {
         out_.put('\n');
         if (open_.size() == 1) out_.write("  ");
     } else if (!empty && bracket == '}') {
@@ -97,8 +99,8 @@ void JsonWriter::raw(std::string_view key, std::string_view json) {
 }
 
 void JsonWriter::fail(std::string_view kind, std::string_view message) {
-    if (complete()) return;
-    if (!started_) begin_object();
+    if (complete() && !lines_) return;
+    if (open_.empty()) begin_object();
     while (open_.size() > 1) end(open_.back().object ? '}' : ']');
     begin_object("error");
     text("kind", kind);

@@ -19,6 +19,10 @@ class JsonWriter {
   public:
     explicit JsonWriter(Output& out) : out_(out) {}
 
+    // From here on every document is a line of its own, and any number of them may follow one another (JSON
+    // lines). Before the first document.
+    void use_lines() { lines_ = true; }
+
     // Containers. In an object every value has a key, in an array none (an empty one).
     void begin_object(std::string_view key = {});
     void end_object() { end('}'); }
@@ -58,7 +62,7 @@ class JsonWriter {
 
     // Ends the document, whatever is open, with a member "error" of the outermost object: {"kind":...,
     // "message":
-    // ...}. Nothing when the document is already complete.
+    // ...}. Nothing when the document is already complete; with use_lines() a document of its own then.
     void fail(std::string_view kind, std::string_view message);
 
     bool started() const { return started_; }
@@ -77,6 +81,7 @@ class JsonWriter {
     Output& out_;
     std::vector<Level> open_;
     bool started_ = false;
+    bool lines_ = false;
 };
 
 std::string base64(std::string_view bytes);

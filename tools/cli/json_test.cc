@@ -96,6 +96,27 @@ TEST(Json, AFailureAfterTheEndAddsNothing) {
     EXPECT_EQ(captured.text(), "{}\n");
 }
 
+TEST(Json, LinesAreDocumentsOfTheirOwn) {
+    CapturedOutput captured;
+    JsonWriter json(captured.out());
+    json.use_lines();
+    for (int i = 0; i < 2; ++i) {
+        json.begin_object();
+        json.number("number", i);
+        json.begin_array("disks");
+        json.begin_object();
+        json.text("path", "/a b");
+        json.end_object();
+        json.end_array();
+        json.end_object();
+    }
+    json.fail("no-space", "full");
+    EXPECT_EQ(captured.text(),
+              "{\"number\": 0,\"disks\": [{\"path\": \"/a b\"}]}\n"
+              "{\"number\": 1,\"disks\": [{\"path\": \"/a b\"}]}\n"
+              "{\"error\": {\"kind\": \"no-space\",\"message\": \"full\"}}\n");
+}
+
 TEST(Base64, IsRfc4648) {
     EXPECT_EQ(base64(""), "");
     EXPECT_EQ(base64("f"), "Zg==");

@@ -89,5 +89,9 @@ struct DiskSpec {
 std::vector<DiskSpec> domain_disks(const std::string& domain, const std::string& uri);
 // The same from a file with the domain's XML, without libvirt (unless a disk is a volume of a storage pool).
 std::vector<DiskSpec> domain_xml_disks(const std::string& path, const std::string& uri);
+// The domain's XML as libvirt would start it the next time. Throws Error as domain_disks() does.
+std::string domain_xml(const std::string& domain, const std::string& uri);
+// The same from a file: up to 4 MiB of it.
+std::string domain_xml_file(const std::string& path);
 
 }  // namespace inspect

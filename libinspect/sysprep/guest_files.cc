@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "sysprep/guest_files.h"
+
+#include <dirent.h>
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace inspect {
+
+namespace {
+
+constexpr size_t kMaxFile = 4u << 20;
+
+// A guest whose file system or appliance fails must not look like one that lacks a file.
+bool means_absence(const Error& error) {
+    return error.kind() != ErrorKind::kEngine && error.kind() != ErrorKind::kCancelled &&
+           error.kind() != ErrorKind::kCorrupt && error.kind() != ErrorKind::kDenied;
+}
+
+}  // namespace
+
+const std::vector<DirectoryEntry>& GuestGlob::list(const std::string& directory) {
+    const auto [entry, fresh] = listed_.try_emplace(directory);
+    if (!fresh) return entry->second;
+    try {
+        session_.list_directory(directory, false, false,
+                                [&](const DirectoryEntry& found) { entry->second.push_back(found); });
+    } catch (const Error& error) {
+        entry->second.clear();
+        if (!means_absence(error)) throw;
+    }
+    return entry->second;
+}
+
+// `directory` is "" for the root.
+void GuestGlob::descend(const std::string& directory, std::string_view rest, std::vector<Match>& result) {
+    const size_t slash = rest.find('/');
+    const std::string component(rest.substr(0, slash));
+    // A copy: deeper lists come beside this one.
+    std::vector<DirectoryEntry> matches;
+    for (const DirectoryEntry& entry : list(directory.empty() ? "/" : directory))
+        if (::fnmatch(component.c_str(), entry.path.c_str(), FNM_PERIOD) == 0) matches.push_back(entry);
+    for (const DirectoryEntry& entry : matches) {
+        const std::string path = directory + "/" + entry.path;
+        if (slash == rest.npos) {
+            result.push_back({path, entry.type});
+        } else if (entry.type == DT_DIR || entry.type == DT_LNK || entry.type == DT_UNKNOWN) {
+            descend(path, rest.substr(slash + 1), result);
+        }
+    }
+}
+
+std::vector<GuestGlob::Match> GuestGlob::find(const std::string& pattern) {
+    std::vector<Match> result;
+    descend("", std::string_view(pattern).substr(1), result);
+    return result;
+}
+
+std::string read_guest_file(Session& session, const std::string& path) {
+    std::string contents;
+    session.read_file(path, [&](std::span<const std::byte> bytes) {
+        if (contents.size() + bytes.size() > kMaxFile)
+            throw Error(ErrorKind::kUnsupported, "the guest's file " + path + " has more than 4 MiB");
+        contents.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    });
+    return contents;
+}
+
+void replace_guest_file(Session& session, const std::string& path, const std::string& contents) {
+    size_t done = 0;
+    session.write_file(path,
+                       [&](std::span<std::byte> buffer) {
+                           const size_t n = std::min(buffer.size(), contents.size() - done);
+                           std::memcpy(buffer.data(), contents.data() + done, n);
+                           done += n;
+                           return n;
+                       },
+                       {.mode = WriteOptions::Mode::kEdit});
+}
+
+}  // namespace inspect

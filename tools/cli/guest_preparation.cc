@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cli/guest_preparation.h"
+
+#include <algorithm>
+
+#include "cli/guest.h"
+#include "cli/text.h"
+
+namespace inspect::cli {
+
+namespace {
+
+// Whether there is a volume group at all: most guests have none, and then there is nothing to plan.
+bool only_lvm_and_none(Guest& guest, const std::vector<IdChange::Kind>& kinds) {
+    return std::ranges::all_of(kinds,
+                               [](IdChange::Kind kind) {
+                                   return kind == IdChange::Kind::kVolumeGroup ||
+                                          kind == IdChange::Kind::kPhysicalVolume;
+                               }) &&
+           guest.call("filesystems").filesystems().volume_groups.empty();
+}
+
+// Encrypted volumes are unlocked again and again, after each program that changes an identifier; of the
+// memory that argon2 wants for that the appliance may then have too little left.
+constexpr uint64_t kMemoryWithKeys = uint64_t{1} << 30;
+
+SessionOptions with_access(SessionOptions options, bool writable) {
+    options.writable = writable;
+    if (!options.keys.empty() && options.memory_bytes == 0) options.memory_bytes = kMemoryWithKeys;
+    return options;
+}
+
+}  // namespace
+
+std::vector<std::string> operations_of(const Arguments& args) {
+    const auto list = args.value("operations");
+    if (!list) return default_operations();
+    try {
+        return choose_operations(*list);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::kUsage) throw UsageError(error.message());
+        throw;
+    }
+}
+
+std::string checked_hostname(const std::string& name) {
+    constexpr size_t kMostBytes = 253;
+    const auto allowed = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+               c == '.';
+    };
+    if (name.empty() || name.size() > kMostBytes || !std::ranges::all_of(name, allowed) || name[0] == '-' ||
+        name[0] == '.')
+        throw UsageError("'" + name + "' can't be a host name: letters, digits, '-' and '.' can");
+    return name;
+}
+
+Preparation prepare_guest(Context& context, const SessionOptions& options, const PreparationWishes& wishes,
+                          bool dry_run) {
+    Preparation result;
+    const std::vector<IdChange::Kind> kinds =
+        wishes.new_ids ? std::vector<IdChange::Kind>{} : ids_of_operations(wishes.operations);
+    if (wishes.new_ids || !kinds.empty()) {
+        Guest looking(context, with_access(options, false));
+        if (wishes.new_ids || !only_lvm_and_none(looking, kinds))
+            result.ids = plan_new_ids(looking.call("plan_new_ids"), kinds);
+        for (const std::string& warning : result.ids.warnings) context.warning(warning);
+    }
+    if (dry_run && wishes.operations.empty()) return result;
+    Guest guest(context, with_access(options, !dry_run));
+    bool mounted = false;
+    if (!dry_run && !result.ids.ids.empty()) {
+        apply_new_ids(guest.call("apply_new_ids"), result.ids);
+        mounted = !result.ids.mountpoints.empty();
+    }
+    if (!wishes.operations.empty()) {
+        if (!mounted) guest.call("mount_os").mount_os();
+        result.actions = sysprep(guest.call("sysprep"), {wishes.operations, wishes.hostname, dry_run});
+    }
+    if (!dry_run) guest.commit();
+    return result;
+}
+
+std::string preparation_text(const Preparation& preparation) {
+    std::string text;
+    for (const IdChange& id : preparation.ids.ids) {
+        text += std::string(id_kind_name(id.kind)) + " " + id.device + " (" + id.type + "): " + id.old_id;
+        if (!id.kept.empty())
+            text += " stays: " + id.kept;
+        else
+            text += " -> " + (id.new_id.empty() ? "chosen by LVM" : id.new_id);
+        text += '\n';
+    }
+    for (const IdFileChange& file : preparation.ids.files) {
+        text += "edit " + file.path + "\n";
+        for (const IdFileChange::Line& line : file.lines)
+            text += "  " + std::to_string(line.number) + " - " + line.before + "\n" +
+                    std::string(2 + std::to_string(line.number).size(), ' ') + " + " + line.after + "\n";
+    }
+    for (const SysprepAction& action : preparation.actions)
+        text += std::string(sysprep_action_name(action.kind)) + " " + action.path + "  (" + action.operation +
+                ")\n";
+    std::string shown;
+    for (size_t at = 0; at < text.size();) {
+        const size_t end = text.find('\n', at);
+        shown += escape_control(text.substr(at, end - at)) + "\n";
+        at = end + 1;
+    }
+    return shown;
+}
+
+void preparation_json(JsonWriter& json, const Preparation& preparation) {
+    json.begin_array("ids");
+    for (const IdChange& id : preparation.ids.ids) {
+        json.begin_object();
+        json.text("kind", id_kind_name(id.kind));
+        json.text("device", id.device);
+        json.text("type", id.type);
+        json.text("old", id.old_id);
+        json.optional_text("new", id.kept.empty() ? id.new_id : "");
+        json.optional_text("kept", id.kept);
+        json.end_object();
+    }
+    json.end_array();
+    json.begin_array("files");
+    for (const IdFileChange& file : preparation.ids.files) {
+        json.begin_object();
+        json.text("path", file.path);
+        json.begin_array("lines");
+        for (const IdFileChange::Line& line : file.lines) {
+            json.begin_object();
+            json.number("number", line.number);
+            json.text("before", line.before);
+            json.text("after", line.after);
+            json.end_object();
+        }
+        json.end_array();
+        json.end_object();
+    }
+    json.end_array();
+    json.begin_array("actions");
+    for (const SysprepAction& action : preparation.actions) {
+        json.begin_object();
+        json.text("operation", action.operation);
+        json.text("action", sysprep_action_name(action.kind));
+        json.text("path", action.path);
+        json.end_object();
+    }
+    json.end_array();
+}
+
+}  // namespace inspect::cli

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// insp sysprep: a guest is freed of what must not be in a second one, and given new identifiers.
+#include "cli/guest.h"
+#include "cli/guest_preparation.h"
+#include "commands.h"
+
+namespace inspect::cli {
+namespace {
+
+constexpr Option kOptions[] = {
+    {0, "operations", Takes::kValue, "LIST", "do these: NAME,-NAME,defaults,all", "enable"},
+    {0, "list-operations", Takes::kNothing, "", "show the operations; '*' are done by default"},
+    {0, "new-ids", Takes::kNothing, "", "give the disks new identifiers, and rewrite what names them"},
+    {0, "hostname", Takes::kValue, "NAME", "the guest's host name (operation 'customize')"},
+    {'n', "dry-run", Takes::kNothing, "", "show what would be done, and do nothing"},
+};
+
+int list_operations(Context& context) {
+    if (context.wants_json()) {
+        context.json.begin_object();
+        context.json.begin_array("operations");
+        for (const SysprepOperation& operation : sysprep_operations()) {
+            context.json.begin_object();
+            context.json.text("name", operation.name);
+            context.json.boolean("default", operation.by_default);
+            context.json.text("description", operation.heading);
+            context.json.optional_text("obstacle", operation.obstacle == nullptr ? "" : operation.obstacle);
+            context.json.end_object();
+        }
+        context.json.end_array();
+        context.json.end_object();
+        return kExitSuccess;
+    }
+    for (const SysprepOperation& operation : sysprep_operations()) {
+        context.out.write(std::string(operation.name) + (operation.by_default ? " * " : "   ") +
+                          operation.heading);
+        if (operation.obstacle != nullptr)
+            context.out.write(std::string(" (not possible here: ") + operation.obstacle + ")");
+        context.out.write("\n");
+    }
+    return kExitSuccess;
+}
+
+int run_sysprep(Context& context) {
+    const Arguments& args = context.args;
+    if (args.has("list-operations")) return list_operations(context);
+    PreparationWishes wishes;
+    wishes.new_ids = args.has("new-ids");
+    wishes.operations = operations_of(args);
+    if (args.has("hostname")) wishes.hostname = checked_hostname(*args.value("hostname"));
+    const bool dry_run = args.has("dry-run");
+    const SessionOptions options = session_options(args, dry_run ? Access::kRead : Access::kChange);
+    if (options.disks.empty()) throw UsageError("no disk was given: use -a, -d or --domain-xml");
+    const Preparation preparation = prepare_guest(context, options, wishes, dry_run);
+    if (context.wants_json()) {
+        context.json.begin_object();
+        context.json.boolean("dry_run", dry_run);
+        preparation_json(context.json, preparation);
+        context.json.end_object();
+    } else if (!context.quiet() && (dry_run || context.verbose())) {
+        context.out.write(preparation_text(preparation));
+    }
+    return kExitSuccess;
+}
+
+}  // namespace
+
+constexpr Command kSysprepCommand = {
+    .name = "sysprep",
+    .summary = "free a guest of what must not be in a second one",
+    .operands = "",
+    .description =
+        "Removes keys, machine identity, logs, leases, histories and caches, so that clones can be made\n"
+        "of the guest; all of it or nothing. The operations are virt-sysprep's. With --new-ids the disks\n"
+        "get new identifiers, and what names them in the guest is rewritten.",
+    .examples =
+        "insp sysprep --list-operations\n"
+        "insp sysprep -a clone.qcow2 --operations defaults,-ssh-userdir --hostname web-01\n"
+        "insp sysprep -a clone.qcow2 --new-ids --dry-run",
+    .options = kOptions,
+    .shared_options = kDiskOptions | kDisksOptional | kJsonOption,
+    .max_operands = 0,
+    .run = run_sysprep,
+};
+
+}  // namespace inspect::cli
