@@ -71,9 +71,9 @@ constexpr Command kSysprepCommand = {
     .summary = "free a guest of what must not be in a second one",
     .operands = "",
     .description =
-        "Removes keys, machine identity, logs, leases, histories and caches, so that clones can be made\n"
-        "of the guest; all of it or nothing. The operations are virt-sysprep's. With --new-ids the disks\n"
-        "get new identifiers, and what names them in the guest is rewritten.",
+        "Removes keys, machine identity, logs, leases, histories and caches, so that clones\n"
+        "can be made of the guest; all of it or nothing. The operations are virt-sysprep's.\n"
+        "With --new-ids the disks get new identifiers, and what names them is rewritten.",
     .examples =
         "insp sysprep --list-operations\n"
         "insp sysprep -a clone.qcow2 --operations defaults,-ssh-userdir --hostname web-01\n"
