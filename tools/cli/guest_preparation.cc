@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include <inspect/customize.h>
+
 #include "cli/guest.h"
 #include "cli/text.h"
 
@@ -44,15 +46,12 @@ std::vector<std::string> operations_of(const Arguments& args) {
 }
 
 std::string checked_hostname(const std::string& name) {
-    constexpr size_t kMostBytes = 253;
-    const auto allowed = [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-               c == '.';
-    };
-    if (name.empty() || name.size() > kMostBytes || !std::ranges::all_of(name, allowed) || name[0] == '-' ||
-        name[0] == '.')
-        throw UsageError("'" + name + "' can't be a host name: letters, digits, '-' and '.' can");
-    return name;
+    try {
+        const Customization checked({{"hostname", name}}, {});
+        return name;
+    } catch (const Error& error) {
+        throw UsageError("--" + error.message());
+    }
 }
 
 Preparation prepare_guest(Context& context, const SessionOptions& options, const PreparationWishes& wishes,
@@ -75,6 +74,9 @@ Preparation prepare_guest(Context& context, const SessionOptions& options, const
     }
     if (!wishes.operations.empty()) {
         if (!mounted) guest.call("mount_os").mount_os();
+        // First, while the old name is known: /etc/hosts has it, too.
+        if (!dry_run && !wishes.hostname.empty())
+            Customization({{"hostname", wishes.hostname}}, {}).apply(guest.call("customize"));
         result.actions = sysprep(guest.call("sysprep"), {wishes.operations, wishes.hostname, dry_run});
     }
     if (!dry_run) guest.commit();
