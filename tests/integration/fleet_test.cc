@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // The scripts of docs/fleet, run as a site would run them.
+#include <set>
+
 #include "support/insp.h"
 
 namespace inspect::test {
@@ -81,6 +83,34 @@ TEST_F(Fleet, AnArrayOfTasks) {
     Outcome one = run({"sh", fleet("backup.slurm"), scratch() / "list"}, environment(task));
     EXPECT_TRUE(one.ok()) << one.describe();
     EXPECT_EQ(snapshots(), 5U);
+}
+
+TEST_F(Fleet, ClonePipeline) {
+    std::string made = scratch() / "clones", source = guest("debian12-small");
+    for (int count : {1, 2}) {  // the second time one is there already
+        Outcome done = script({fleet("clone-pipeline.sh"), source, made, std::to_string(count)});
+        ASSERT_TRUE(done.ok()) << done.describe();
+        EXPECT_EQ(std::count(done.out.begin(), done.out.end(), '\n'), 1);
+    }
+    std::set<std::string> uuids;
+    for (const std::string name : {"web-001", "web-002"}) {
+        std::string image = made + "/" + name + ".qcow2";
+        EXPECT_TRUE(run({"qemu-img", "check", "-q", image}).ok());
+        Args in{"--allow-backing", "-a", image};
+        auto cat = [&](const std::string& path) {
+            Args args{"cat", path};
+            args.insert(args.end(), in.begin(), in.end());
+            return insp_ok(args, with_repository());
+        };
+        EXPECT_EQ(cat("/etc/hostname"), name + "\n");
+        EXPECT_THAT(cat("/var/lib/cloud/seed/nocloud/meta-data"), HasSubstr("local-hostname: " + name));
+        std::string fstab = cat("/etc/fstab");
+        size_t at = fstab.find("UUID=");
+        ASSERT_NE(at, std::string::npos) << fstab;
+        uuids.insert(fstab.substr(at + 5, 36));
+    }
+    uuids.insert("00000113-0113-4113-8113-000000000113");  // the template's
+    EXPECT_EQ(uuids.size(), 3U);
 }
 
 }  // namespace
