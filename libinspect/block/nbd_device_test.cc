@@ -157,11 +157,13 @@ class Nbdkit {
   public:
     explicit Nbdkit(std::vector<std::string> arguments) {
         socket_ = dir_.file("socket");
-        std::vector<std::string> line = {"nbdkit", "--foreground", "--exit-with-parent", "--unix", socket_};
+        const std::string ready = dir_.file("pid");  // is made when it listens; the socket is there before
+        std::vector<std::string> line = {"nbdkit", "--foreground", "--exit-with-parent", "--pidfile", ready,
+                                         "--unix", socket_};
         line.insert(line.end(), arguments.begin(), arguments.end());
         process_ = std::make_unique<Subprocess>(SubprocessOptions{.arguments = line});
-        for (int i = 0; i < 1000 && ::access(socket_.c_str(), F_OK) != 0; ++i) ::usleep(10'000);
-        EXPECT_EQ(::access(socket_.c_str(), F_OK), 0) << process_->errors();
+        for (int i = 0; i < 1000 && ::access(ready.c_str(), F_OK) != 0; ++i) ::usleep(10'000);
+        EXPECT_EQ(::access(ready.c_str(), F_OK), 0) << process_->errors();
     }
     std::string uri() const { return "nbd+unix:///?socket=" + socket_; }
 

@@ -27,13 +27,16 @@ class NbdOpen : public testing::Test {
         std::vector<std::string> line = {"nbdkit",
                                          "--foreground",
                                          "--exit-with-parent",
+                                         "--pidfile",  // is made when it listens; the socket is there before
+                                         dir_.file("pid"),
                                          "--unix",
                                          dir_.file("socket"),
                                          "--tls=require",
                                          "--tls-psk=" + dir_.file("keys")};
         line.insert(line.end(), plugin.begin(), plugin.end());
+        ::unlink(dir_.file("pid").c_str());  // of one before
         server_ = std::make_unique<Subprocess>(SubprocessOptions{.arguments = line});
-        for (int i = 0; i < 1000 && ::access(dir_.file("socket").c_str(), F_OK) != 0; ++i) ::usleep(10'000);
+        for (int i = 0; i < 1000 && ::access(dir_.file("pid").c_str(), F_OK) != 0; ++i) ::usleep(10'000);
     }
     std::string uri(const std::string& keys) const {
         return "nbds+unix://alice@/?socket=" + dir_.file("socket") + "&tls-psk-file=" + dir_.file(keys);
