@@ -59,8 +59,7 @@ class XfsRecreate : public testing::Test {
 };
 
 TEST_F(XfsRecreate, KeepsWhatItIs) {
-    expect_same(
-        "-m uuid=00000007-0007-4007-8007-000000000007,reflink=0,bigtime=0 -i sparse=0");
+    expect_same("-m uuid=00000007-0007-4007-8007-000000000007,reflink=0,bigtime=0 -i sparse=0");
     expect_same("-m rmapbt=1 -b size=1024 -n size=8192 -L 'with blank'");
     expect_same("-m crc=0,finobt=0 -n ftype=0 2>/dev/null");
 }

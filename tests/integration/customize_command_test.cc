@@ -101,9 +101,7 @@ TEST_F(Customize, ARealGuest) {
     EXPECT_THAT(debugfs(root, "stat /etc/l2"), HasSubstr("\"/etc/one\""));
     EXPECT_THAT(debugfs(root, "ls -p /etc/cron.d"), Not(HasSubstr("e2scrub")));
     EXPECT_THAT(debugfs(root, "ls -p /usr/lib/libinspect/firstboot/scripts"), HasSubstr("/0002-command/"));
-    EXPECT_THAT(
-        debugfs(root, "stat /etc/rc2.d/S99libinspect-firstboot"),
-        HasSubstr("Type: symlink"));
+    EXPECT_THAT(debugfs(root, "stat /etc/rc2.d/S99libinspect-firstboot"), HasSubstr("Type: symlink"));
     EXPECT_THAT(debugfs(root, "ls -p /"), Not(HasSubstr("insp-customize-script")));
     EXPECT_THAT(debugfs(root, "ls -p /"), Not(HasSubstr("autorelabel"))) << "this guest has no SELinux";
 }

@@ -226,8 +226,7 @@ TEST_F(Formats, LuksInQcow2) {
     EXPECT_TRUE(refused(insp(on_it({"cat"}, {})), kFailed, "--key secret.qcow2:key:"));
     EXPECT_TRUE(refused(insp(on_it({"cat"}, {"--key", "all:key:wrong"})), kFailed, "no key that was given"));
     EXPECT_EQ(insp_ok(on_it({"cat"}, {"--key", "secret.qcow2:key:sesame"})), "hello, guest\n");
-    EXPECT_EQ(insp_ok(on_it({"cat"}, {"--keys-from-stdin"}), {.input = "wrong\nsesame\n"}),
-              "hello, guest\n");
+    EXPECT_EQ(insp_ok(on_it({"cat"}, {"--keys-from-stdin"}), {.input = "wrong\nsesame\n"}), "hello, guest\n");
     write_host_file(key, "sesame\n");
     insp_ok(on_it({"edit", "-e", "s/hello/secret/"}, {"--key", "all:file:" + key}), options);
     const json info = insp_json({"info", "--json", "--keys-from-stdin", "-a", image}, {.input = "sesame"});
