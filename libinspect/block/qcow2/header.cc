@@ -184,10 +184,9 @@ Qcow2Header Qcow2Header::parse(BlockDevice& file) {
     std::vector<std::byte> start(std::min<uint64_t>(file_size, 4096));
     file.read(0, start);
     Header raw{};
-    std::memcpy(&raw, start.data(), std::min(sizeof raw, start.size()));
-    if (start.size() < kHeaderLength2 || raw.magic != kMagic) {
+    if (start.size() >= kHeaderLength2) std::memcpy(&raw, start.data(), std::min(sizeof raw, start.size()));
+    if (raw.magic != kMagic)
         throw Error(ErrorKind::kCorrupt, "it has no qcow2 header: this is not a qcow2 image");
-    }
     if (raw.version != 2 && raw.version != 3) {
         unsupported("has version " + std::to_string(raw.version) + ", of which nothing is known but 2 and 3");
     }
