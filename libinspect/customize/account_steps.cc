@@ -10,8 +10,8 @@
 #include "base/fd.h"
 #include "base/secret.h"
 #include "customize/accounts.h"
-#include "customize/guest_files.h"
 #include "customize/steps.h"
+#include "guest/guest_files.h"
 #include "guest/printable.h"
 
 namespace inspect {

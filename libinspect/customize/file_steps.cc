@@ -2,18 +2,16 @@
 //
 // Steps on the guest's files.
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 
 #include "base/fd.h"
-#include "customize/guest_files.h"
 #include "customize/steps.h"
+#include "guest/guest_files.h"
 #include "guest/names.h"
 #include "guest/printable.h"
 
@@ -32,15 +30,7 @@ void append_line(Session& session, const std::string& path, const std::string& l
     text += line + "\n";
     WriteOptions options;
     options.mode = WriteOptions::Mode::kAppend;
-    session.write_file(
-        path,
-        [&text, at = size_t{0}](std::span<std::byte> out) mutable {
-            const size_t n = std::min(out.size(), text.size() - at);
-            std::memcpy(out.data(), text.data() + at, n);
-            at += n;
-            return n;
-        },
-        options);
+    session.write_file(path, source_of(text), options);
 }
 
 // A file of this process alone, for what may be too large for its memory.
@@ -70,32 +60,12 @@ void copy_within(Session& session, const std::string& from, std::string to) {
     session.write_file(to, source_of_file(file.get()), options);
 }
 
-bool has_pattern(std::string_view text) { return text.find_first_of("*?[") != text.npos; }
-
-// What the pattern stands for, in the order of the names; a path without one is what it is.
-std::vector<std::string> expand(Session& session, const std::string& path) {
-    std::vector<std::string> found = {""};
-    for (size_t at = 0; at < path.size();) {
-        const size_t begin = std::min(path.find_first_not_of('/', at), path.size());
-        const size_t end = std::min(path.find('/', begin), path.size());
-        const std::string part = path.substr(begin, end - begin);
-        at = end;
-        if (part.empty()) break;
-        std::vector<std::string> next;
-        for (const std::string& parent : found) {
-            if (!has_pattern(part)) {
-                next.push_back(parent + "/" + part);
-                continue;
-            }
-            if (!is_directory(session, parent.empty() ? "/" : parent)) continue;
-            session.list_directory(parent.empty() ? "/" : parent, false, false,
-                                   [&](const DirectoryEntry& entry) {
-                                       if (::fnmatch(part.c_str(), entry.path.c_str(), FNM_PERIOD) == 0)
-                                           next.push_back(parent + "/" + entry.path);
-                                   });
-        }
-        found = std::move(next);
-    }
+// What the pattern stands for; a path without one is what it is.
+std::vector<std::string> expand(Session& session, std::string path) {
+    while (path.size() > 1 && path.back() == '/') path.pop_back();
+    if (path.find_first_of("*?[") == path.npos) return {path};
+    std::vector<std::string> found;
+    for (const GuestGlob::Match& match : GuestGlob(session).find(path)) found.push_back(match.path);
     return found;
 }
 

@@ -6,8 +6,8 @@
 #include <cstdio>
 
 #include "base/fd.h"
-#include "customize/guest_files.h"
 #include "customize/steps.h"
+#include "guest/guest_files.h"
 #include "guest/names.h"
 #include "guest/printable.h"
 

@@ -8,9 +8,9 @@
 #include <cerrno>
 
 #include "base/fd.h"
-#include "customize/guest_files.h"
 #include "customize/host_name.h"
 #include "customize/steps.h"
+#include "guest/guest_files.h"
 #include "guest/printable.h"
 
 namespace inspect {

@@ -11,7 +11,7 @@
 #include <inspect/new_ids.h>
 
 #include "base/uuid.h"
-#include "sysprep/guest_files.h"
+#include "guest/guest_files.h"
 #include "sysprep/id_plan.h"
 
 namespace inspect {
@@ -274,7 +274,7 @@ void apply_new_ids(Session& session, const NewIdsPlan& plan) {
     for (const IdFileChange& file : plan.files) {
         const std::string before = read_guest_file(session, file.path);
         const std::string after = replace_ids(before, map);
-        if (after != before) replace_guest_file(session, file.path, after);
+        if (after != before) write_text(session, file.path, after);
     }
 }
 

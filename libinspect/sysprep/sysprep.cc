@@ -10,7 +10,7 @@
 
 #include <inspect/sysprep.h>
 
-#include "sysprep/guest_files.h"
+#include "guest/guest_files.h"
 #include "sysprep/operations.h"
 
 namespace inspect {
@@ -141,11 +141,11 @@ class Sysprep {
             case Kind::kEmpty:
                 return session_.write_file(action.path, nothing);
             case Kind::kEdit:
-                return replace_guest_file(session_, action.path, edited_.at(action.path));
+                return write_text(session_, action.path, edited_.at(action.path));
             case Kind::kCreate: {
                 session_.write_file(action.path, nothing);
                 const auto contents = edited_.find(action.path);
-                if (contents != edited_.end()) replace_guest_file(session_, action.path, contents->second);
+                if (contents != edited_.end()) write_text(session_, action.path, contents->second);
                 return;
             }
         }

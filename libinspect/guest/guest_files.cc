@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "sysprep/guest_files.h"
+#include "guest/guest_files.h"
 
 #include <dirent.h>
 #include <fnmatch.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstring>
@@ -68,16 +69,44 @@ std::string read_guest_file(Session& session, const std::string& path) {
     return contents;
 }
 
-void replace_guest_file(Session& session, const std::string& path, const std::string& contents) {
-    size_t done = 0;
-    session.write_file(path,
-                       [&](std::span<std::byte> buffer) {
-                           const size_t n = std::min(buffer.size(), contents.size() - done);
-                           std::memcpy(buffer.data(), contents.data() + done, n);
-                           done += n;
-                           return n;
-                       },
-                       {.mode = WriteOptions::Mode::kEdit});
+std::optional<FileStat> find_file(Session& session, const std::string& path) {
+    try {
+        return session.stat(path, true);
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::kNotFound) throw;
+        return std::nullopt;
+    }
+}
+
+bool exists(Session& session, const std::string& path) { return find_file(session, path).has_value(); }
+
+bool is_directory(Session& session, const std::string& path) {
+    const std::optional<FileStat> found = find_file(session, path);
+    return found && S_ISDIR(found->mode);
+}
+
+std::optional<std::string> read_text(Session& session, const std::string& path) {
+    if (!exists(session, path)) return std::nullopt;
+    return read_guest_file(session, path);
+}
+
+void write_text(Session& session, const std::string& path, std::string_view text, uint32_t permissions) {
+    WriteOptions options;
+    if (exists(session, path)) {
+        options.mode = WriteOptions::Mode::kEdit;
+    } else {
+        options.permissions = permissions;
+    }
+    session.write_file(path, source_of(text), options);
+}
+
+Source source_of(std::string_view text) {
+    return [text, done = size_t{0}](std::span<std::byte> buffer) mutable {
+        const size_t n = std::min(buffer.size(), text.size() - done);
+        std::memcpy(buffer.data(), text.data() + done, n);
+        done += n;
+        return n;
+    };
 }
 
 }  // namespace inspect

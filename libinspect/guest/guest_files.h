@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Files of a guest by patterns, and what is in them.
+// Files of a guest by names and by patterns, and small ones as texts: for what changes a guest by its
+// Session.
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <inspect/session.h>
@@ -32,9 +35,20 @@ class GuestGlob {
     std::map<std::string, std::vector<DirectoryEntry>> listed_;
 };
 
+// Follows symlinks. nullopt: there is nothing of that name. Throws Error for other troubles.
+std::optional<FileStat> find_file(Session& session, const std::string& path);
+bool exists(Session& session, const std::string& path);
+bool is_directory(Session& session, const std::string& path);
+
 // All of a file. Throws Error; kUnsupported when it has more than 4 MiB.
 std::string read_guest_file(Session& session, const std::string& path);
-// Puts a new file with these contents in its place, with its owner, mode and attributes.
-void replace_guest_file(Session& session, const std::string& path, const std::string& contents);
+// The same; nullopt: there is no such file.
+std::optional<std::string> read_text(Session& session, const std::string& path);
+// An existing file keeps its owner, mode, attributes and links; a new one is root's, with these permissions.
+void write_text(Session& session, const std::string& path, std::string_view text,
+                uint32_t permissions = 0644);
+
+// For Session::write_file(). The text must live as long.
+Source source_of(std::string_view text);
 
 }  // namespace inspect
