@@ -24,15 +24,16 @@ bool means_absence(const Error& error) {
 
 const std::vector<DirectoryEntry>& GuestGlob::list(const std::string& directory) {
     const auto [entry, fresh] = listed_.try_emplace(directory);
-    if (!fresh) return entry->second;
+    std::vector<DirectoryEntry>& entries = entry->second;
+    if (!fresh) return entries;
     try {
         session_.list_directory(directory, false, false,
-                                [&](const DirectoryEntry& found) { entry->second.push_back(found); });
+                                [&entries](const DirectoryEntry& found) { entries.push_back(found); });
     } catch (const Error& error) {
-        entry->second.clear();
+        entries.clear();
         if (!means_absence(error)) throw;
     }
-    return entry->second;
+    return entries;
 }
 
 // `directory` is "" for the root.

@@ -318,6 +318,11 @@ class Planner {
             }
             uint64_t wanted = std::max(container->end(), logical_end);
             if (wanted > end) wanted = std::max(logical_end, std::min(container->end(), end));
+            // It is not made larger to hold what is nowhere.
+            if (wanted > end && wanted > container->end())
+                throw Error(ErrorKind::kCorrupt, "a partition in " + container->device +
+                                                     " reaches beyond the end of the disk: the image was cut "
+                                                     "short, or its table is wrong");
             settled_[container->device] = wanted - container->start;
         }
         if (disk().size >= disk_before().size) return;

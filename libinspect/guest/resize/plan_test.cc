@@ -341,6 +341,9 @@ TEST(ResizePlan, ExtendedPartitionGoesWithItsLogicalOnes) {
                 HasSubstr("/dev/sda2 begins there"));
     EXPECT_THAT(refusal(mbr_with_logical_swap(), resized("/dev/sda2", "+1M"), ErrorKind::kUsage),
                 HasSubstr("extended"));
+    DiskState broken = mbr_with_logical_swap();
+    broken.partitions[2].size = 9 * kGiB;
+    EXPECT_THAT(refusal(broken, sized("+1G"), ErrorKind::kCorrupt), HasSubstr("beyond the end of the disk"));
 }
 
 TEST(ResizePlan, MbrEndsAtTwoTebibytes) {

@@ -2,6 +2,7 @@
 #include "guest/resize/survey.h"
 
 #include <bit>
+#include <set>
 
 namespace inspect {
 
@@ -111,7 +112,11 @@ DiskState to_disk_state(const proto::DiskSurvey& survey) {
     state.reserved_at_start = sane(survey.reserved_at_start());
     state.reserved_at_end = sane(survey.reserved_at_end());
     if (survey.partitions_size() > kMostItems || survey.volume_groups_size() > kMostItems) reject();
-    for (const auto& partition : survey.partitions()) state.partitions.push_back(to_partition(partition));
+    std::set<uint32_t> numbers;
+    for (const auto& partition : survey.partitions()) {
+        state.partitions.push_back(to_partition(partition));
+        if (!numbers.insert(state.partitions.back().number).second) reject();
+    }
     state.whole = to_content(survey.whole());
     for (const auto& group : survey.volume_groups()) state.volume_groups.push_back(to_group(group));
     return state;
