@@ -318,12 +318,15 @@ class Planner {
             }
             uint64_t wanted = std::max(container->end(), logical_end);
             if (wanted > end) wanted = std::max(logical_end, std::min(container->end(), end));
-            // It is not made larger to hold what is nowhere.
-            if (wanted > end && wanted > container->end())
-                throw Error(ErrorKind::kCorrupt, "a partition in " + container->device +
-                                                     " reaches beyond the end of the disk: the image was cut "
-                                                     "short, or its table is wrong");
             settled_[container->device] = wanted - container->start;
+        }
+        // Nothing is made larger to reach what is nowhere, whatever the table says of the others.
+        for (const DiskPartition& partition : disk().partitions) {
+            if (new_size(partition) > partition.size && partition.start + new_size(partition) > end)
+                throw Error(ErrorKind::kCorrupt,
+                            partition.device +
+                                " would reach beyond the end of the disk: the image was cut short, or its "
+                                "partition table is wrong");
         }
         if (disk().size >= disk_before().size) return;
         uint64_t most = 0;

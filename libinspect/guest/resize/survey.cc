@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "guest/resize/survey.h"
 
+#include <algorithm>
 #include <bit>
 #include <set>
+#include <string>
 
 namespace inspect {
 
@@ -53,7 +55,7 @@ DiskPartition to_partition(const proto::DiskSurvey::Partition& from) {
     partition.attributes = from.attributes();
     partition.extended = from.extended();
     partition.logical = from.logical();
-    partition.reserved_from = sane(from.reserved_from());
+    partition.reserved_from = std::min(sane(from.reserved_from()), partition.start);
     partition.content = to_content(from.content());
     return partition;
 }
@@ -113,9 +115,11 @@ DiskState to_disk_state(const proto::DiskSurvey& survey) {
     state.reserved_at_end = sane(survey.reserved_at_end());
     if (survey.partitions_size() > kMostItems || survey.volume_groups_size() > kMostItems) reject();
     std::set<uint32_t> numbers;
+    std::set<std::string> devices;
     for (const auto& partition : survey.partitions()) {
         state.partitions.push_back(to_partition(partition));
-        if (!numbers.insert(state.partitions.back().number).second) reject();
+        const DiskPartition& added = state.partitions.back();
+        if (!numbers.insert(added.number).second || !devices.insert(added.device).second) reject();
     }
     state.whole = to_content(survey.whole());
     for (const auto& group : survey.volume_groups()) state.volume_groups.push_back(to_group(group));
