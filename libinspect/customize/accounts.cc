@@ -2,15 +2,17 @@
 #include "customize/accounts.h"
 
 #include <crypt.h>
-#include <sys/random.h>
 
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <memory>
+#include <span>
 
 #include <inspect/error.h>
+
+#include "base/uuid.h"
 
 namespace inspect {
 
@@ -44,16 +46,6 @@ std::optional<uint32_t> number(std::string_view text) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
     return value;
-}
-
-void fill_random(void* buffer, size_t size) {
-    for (auto* at = static_cast<char*>(buffer); size > 0;) {
-        const ssize_t n = ::getrandom(at, size, 0);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) throw Error::from_errno("cannot get random bytes", errno);
-        at += n;
-        size -= static_cast<size_t>(n);
-    }
 }
 
 }  // namespace
@@ -110,7 +102,7 @@ std::string hash_password(const std::string& password, const std::string& method
     if (password.find('\0') != password.npos)
         throw Error(ErrorKind::kUsage, "a password with a zero byte in it");
     std::array<char, 32> random;
-    fill_random(random.data(), random.size());
+    draw_random(std::as_writable_bytes(std::span(random)));
     std::array<char, CRYPT_GENSALT_OUTPUT_SIZE> setting;
     if (!::crypt_gensalt_rn(prefix, 0, random.data(), static_cast<int>(random.size()), setting.data(),
                             static_cast<int>(setting.size())))
@@ -130,7 +122,7 @@ std::string random_password() {
     std::string text;
     while (text.size() < 16) {
         unsigned char byte = 0;
-        fill_random(&byte, 1);
+        draw_random(std::as_writable_bytes(std::span(&byte, 1)));
         constexpr unsigned kFair = 256 - 256 % kAlphabet.size();  // each letter is as likely as any other
         if (byte < kFair) text += kAlphabet[byte % kAlphabet.size()];
     }

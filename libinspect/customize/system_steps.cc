@@ -2,12 +2,12 @@
 //
 // Steps that set what the system as a whole is called, where it is and what it speaks.
 #include <fcntl.h>
-#include <sys/random.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <span>
 
 #include "base/fd.h"
+#include "base/uuid.h"
 #include "customize/host_name.h"
 #include "customize/steps.h"
 #include "guest/guest_files.h"
@@ -141,11 +141,7 @@ PreparedStep prepare_cloud_init(const std::string& argument, const CustomizeOpti
 
 void renew_random_seed(Session& session) {
     std::string seed(512, '\0');
-    for (size_t at = 0; at < seed.size();) {
-        const ssize_t n = ::getrandom(seed.data() + at, seed.size() - at, 0);
-        if (n < 0 && errno != EINTR) throw Error::from_errno("cannot get random bytes", errno);
-        if (n > 0) at += static_cast<size_t>(n);
-    }
+    draw_random(std::as_writable_bytes(std::span(seed)));
     // systemd; Red Hat, and Debian, before it.
     for (const char* path :
          {"/var/lib/systemd/random-seed", "/var/lib/random-seed", "/var/lib/urandom/random-seed"})
