@@ -23,27 +23,6 @@ namespace fs = std::filesystem;
 constexpr size_t kChange = 10'000'000;
 constexpr const char* kPassword = "bench";
 
-class Scratch {
-  public:
-    Scratch() : path_(fs::path(INSP_BUILD_DIR) / "tests" / "scratch" / "bench-backup") {
-        fs::remove_all(path_);
-        fs::create_directories(path_);
-    }
-    ~Scratch() { fs::remove_all(path_); }
-    Scratch(const Scratch&) = delete;
-    Scratch& operator=(const Scratch&) = delete;
-    std::string operator/(const std::string& name) const { return path_ / name; }
-
-  private:
-    fs::path path_;
-};
-
-double must(const test::Args& args, const test::Options& options) {
-    const test::Outcome outcome = test::run(args, options);
-    if (!outcome.ok()) throw std::runtime_error(args[0] + ": " + outcome.describe());
-    return outcome.seconds;
-}
-
 uint64_t bytes_in(const std::string& directory) {
     uint64_t total = 0;
     for (const auto& entry : fs::recursive_directory_iterator(directory))
@@ -85,10 +64,10 @@ void measure(const Peer& peer, const Scratch& scratch, const test::Options& envi
         must(peer.init, environment);
         fs::remove(disk);
         must({"cp", "--sparse=always", scratch / "before.img", disk}, {});
-        first.push_back(must(peer.create, environment));
+        first.push_back(must(peer.create, environment).seconds);
         size = bytes_in(peer.repository);
         must({"cp", "--sparse=always", scratch / "after.img", disk}, {});
-        second.push_back(must(peer.again, environment));
+        second.push_back(must(peer.again, environment).seconds);
     }
     std::printf("%-8s %8.2f s %10.1f MB %14.2f s\n", peer.name, test::median(first),
                 static_cast<double>(size) / 1e6, test::median(second));
@@ -100,9 +79,10 @@ void compare_restoring(const Scratch& scratch, const test::Options& environment,
     std::vector<double> ours, theirs;
     for (int i = 0; i < runs; ++i) {
         fs::remove(out);
-        theirs.push_back(must({"qemu-img", "convert", "-O", "raw", qcow2, out}, {}));
+        theirs.push_back(must({"qemu-img", "convert", "-O", "raw", qcow2, out}, {}).seconds);
         fs::remove(out);
-        ours.push_back(must({INSP_PROGRAM, "backup", "restore", "-q", "disk", "--target", out}, environment));
+        ours.push_back(
+            must({INSP_PROGRAM, "backup", "restore", "-q", "disk", "--target", out}, environment).seconds);
     }
     std::printf("restore %.2f s; qemu-img convert from a compressed qcow2 %.2f s\n", test::median(ours),
                 test::median(theirs));
@@ -137,7 +117,7 @@ void compare_chunk_sizes(const Scratch& scratch, int runs) {
 }  // namespace
 
 int bench_backup(const BenchOptions& options) {
-    const Scratch scratch;
+    const Scratch scratch("bench-backup");
     make_images(options, scratch);
     ::setenv("RESTIC_PASSWORD", kPassword, 1);
     test::Options env;

@@ -3,6 +3,7 @@
 // What the measurements share. Each prints a table of medians and returns an exit code.
 #pragma once
 
+#include <filesystem>
 #include <string>
 
 #include "support/insp.h"
@@ -29,9 +30,24 @@ int soak(const BenchOptions& options);
 
 // The environment of every insp here: the tests' warm snapshot, and the engine kvm.
 test::Options environment();
-// Runs insp; throws std::runtime_error where it fails.
+// Runs a program; throws std::runtime_error where it fails.
+test::Outcome must(const test::Args& args, const test::Options& options = {});
+// The same of insp, in environment().
 test::Outcome insp(const test::Args& args);
 // "12.3" with this many digits.
 std::string fixed(double value, int digits = 1);
+
+// A directory for the files of a measurement, empty at first and gone afterwards.
+class Scratch {
+  public:
+    explicit Scratch(const std::string& name);
+    ~Scratch();
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    std::string operator/(const std::string& file) const { return path_ / file; }
+
+  private:
+    std::filesystem::path path_;
+};
 
 }  // namespace inspect::bench

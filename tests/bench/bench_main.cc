@@ -15,12 +15,27 @@ test::Options environment() {
         .env = {{"INSP_CACHE_DIR", std::string(INSP_BUILD_DIR) + "/tests/cache"}, {"INSP_ENGINE", "kvm"}}};
 }
 
+test::Outcome must(const test::Args& args, const test::Options& options) {
+    test::Outcome outcome = test::run(args, options);
+    if (!outcome.ok()) throw std::runtime_error(args.at(0) + ": " + outcome.describe());
+    return outcome;
+}
+
 test::Outcome insp(const test::Args& args) {
     test::Args all{INSP_PROGRAM};
     all.insert(all.end(), args.begin(), args.end());
-    test::Outcome outcome = test::run(all, environment());
-    if (!outcome.ok()) throw std::runtime_error("insp " + args.at(0) + ": " + outcome.describe());
-    return outcome;
+    return must(all, environment());
+}
+
+Scratch::Scratch(const std::string& name)
+    : path_(std::filesystem::path(INSP_BUILD_DIR) / "tests" / "scratch" / name) {
+    std::filesystem::remove_all(path_);
+    std::filesystem::create_directories(path_);
+}
+
+Scratch::~Scratch() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
 }
 
 std::string fixed(double value, int digits) {

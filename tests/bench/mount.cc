@@ -29,15 +29,15 @@ const std::vector<Task>& tasks() {
     return all;
 }
 
-class Scratch {
+class MountPoint {
   public:
-    Scratch() {
+    MountPoint() {
         std::string pattern = (fs::temp_directory_path() / "insp-bench-XXXXXX").string();
         if (!mkdtemp(pattern.data())) throw std::runtime_error("cannot make " + pattern);
         path_ = pattern;
         fs::create_directory(tree());
     }
-    ~Scratch() {
+    ~MountPoint() {
         std::error_code ignored;
         fs::remove_all(path_, ignored);
     }
@@ -55,11 +55,11 @@ test::Options peer_environment() {
 
 // Seconds that the command takes in a fresh mount.
 double measure(bool ours, const std::string& image, const test::Args& what, const std::string& command) {
-    Scratch scratch;
-    std::string tree = scratch.tree();
+    MountPoint mount_point;
+    std::string tree = mount_point.tree();
     test::Options options = ours ? environment() : peer_environment();
     options.env["INSP_ENGINE"] = "auto";
-    options.env["XDG_RUNTIME_DIR"] = scratch.path();
+    options.env["XDG_RUNTIME_DIR"] = mount_point.path();
     options.env["TREE"] = tree;
     options.timeout = std::chrono::minutes(10);
     test::Args mount = ours ? test::Args{INSP_PROGRAM, "mount"} : test::Args{"guestmount"};

@@ -13,25 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Scratch {
-  public:
-    Scratch() : path_(fs::path(INSP_BUILD_DIR) / "tests" / "scratch" / "bench-resize") {
-        fs::remove_all(path_);
-        fs::create_directories(path_);
-    }
-    ~Scratch() { fs::remove_all(path_); }
-    std::string file(const char* name) const { return path_ / name; }
-
-  private:
-    fs::path path_;
-};
-
-test::Outcome must(const test::Args& args, const test::Options& options = {}) {
-    test::Outcome outcome = test::run(args, options);
-    if (!outcome.ok()) throw std::runtime_error(args[0] + ": " + outcome.describe());
-    return outcome;
-}
-
 void copy(const std::string& from, const std::string& to) {
     must({"cp", "--sparse=always", "--reflink=auto", from, to});
     must({"chmod", "u+w", to});
@@ -57,10 +38,10 @@ double median_growth(const std::string& original, const std::string& work, const
 }  // namespace
 
 int bench_resize(const BenchOptions& options) {
-    const Scratch scratch;
+    const Scratch scratch("bench-resize");
     const std::string guest = options.image.empty() ? test::guest("debian12") : options.image;
-    const std::string work = scratch.file("work.img");
-    const std::string large = scratch.file("large.img");
+    const std::string work = scratch / "work.img";
+    const std::string large = scratch / "large.img";
     copy(guest, large);
     grow(large, "20G");  // which makes the snapshot of the appliance as well
     printf("growing a Debian guest by 1 GiB in place, medians of %d runs\n", options.runs);

@@ -21,31 +21,12 @@ constexpr uint64_t kMiB = 1 << 20;
 constexpr int kGarbageFiles = 8;
 constexpr uint64_t kGarbageFile = 50 * kMiB;
 
-class Scratch {
-  public:
-    Scratch() : path_(fs::path(INSP_BUILD_DIR) / "tests" / "scratch" / "bench-sparsify") {
-        fs::remove_all(path_);
-        fs::create_directories(path_);
-    }
-    ~Scratch() { fs::remove_all(path_); }
-    std::string file(const char* name) const { return path_ / name; }
-
-  private:
-    fs::path path_;
-};
-
 // The engine that is chosen for such a command.
 test::Options with_engine() {
     test::Options options = environment();
     options.env["INSP_ENGINE"] = "auto";
     options.timeout = std::chrono::minutes(10);
     return options;
-}
-
-test::Outcome must(const test::Args& args, const test::Options& options) {
-    test::Outcome outcome = test::run(args, options);
-    if (!outcome.ok()) throw std::runtime_error(args[0] + ": " + outcome.describe());
-    return outcome;
 }
 
 double allocated_mib(const std::string& path) {
@@ -56,7 +37,7 @@ double allocated_mib(const std::string& path) {
 
 // Random files go in and out again.
 void make_garbage(const Scratch& scratch, const std::string& image) {
-    const std::string folder = scratch.file("garbage");
+    const std::string folder = scratch / "garbage";
     fs::create_directories(folder);
     std::ifstream random("/dev/urandom", std::ios::binary);
     std::vector<char> bytes(kMiB);
@@ -74,7 +55,7 @@ void make_garbage(const Scratch& scratch, const std::string& image) {
 
 void compare(const Scratch& scratch, const std::string& full, const std::string& format, int runs,
              bool peer) {
-    const std::string work = scratch.file("work.img");
+    const std::string work = scratch / "work.img";
     const test::Options theirs_need{
         .env = {{"LIBGUESTFS_BACKEND", "direct"}, {"LIBGUESTFS_BACKEND_SETTINGS", "force_tcg"}},
         .timeout = std::chrono::minutes(20)};
@@ -83,7 +64,7 @@ void compare(const Scratch& scratch, const std::string& full, const std::string&
     for (int i = 0; i < runs; ++i) {
         must({"cp", "--sparse=auto", full, work}, {});
         seconds.push_back(
-            must({INSP_PROGRAM, "sparsify", "-q", "-a", work, "--format=" + format}, with_engine()).seconds);
+            must({INSP_PROGRAM, "sparsify", "-q", "--format=" + format, "-a", work}, with_engine()).seconds);
         left = allocated_mib(work);
     }
     const double ours = test::median(seconds);
@@ -101,9 +82,9 @@ void compare(const Scratch& scratch, const std::string& full, const std::string&
 }  // namespace
 
 int bench_sparsify(const BenchOptions& options) {
-    const Scratch scratch;
+    const Scratch scratch("bench-sparsify");
     const std::string guest = options.image.empty() ? test::guest("debian12") : options.image;
-    const std::string raw = scratch.file("full.img"), qcow2 = scratch.file("full.qcow2");
+    const std::string raw = scratch / "full.img", qcow2 = scratch / "full.qcow2";
     must({"cp", "--sparse=always", guest, raw}, {});
     must({"chmod", "u+w", raw}, {});
     make_garbage(scratch, raw);

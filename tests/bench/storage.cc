@@ -42,11 +42,6 @@ const Load kLoads[] = {
     {"sequential write, 1 MiB", {"-c", "512", "-s", "1M", "-d", "4", "-w"}, 512, 1 << 20, 1 << 20, true},
 };
 
-void must(const test::Args& args) {
-    test::Outcome outcome = test::run(args);
-    if (!outcome.ok()) throw std::runtime_error(args[0] + ": " + outcome.describe());
-}
-
 // What qemu-img bench says that it took, the median.
 double measure(const Load& load, const std::string& format, const std::string& what, int runs) {
     std::vector<double> seconds;
