@@ -5,6 +5,7 @@
 #include <optional>
 
 #include <inspect/clone.h>
+#include <inspect/cloud_init.h>
 
 #include "cli/guest.h"
 #include "cli/guest_preparation.h"
@@ -37,6 +38,10 @@ constexpr Option kOptions[] = {
     {0, "sysprep", Takes::kNothing, "", "free each clone of what must not be in two guests"},
     {0, "operations", Takes::kValue, "LIST", "do these of sysprep's operations (see insp sysprep)"},
     {0, "hostname", Takes::kOptionalValue, "NAME", "with --sysprep: the clone's host name (its name)"},
+    {0, "cloud-init-iso", Takes::kNothing, "",
+     "make NAME-seed.iso beside each clone: cloud-init's seed, with the clone's name"},
+    {0, "cloud-init", Takes::kValue, "FILE:NAME",
+     "with --cloud-init-iso: also user-data, network-config, ..."},
     {0, "domain-output", Takes::kValue, "PATH", "with -d, --domain-xml: write the clone's libvirt XML", "",
      "<file>"},
 };
@@ -148,6 +153,48 @@ class Domains {
     bool force_, many_;
 };
 
+// The seeds of cloud-init, one for each clone.
+class Seeds {
+  public:
+    explicit Seeds(const Arguments& args) : wanted_(args.has("cloud-init-iso")), force_(args.has("force")) {
+        if (args.has("cloud-init") && !wanted_) throw UsageError("--cloud-init is about --cloud-init-iso");
+        understood([&] {
+            for (const std::string& file : args.values("cloud-init")) add_cloud_init_file(seed_, file);
+        });
+        if (seed_.contains("meta-data"))
+            throw UsageError("--cloud-init: each clone has meta-data of its own, which are made here");
+    }
+    // That one can be made is found out before anything is.
+    void check(const CloneTarget& target) const {
+        if (!wanted_) return;
+        const std::string path = path_for(target.paths[0], target.name);
+        if (path.starts_with("/dev/"))
+            throw UsageError("--cloud-init-iso is a file beside the clone, which is a device");
+        if (!force_ && fs::exists(path))
+            throw Error(ErrorKind::kDenied, "'" + path + "' is there already; --force replaces it");
+        if (!tried_) make_cloud_init_iso(seed_);
+        tried_ = true;
+    }
+    // Where it was written; empty when none is wanted.
+    std::string write(const Clone& clone) const {
+        if (!wanted_) return {};
+        CloudInitSeed seed = seed_;
+        seed.emplace("meta-data", make_cloud_init_meta_data(clone.name));
+        const std::string path = path_for(clone.disks[0].path, clone.name);
+        write_clone_file(path, make_cloud_init_iso(std::move(seed)), force_);
+        return path;
+    }
+
+  private:
+    static std::string path_for(const std::string& disk, const std::string& name) {
+        return (fs::path(disk).parent_path() / (name + "-seed.iso")).string();
+    }
+
+    CloudInitSeed seed_;
+    bool wanted_, force_;
+    mutable bool tried_ = false;
+};
+
 PreparationWishes wishes_of(const Arguments& args, const std::string& name) {
     PreparationWishes wishes;
     wishes.new_ids = args.has("new-ids");
@@ -160,7 +207,8 @@ PreparationWishes wishes_of(const Arguments& args, const std::string& name) {
     return wishes;
 }
 
-void show(Context& context, const Clone& clone, const std::string& domain, const Preparation* preparation) {
+void show(Context& context, const Clone& clone, const std::string& domain, const std::string& seed,
+          const Preparation* preparation) {
     if (context.wants_json()) {
         context.json.begin_object();
         context.json.text("name", clone.name);
@@ -177,6 +225,7 @@ void show(Context& context, const Clone& clone, const std::string& domain, const
         }
         context.json.end_array();
         context.json.optional_text("domain_xml", domain);
+        context.json.optional_text("cloud_init_iso", seed);
         if (preparation != nullptr) preparation_json(context.json, *preparation);
         context.json.end_object();
     } else if (!context.quiet()) {
@@ -200,8 +249,10 @@ int run_clone(Context& context) {
     Cloner cloner(options);
     const std::vector<CloneTarget> targets = targets_of(context.args, options, cloner.formats());
     const Domains domains(context.args);
+    const Seeds seeds(context.args);
     for (const CloneTarget& target : targets) {
         domains.check(target, cloner.formats());
+        seeds.check(target);
         wishes_of(context.args, target.name);
     }
     SessionOptions session = session_options(context.args, Access::kChange);
@@ -217,7 +268,8 @@ int run_clone(Context& context) {
             preparation = prepare_guest(context, session, wishes, false);
         });
         const std::string domain = domains.write(clone);
-        show(context, clone, domain, preparation ? &*preparation : nullptr);
+        const std::string seed = seeds.write(clone);
+        show(context, clone, domain, seed, preparation ? &*preparation : nullptr);
     }
     return kExitSuccess;
 }

@@ -156,6 +156,8 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
             return link(context, request.link());
         case proto::Request::kTouch:
             return touch(context, request.touch());
+        case proto::Request::kScrub:
+            return scrub(context, request.scrub());
         case proto::Request::kRandomBytes: {
             constexpr uint32_t kMost = 256;
             uint32_t count = request.random_bytes().count();

@@ -3,11 +3,13 @@
 
 #include <fcntl.h>
 #include <linux/random.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,6 +39,16 @@ void must_mount(const char* source, const char* target, const char* type, unsign
                 const char* data) {
     if (::mount(source, target, type, flags, data) < 0)
         throw Failure::from_errno(std::string("mount ") + source + " on " + target, errno);
+}
+
+// 127.0.0.1 comes with it. There is no other network.
+void start_loopback() {
+    const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    std::strcpy(request.ifr_name, "lo");
+    request.ifr_flags = IFF_UP;
+    must(socket.get(), "make a socket");
+    must(::ioctl(socket.get(), SIOCSIFFLAGS, &request), "start the loopback device");
 }
 
 bool has_word(const std::string& text, std::string_view word) {
@@ -156,6 +168,7 @@ void Machine::prepare_for_programs() {
     for (const auto& [target, link] : kLinks) {
         if (::symlink(target, link) < 0 && errno != EEXIST) fail_errno("cannot make", link);
     }
+    start_loopback();
     prepared_for_programs_ = true;
 }
 

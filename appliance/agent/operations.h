@@ -32,6 +32,7 @@ void read_tree(const Context& context, const proto::ReadTree& request);
 void write_file(const Context& context, const proto::WriteFile& request);
 void write_tree(const Context& context, const proto::WriteTree& request);
 void edit_file(const Context& context, const proto::EditFile& request);
+void scrub(const Context& context, const proto::Scrub& request);
 
 // names
 void make_directory(const Context& context, const proto::MakeDirectory& request);

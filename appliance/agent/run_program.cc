@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// RunProgram: a program's three streams, or its terminal, between it and the host.
+// RunProgram: a program's three streams, or its terminal, between it and the host; and connections to a
+// service there.
 #include "run_program.h"
 
 #include <fcntl.h>
@@ -15,9 +16,11 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <optional>
 
 #include "base/fd.h"
 #include "failure.h"
+#include "service.h"
 
 namespace inspect::agent {
 
@@ -88,11 +91,11 @@ Streams open_pipes(bool with_input) {
     return streams;
 }
 
-// What the host sends for stdin, on its way to a program that may not read it, or not now.
+// What the host sends. What is for stdin is on its way to a program that may not read it, or not now.
 class Input {
   public:
-    Input(Connection& connection, Fd pipe, bool terminal)
-        : connection_(connection), pipe_(std::move(pipe)), terminal_(terminal) {
+    Input(Connection& connection, Fd pipe, bool terminal, Service* service)
+        : connection_(connection), pipe_(std::move(pipe)), terminal_(terminal), service_(service) {
         if (pipe_) ::fcntl(pipe_.get(), F_SETFL, O_NONBLOCK);
     }
 
@@ -133,14 +136,16 @@ class Input {
                 }
                 return;
             default:
-                resize(upload.payload);
+                take_item(upload.payload);
         }
     }
 
-    void resize(const std::string& payload) {
+    void take_item(const std::string& payload) {
         proto::Item item;
-        if (!item.ParseFromString(payload) || !item.has_terminal_size() || !terminal_)
-            throw Failure(proto::USAGE, "an item that is no size of a terminal", EINVAL);
+        const bool parsed = item.ParseFromString(payload);
+        if (parsed && item.has_forwarded() && service_ && service_->receive(item.forwarded())) return;
+        if (!parsed || !item.has_terminal_size() || !terminal_)
+            throw Failure(proto::USAGE, "an item that has no place here", EINVAL);
         if (!pipe_) return;
         winsize window = to_winsize(item.terminal_size());
         ::ioctl(pipe_.get(), TIOCSWINSZ, &window);
@@ -149,6 +154,7 @@ class Input {
     Connection& connection_;
     Fd pipe_;
     bool terminal_;
+    Service* service_;
     bool ended_ = false;
     std::string waiting_;
 };
@@ -191,21 +197,24 @@ struct Reaper {
 
 // Until the program has ended and what it wrote is read: not until its output is closed, which may be open in
 // what it left behind.
-int attend(Connection& connection, pid_t pid, Streams& streams) {
+int attend(Connection& connection, pid_t pid, Streams& streams, Service* service) {
     Reaper reaper{pid};
     Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     if (!process) fail_errno("cannot watch", "the program");
-    Input input(connection, std::move(streams.input), streams.terminal);
+    Input input(connection, std::move(streams.input), streams.terminal, service);
     std::string buffer(kChunk, '\0');
     bool exited = false;
     for (;;) {
         input.pass_on();
+        if (service) service->work(connection);
         connection.flush();
         pollfd wait[] = {{streams.output.get(), POLLIN, 0},
                          {streams.errors.get(), POLLIN, 0},
                          {exited ? -1 : process.get(), POLLIN, 0},
                          {connection.input_fd(), POLLIN, 0},
-                         {input.wanted_fd(), POLLOUT, 0}};
+                         {input.wanted_fd(), POLLOUT, 0},
+                         {service ? service->ready_fd() : -1, POLLIN, 0},
+                         {service ? service->listener_fd() : -1, POLLIN, 0}};
         int ready = ::poll(wait, std::size(wait), exited ? 0 : kLookEveryMs);
         if (ready < 0 && errno != EINTR) fail_errno("cannot wait for", "the program");
         if (ready < 0) continue;
@@ -248,6 +257,12 @@ void run_program(const Context& context, const proto::RunProgram& request, Progr
     program.directory = request.directory().empty() ? "/" : request.directory();
     program.chroot = request.chroot();
 
+    std::optional<Service> service;
+    if (request.service_port() != 0) {
+        if (request.input() || request.has_terminal())
+            throw Failure(proto::USAGE, "a program with a service has no input", EINVAL);
+        service.emplace(request.service_port());
+    }
     Streams streams =
         request.has_terminal() ? open_terminal(request.terminal()) : open_pipes(request.input());
     program.terminal = streams.terminal;
@@ -265,7 +280,7 @@ void run_program(const Context& context, const proto::RunProgram& request, Progr
         result.set_exit_status(started.errnum == ENOENT ? kNotFound : kNotRunnable);
         return;
     }
-    int status = attend(context.connection, started.pid, streams);
+    int status = attend(context.connection, started.pid, streams, service ? &*service : nullptr);
     if (WIFSIGNALED(status)) {
         result.set_signal(static_cast<uint32_t>(WTERMSIG(status)));
     } else {

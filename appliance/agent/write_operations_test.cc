@@ -233,5 +233,33 @@ TEST_F(WriteOperations, ARunningEditCanBeCancelled) {
     EXPECT_EQ(read_text(root_ / "f"), "one\n");
 }
 
+TEST_F(WriteOperations, ScrubbingOverwritesAndRemoves) {
+    const std::string secret = "secret";
+    std::string contents;
+    for (int i = 0; i < 20'000; ++i) contents += secret;
+    write_text(root_ / "f", contents);
+    std::filesystem::create_hard_link(root_ / "f", root_ / "other");
+    std::filesystem::create_symlink("f", root_ / "link");
+    const auto scrub = [&](const std::string& path) {
+        proto::Request request;
+        request.mutable_scrub()->set_path(path);
+        return agent_.call(request);
+    };
+    EXPECT_EQ(scrub("/link").error(), "cannot scrub /link: it is a symbolic link");
+    EXPECT_FALSE(scrub("/").ok());
+    EXPECT_FALSE(scrub("/none").ok());
+    EXPECT_EQ(read_text(root_ / "f"), contents);
+    Answer done = scrub("/f");
+    EXPECT_TRUE(done.ok()) << done.error();
+    EXPECT_EQ(done.response.warnings_size(), 1) << "about the other name";
+    EXPECT_FALSE(std::filesystem::exists(root_ / "f"));
+    // Where it was.
+    EXPECT_EQ(read_text(root_ / "other").find(secret), std::string::npos);
+    EXPECT_EQ(status("other").st_size % status("other").st_blksize, 0);
+    EXPECT_GE(status("other").st_size, static_cast<off_t>(contents.size()));
+    write_text(root_ / "empty", "");
+    EXPECT_TRUE(scrub("/empty").ok());
+}
+
 }  // namespace
 }  // namespace inspect::agent

@@ -8,6 +8,8 @@
 
 #include <inspect/error.h>
 
+#include "base/connect.h"
+
 namespace inspect {
 
 namespace {
@@ -145,6 +147,11 @@ std::string percent_encoded(std::string_view text) {
         }
     }
     return out;
+}
+
+Fd connect_to_nbd_server(const NbdUri& uri, std::chrono::milliseconds timeout) {
+    return connect_to_server(
+        {.text = uri.text, .host = uri.host, .port = uri.port, .socket_path = uri.socket_path}, timeout);
 }
 
 }  // namespace inspect

@@ -31,9 +31,7 @@ struct NbdUri {
     static NbdUri parse(const std::string& text);
 };
 
-// A connected socket to the URI's server. Host names are resolved by getent(1): a static program must not
-// load the system's name service modules. Throws Error; kNotFound when the name is unknown or nobody listens
-// there.
+// A connected socket to the URI's server, as connect_to_server() (base/connect.h) makes it.
 Fd connect_to_nbd_server(const NbdUri& uri, std::chrono::milliseconds timeout);
 
 // What a URI may have in the place of these bytes; slashes stay.

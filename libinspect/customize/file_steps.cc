@@ -174,6 +174,12 @@ PreparedStep prepare_move(const std::string& argument, const CustomizeOptions&) 
             [from = from, to = to](Session& session, const CustomizeOptions&) { session.rename(from, to); }};
 }
 
+PreparedStep prepare_scrub(const std::string& argument, const CustomizeOptions&) {
+    require_guest_path(argument);
+    return {"Scrubbing " + printable(argument),
+            [argument](Session& session, const CustomizeOptions&) { session.scrub(argument); }};
+}
+
 PreparedStep prepare_touch(const std::string& argument, const CustomizeOptions&) {
     require_guest_path(argument);
     return {"Touching " + printable(argument),

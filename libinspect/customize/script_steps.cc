@@ -26,15 +26,10 @@ std::string read_script(const std::string& path) {
 }
 
 void run_in_guest(Session& session, std::vector<std::string> command, const CustomizeOptions& options) {
-    const RunResult result = session.run({.arguments = std::move(command),
-                                          .chroot = true,
-                                          .on_output = options.on_output,
-                                          .on_error_output = options.on_output});
-    if (!result.not_started.empty()) throw Error(ErrorKind::kNotFound, result.not_started);
-    if (result.signal != 0)
-        throw Error(ErrorKind::kDenied, "it died of signal " + std::to_string(result.signal));
-    if (result.exit_status != 0)
-        throw Error(ErrorKind::kDenied, "it failed with exit code " + std::to_string(result.exit_status));
+    require_success(session.run({.arguments = std::move(command),
+                                 .chroot = true,
+                                 .on_output = options.on_output,
+                                 .on_error_output = options.on_output}));
 }
 
 // ---- the next boot
@@ -132,8 +127,17 @@ void install_runner(Session& session) {
     write_text(session, init, kSysvScript, 0755);
 }
 
-// Behind those that are there.
-void leave_script(Session& session, const std::string& name, const std::string& text) {
+}  // namespace
+
+void require_success(const RunResult& result) {
+    if (!result.not_started.empty()) throw Error(ErrorKind::kNotFound, result.not_started);
+    if (result.signal != 0)
+        throw Error(ErrorKind::kDenied, "it died of signal " + std::to_string(result.signal));
+    if (result.exit_status != 0)
+        throw Error(ErrorKind::kDenied, "it failed with exit code " + std::to_string(result.exit_status));
+}
+
+void leave_firstboot_script(Session& session, const std::string& name, const std::string& text) {
     install_runner(session);
     const std::string scripts = std::string(kDirectory) + "/scripts";
     unsigned count = 0;
@@ -142,28 +146,6 @@ void leave_script(Session& session, const std::string& name, const std::string& 
     std::snprintf(number, sizeof number, "%04u-", count + 1);
     write_text(session, scripts + "/" + number + name, text, 0755);
 }
-
-// ---- packages
-
-// The guest's own package manager.
-std::vector<std::string> remove_command(Session& session) {
-    static constexpr struct {
-        const char* program;
-        std::initializer_list<const char*> command;
-    } kManagers[] = {
-        {"/usr/bin/apt-get", {"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "remove"}},
-        {"/usr/bin/dnf", {"dnf", "-y", "remove"}},
-        {"/usr/bin/yum", {"yum", "-y", "remove"}},
-        {"/usr/bin/zypper", {"zypper", "-n", "remove"}},
-        {"/sbin/apk", {"apk", "del"}},
-        {"/usr/bin/pacman", {"pacman", "--noconfirm", "-R"}},
-    };
-    for (const auto& manager : kManagers)
-        if (exists(session, manager.program)) return {manager.command.begin(), manager.command.end()};
-    throw Error(ErrorKind::kUnsupported, "the guest has no package manager that is known here");
-}
-
-}  // namespace
 
 PreparedStep prepare_run(const std::string& argument, const CustomizeOptions&) {
     const std::string text = read_script(argument);
@@ -195,30 +177,15 @@ PreparedStep prepare_firstboot(const std::string& argument, const CustomizeOptio
     std::string text = read_script(argument);
     if (!text.starts_with("#!")) text.insert(0, "#!/bin/sh\n");
     return {"Leaving a script for the first boot: " + printable(argument),
-            [name, text](Session& session, const CustomizeOptions&) { leave_script(session, name, text); }};
+            [name, text](Session& session, const CustomizeOptions&) {
+                leave_firstboot_script(session, name, text);
+            }};
 }
 
 PreparedStep prepare_firstboot_command(const std::string& argument, const CustomizeOptions&) {
     return {"Leaving a command for the first boot: " + printable(argument),
             [argument](Session& session, const CustomizeOptions&) {
-                leave_script(session, "command", "#!/bin/sh\n" + argument + "\n");
-            }};
-}
-
-PreparedStep prepare_uninstall(const std::string& argument, const CustomizeOptions&) {
-    std::vector<std::string> packages;
-    for (size_t at = 0; at <= argument.size();) {
-        const size_t end = std::min(argument.find(',', at), argument.size());
-        packages.push_back(argument.substr(at, end - at));
-        if (packages.back().empty() || packages.back().front() == '-')
-            throw Error(ErrorKind::kUsage, "'" + printable(argument) + "' is not a list of packages");
-        at = end + 1;
-    }
-    return {"Removing packages: " + printable(argument),
-            [packages](Session& session, const CustomizeOptions& options) {
-                std::vector<std::string> command = remove_command(session);
-                command.insert(command.end(), packages.begin(), packages.end());
-                run_in_guest(session, std::move(command), options);
+                leave_firstboot_script(session, "command", "#!/bin/sh\n" + argument + "\n");
             }};
 }
 

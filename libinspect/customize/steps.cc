@@ -26,7 +26,10 @@ constexpr StepOperation kOperations[] = {
     {{"edit", "FILE:EXPR", "change a file by a Perl expression"}, prepare_edit},
     {{"firstboot", "SCRIPT", "run a script of the host's at the guest's next boot"}, prepare_firstboot},
     {{"firstboot-command", "COMMAND", "run a command at the guest's next boot"}, prepare_firstboot_command},
+    {{"firstboot-install", "PKG,...", "have the guest install packages at its next boot"},
+     prepare_firstboot_install},
     {{"hostname", "NAME", "set the host name"}, prepare_hostname},
+    {{"install", "PKG,...", "install packages; see --package-dir and --package-proxy"}, prepare_install},
     {{"link", "TARGET:LINK[:LINK...]", "make symbolic links"}, prepare_link},
     {{"locale", "LOCALE", "set the language of the system: C.UTF-8, de_DE.UTF-8"}, prepare_locale},
     {{"mkdir", "DIR", "make a directory, and those above it"}, prepare_mkdir},
@@ -36,7 +39,8 @@ constexpr StepOperation kOperations[] = {
     {{"root-password", "SELECTOR", "set root's password"}, prepare_root_password},
     {{"run", "SCRIPT", "run a script of the host's in the guest's tree"}, prepare_run},
     {{"run-command", "COMMAND", "run a command in the guest's tree"}, prepare_run_command},
-    {{"selinux-relabel", "", "have the guest label its files anew at its next boot"},
+    {{"scrub", "FILE", "overwrite a file, then delete it"}, prepare_scrub},
+    {{"selinux-relabel", "", "give all files the SELinux labels that the guest's policy says"},
      prepare_selinux_relabel},
     {{"ssh-inject", "USER[:SELECTOR]", "let a public key in: file:PATH or string:KEY; else your own"},
      prepare_ssh_inject},
@@ -45,6 +49,7 @@ constexpr StepOperation kOperations[] = {
     {{"truncate", "FILE", "make a file empty"}, prepare_truncate},
     {{"truncate-recursive", "PATH", "make all files below a directory empty"}, prepare_truncate_recursive},
     {{"uninstall", "PKG,...", "remove packages, by the guest's own package manager"}, prepare_uninstall},
+    {{"update", "", "update the guest's packages; see --package-dir and --package-proxy"}, prepare_update},
     {{"upload", "FILE:DEST", "copy a file of the host's to a path of the guest"}, prepare_upload},
     {{"write", "FILE:CONTENT", "write a file"}, prepare_write},
 };
@@ -86,7 +91,11 @@ struct Customization::Impl {
 Customization::Customization(const std::vector<CustomizeStep>& steps, CustomizeOptions options)
     : impl_(std::make_unique<Impl>()) {
     impl_->options = std::move(options);
-    for (const CustomizeStep& step : steps) {
+    // New files want labels, too.
+    std::vector<CustomizeStep> ordered = steps;
+    std::ranges::stable_partition(
+        ordered, [](const CustomizeStep& step) { return step.operation != "selinux-relabel"; });
+    for (const CustomizeStep& step : ordered) {
         const StepOperation* operation = find_customize_operation(step.operation);
         if (!operation)
             throw Error(ErrorKind::kUsage, "there is no operation '" + printable(step.operation) + "'");

@@ -50,6 +50,7 @@ PreparedStep prepare_edit(const std::string& argument, const CustomizeOptions& o
 PreparedStep prepare_link(const std::string& argument, const CustomizeOptions& options);
 PreparedStep prepare_mkdir(const std::string& argument, const CustomizeOptions& options);
 PreparedStep prepare_move(const std::string& argument, const CustomizeOptions& options);
+PreparedStep prepare_scrub(const std::string& argument, const CustomizeOptions& options);
 PreparedStep prepare_touch(const std::string& argument, const CustomizeOptions& options);
 PreparedStep prepare_truncate(const std::string& argument, const CustomizeOptions& options);
 PreparedStep prepare_truncate_recursive(const std::string& argument, const CustomizeOptions& options);
@@ -60,7 +61,16 @@ PreparedStep prepare_firstboot(const std::string& argument, const CustomizeOptio
 PreparedStep prepare_firstboot_command(const std::string& argument, const CustomizeOptions& options);
 PreparedStep prepare_run(const std::string& argument, const CustomizeOptions& options);
 PreparedStep prepare_run_command(const std::string& argument, const CustomizeOptions& options);
+// Throws Error when a program failed, or could not be started.
+void require_success(const RunResult& result);
+// The guest runs it at its next boot, behind those that were left before.
+void leave_firstboot_script(Session& session, const std::string& name, const std::string& text);
+
+// package_steps.cc
+PreparedStep prepare_firstboot_install(const std::string& argument, const CustomizeOptions& options);
+PreparedStep prepare_install(const std::string& argument, const CustomizeOptions& options);
 PreparedStep prepare_uninstall(const std::string& argument, const CustomizeOptions& options);
+PreparedStep prepare_update(const std::string& argument, const CustomizeOptions& options);
 // system_steps.cc
 PreparedStep prepare_cloud_init(const std::string& argument, const CustomizeOptions& options);
 PreparedStep prepare_hostname(const std::string& argument, const CustomizeOptions& options);

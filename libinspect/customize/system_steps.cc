@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Steps that set what the system as a whole is called, where it is and what it speaks.
-#include <fcntl.h>
-
 #include <algorithm>
 #include <span>
 
-#include "base/fd.h"
+#include <inspect/cloud_init.h>
+
 #include "base/uuid.h"
 #include "customize/host_name.h"
 #include "customize/steps.h"
@@ -16,6 +15,9 @@
 namespace inspect {
 
 namespace {
+
+// Where the appliance has the guest's tree.
+const std::string kSysroot = "/sysroot";
 
 void set_host_name(Session& session, const std::string& name) {
     constexpr const char* kHostname = "/etc/hostname";
@@ -75,10 +77,41 @@ void set_locale(Session& session, const std::string& locale) {
     write_text(session, file, with_variable(read_text(session, file).value_or(""), "LANG", locale));
 }
 
-void relabel(Session& session) {
-    const std::optional<std::string> config = read_text(session, "/etc/selinux/config");
-    if (!config || config->find("\nSELINUX=disabled") != config->npos) return;  // it uses no labels
+// The value of a variable in /etc/selinux/config; empty: it has none.
+std::string selinux_setting(const std::string& config, const std::string& name) {
+    for (size_t at = 0; at < config.size();) {
+        const size_t end = std::min(config.find('\n', at), config.size());
+        if (config.compare(at, name.size() + 1, name + "=") == 0) {
+            const std::string value = config.substr(at + name.size() + 1, end - at - name.size() - 1);
+            return value.substr(0, value.find_first_of(" \t\r#"));
+        }
+        at = end + 1;
+    }
+    return {};
+}
+
+// By setfiles in the appliance and the guest's own file contexts; where that fails, by the guest at its next
+// boot.
+void relabel(Session& session, const CustomizeOptions& options) {
+    const std::string config = read_text(session, "/etc/selinux/config").value_or("");
+    const std::string type = selinux_setting(config, "SELINUXTYPE");
+    if (config.empty() || selinux_setting(config, "SELINUX") == "disabled") return;  // it uses no labels
+    const std::string contexts = "/etc/selinux/" + type + "/contexts/files/file_contexts";
+    std::string trouble = "it has no " + contexts;
+    if (!type.empty() && type.find('/') == type.npos && exists(session, contexts)) {
+        // -F: all of a label, not its type alone; -m: which mounts have labels only a kernel with SELinux
+        // could tell.
+        const RunResult result =
+            session.run({.arguments = {"setfiles", "-F", "-m", "-r", kSysroot, kSysroot + contexts, kSysroot},
+                         .on_output = options.on_output,
+                         .on_error_output = options.on_output});
+        if (result.succeeded()) return session.remove("/.autorelabel", false, true);
+        trouble = "setfiles failed";
+    }
     session.touch("/.autorelabel");
+    if (options.on_warning)
+        options.on_warning("the files have no new SELinux labels yet (" + printable(trouble) +
+                           "): the guest gives them at its next boot");
 }
 
 }  // namespace
@@ -111,31 +144,23 @@ PreparedStep prepare_locale(const std::string& argument, const CustomizeOptions&
 }
 
 PreparedStep prepare_selinux_relabel(const std::string&, const CustomizeOptions&) {
-    return {"Having the guest relabel its files",
-            [](Session& session, const CustomizeOptions&) { relabel(session); }};
+    return {"Giving the files their SELinux labels", relabel};
 }
 
 // cloud-init's documentation, "NoCloud": files in /var/lib/cloud/seed/nocloud.
 PreparedStep prepare_cloud_init(const std::string& argument, const CustomizeOptions&) {
-    const size_t colon = argument.rfind(':');
-    const std::string name = colon == argument.npos ? "" : argument.substr(colon + 1);
-    if (name != "user-data" && name != "meta-data" && name != "vendor-data" && name != "network-config")
-        throw Error(
-            ErrorKind::kUsage,
-            "'" + printable(argument) +
-                "' is not FILE:NAME, where NAME is user-data, meta-data, vendor-data or network-config");
-    const std::string path = argument.substr(0, colon);
-    constexpr size_t kMost = 1 << 20;
-    const Fd fd = open_file(path, O_RDONLY);
-    std::string text(kMost, '\0');
-    text.resize(read_full(fd.get(), std::as_writable_bytes(std::span(text)), "read the seed"));
-    return {"Seeding cloud-init: " + name, [name, text](Session& session, const CustomizeOptions&) {
-                const std::string seed = "/var/lib/cloud/seed/nocloud";
-                session.make_directory(seed, true);
-                write_text(session, seed + "/" + name, text, 0600);
+    CloudInitSeed seed;
+    add_cloud_init_file(seed, argument);
+    const auto& [name, text] = *seed.begin();
+    return {"Seeding cloud-init: " + name,
+            [name = name, text = text](Session& session, const CustomizeOptions&) {
+                const std::string directory = "/var/lib/cloud/seed/nocloud";
+                session.make_directory(directory, true);
+                write_text(session, directory + "/" + name, text, 0600);
                 // NoCloud wants both, be they empty.
                 for (const char* needed : {"/user-data", "/meta-data"})
-                    if (!exists(session, seed + needed)) write_text(session, seed + needed, "", 0600);
+                    if (!exists(session, directory + needed))
+                        write_text(session, directory + needed, "", 0600);
             }};
 }
 

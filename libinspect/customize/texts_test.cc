@@ -122,6 +122,9 @@ TEST(Customization, WrongArgumentsAreRefused) {
     EXPECT_THAT(refusal({"password", "a:b:c"}), HasSubstr("file:PATH"));
     EXPECT_THAT(refusal({"ssh-inject", "root:string2:x"}), HasSubstr("string:KEY"));
     EXPECT_THAT(refusal({"uninstall", "a,--purge"}), HasSubstr("list of packages"));
+    EXPECT_THAT(refusal({"uninstall", "a,$(b)"}), HasSubstr("list of packages"));
+    EXPECT_THAT(refusal({"install", "a"}), HasSubstr("--package-dir or --package-proxy"));
+    EXPECT_THAT(refusal({"scrub", "relative"}), HasSubstr("relative"));
     EXPECT_THAT(refusal({"cloud-init", "/dev/null:other"}), HasSubstr("user-data"));
     EXPECT_THAT(refusal({"add-user", "a b"}), HasSubstr("NAME"));
 }

@@ -184,6 +184,13 @@ void Session::remove(const std::string& path, bool recursive, bool force) {
     impl_->call_changing(std::move(request));
 }
 
+void Session::scrub(const std::string& path) {
+    require_guest_path(path);
+    proto::Request request;
+    request.mutable_scrub()->set_path(path);
+    impl_->call_changing(std::move(request));
+}
+
 void Session::rename(const std::string& from, const std::string& to, bool no_clobber) {
     require_guest_path(from);
     require_guest_path(to);

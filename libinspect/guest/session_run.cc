@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Programs in the appliance: Session::run.
+#include <optional>
 #include <utility>
 
 #include "guest/printable.h"
 #include "guest/session_impl.h"
+#include "protocol/forwarding.h"
 
 namespace inspect {
 
@@ -45,6 +47,9 @@ proto::RunProgram to_wire(const RunOptions& options) {
     run.set_chroot(options.chroot);
     run.set_bare_disks(options.bare_disks);
     run.set_input(static_cast<bool>(options.input));
+    if (options.service_port != 0 && (options.input || options.terminal || !options.connect_service))
+        throw Error(ErrorKind::kUsage, "a program with a service has no input");
+    run.set_service_port(options.service_port);
     return run;
 }
 
@@ -67,11 +72,18 @@ RunResult Session::run(const RunOptions& options) {
         *request.mutable_run_program()->mutable_terminal() = to_wire(size);
     }
 
+    std::optional<protocol::Forwarding> forwarding;
+    if (options.service_port != 0) forwarding.emplace([&] { return Fd(options.connect_service()); });
+
     Connection::Handlers handlers;
     handlers.on_data = [&](std::span<const std::byte> bytes) {
         if (options.on_output) options.on_output(bytes);
     };
     handlers.on_item = [&](const proto::Item& item) {
+        if (item.has_forwarded() && forwarding) {
+            if (!forwarding->receive(item.forwarded())) throw ProtocolError("a connection that can't be");
+            return;
+        }
         if (!item.has_error_output()) throw ProtocolError("an item that is no output of a program");
         if (options.on_error_output) options.on_error_output(std::as_bytes(std::span(item.error_output())));
     };
@@ -96,6 +108,16 @@ RunResult Session::run(const RunOptions& options) {
                 }
                 if (!send_input(out, buffer)) return;
             }
+        };
+    }
+    if (forwarding) {
+        handlers.upload = [&](Connection::Upload& out) {
+            const auto send = [&](const proto::Forwarded& piece) {
+                proto::Item item;
+                *item.mutable_forwarded() = piece;
+                return out.item(item);
+            };
+            while (out.wait(forwarding->ready_fd())) forwarding->work(send);
         };
     }
     const bool in_tree = options.chroot;

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <sstream>
 
 #include "support/insp.h"
@@ -43,6 +44,34 @@ class CloneCommand : public InspTest {
         return result;
     }
 };
+
+TEST_F(CloneCommand, SeedsForCloudInit) {
+    if (!have_program("xorrisofs")) GTEST_SKIP() << "no xorrisofs here";
+    const std::string source = copy_of("ext4", "template.img");
+    fs::create_directory(scratch() / "vms");
+    std::ofstream(scratch() / "user") << "#cloud-config\nusers: [default]\n";
+    const std::string user = (scratch() / "user").string() + ":user-data";
+    const Args args = {
+        "clone",   "--json", "--format=raw",   "-a",    source,         "-o", scratch() / "vms",
+        "--count", "2",      "--name-pattern", "web%d", "--cloud-init", user, "--cloud-init-iso"};
+    const std::vector<json> made = lines(insp_ok(args));
+    ASSERT_EQ(made.size(), 2U);
+    for (const int number : {1, 2}) {
+        const std::string name = "web" + std::to_string(number),
+                          seed = scratch() / ("vms/" + name + "-seed.iso");
+        EXPECT_EQ(made[static_cast<size_t>(number) - 1]["cloud_init_iso"], seed);
+        EXPECT_EQ(run({"blkid", "-p", "-o", "value", "-s", "LABEL", seed}).out, "CIDATA\n");
+        // Files lie in it as they are.
+        EXPECT_THAT(read_host_file(seed), HasSubstr("local-hostname: \"" + name + "\"\n"));
+        EXPECT_THAT(read_host_file(seed), HasSubstr("#cloud-config\nusers: [default]\n"));
+    }
+    // What is there is found out before a clone is made.
+    fs::remove(scratch() / "vms/web1.img");
+    fs::remove(scratch() / "vms/web2.img");
+    EXPECT_EQ(insp(args).code, kFailed);
+    EXPECT_FALSE(fs::exists(scratch() / "vms/web1.img"));
+    EXPECT_EQ(insp({"clone", "-a", source, "-o", scratch() / "x", "--cloud-init", user}).code, kUsage);
+}
 
 TEST_F(CloneCommand, ManyOverlaysOfOneTemplate) {
     const std::string source = copy_of("ext4", "template.img"), before = sha256(source);

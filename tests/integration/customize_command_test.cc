@@ -3,6 +3,8 @@
 // insp customize on a Debian, judged by debugfs, e2fsck and crypt(3).
 #include <crypt.h>
 
+#include <regex>
+
 #include "support/insp.h"
 
 namespace inspect::test {
@@ -137,6 +139,121 @@ TEST_F(Customize, OneFailureAndNothingIsDone) {
     EXPECT_EQ(customize(image, {}).code, kUsage);
     EXPECT_EQ(customize(image, {"--hostname", "a b"}).code, kUsage);
     EXPECT_TRUE(same_bytes(image, guest("debian12-small")));
+}
+
+TEST_F(Customize, ADryRunChangesNothing) {
+    std::string image = copy_of("debian12-small");
+    Outcome done =
+        customize(image, {"--dry-run", "--run-command", "echo it runs", "--root-password", "random"});
+    ASSERT_TRUE(done.ok()) << done.describe();
+    EXPECT_THAT(done.err, HasSubstr("it runs\n"));
+    EXPECT_EQ(done.out, "") << "no password that isn't there";
+    EXPECT_TRUE(same_bytes(image, guest("debian12-small")));
+}
+
+TEST_F(Customize, AttachedImagesAreFurtherDisks) {
+    std::string image = copy_of("debian12-small");
+    write_host_file(scratch() / "attached", std::string(4096, 'x'));
+    const std::string command = "head -c 3 /dev/sdb; ! echo >/dev/sdb";
+    Outcome done = customize(
+        image, {"--attach", scratch() / "attached", "--attach-format", "raw", "--run-command", command});
+    ASSERT_TRUE(done.ok()) << done.describe();
+    EXPECT_THAT(done.err, HasSubstr("xxx"));
+    EXPECT_EQ(read_host_file(scratch() / "attached"), std::string(4096, 'x'));
+}
+
+TEST_F(Customize, ScrubbedFilesLeaveNothing) {
+    std::string image = copy_of("debian12-small");
+    std::string secret;
+    for (int i = 0; i < 5000; ++i) secret += "a secret that can be found ";
+    write_host_file(scratch() / "secret", secret);
+    ASSERT_TRUE(customize(image, {"-q", "--upload", (scratch() / "secret").string() + ":/root/secret"}).ok());
+    ASSERT_TRUE(run({"grep", "-q", "a secret that can be found", image}).ok()) << "a raw image shows it";
+    Outcome done = customize(image, {"-q", "--scrub", "/root/secret"});
+    ASSERT_TRUE(done.ok()) << done.describe();
+    EXPECT_FALSE(run({"grep", "-q", "a secret that can be found", image}).ok());
+    std::string root = root_of(image);
+    EXPECT_TRUE(ext_is_clean(root));
+    EXPECT_THAT(debugfs(root, "ls -p /root"), Not(HasSubstr("secret")));
+    EXPECT_TRUE(refused(customize(image, {"-q", "--scrub", "/etc"}), kFailed, "it is a directory"));
+}
+
+// With a policy of a few lines.
+TEST_F(Customize, SelinuxLabels) {
+    std::string image = copy_of("debian12-small");
+    write_host_file(scratch() / "contexts",
+                    "/.*\tsystem_u:object_r:default_t:s0\n"
+                    "/etc(/.*)?\tsystem_u:object_r:etc_t:s0\n"
+                    "/etc/hostname\t--\tsystem_u:object_r:hostname_etc_t:s0\n"
+                    "/proc(/.*)?\t<<none>>\n");
+    const std::string files = "/etc/selinux/targeted/contexts/files";
+    Outcome done =
+        customize(image, {"--selinux-relabel", "--mkdir", files, "--upload",
+                          (scratch() / "contexts").string() + ":" + files + "/file_contexts", "--write",
+                          "/etc/selinux/config:SELINUX=enforcing\nSELINUXTYPE=targeted\n", "--write",
+                          "/etc/new:x", "--touch", "/.autorelabel"});
+    ASSERT_TRUE(done.ok()) << done.describe();
+    std::string root = root_of(image);
+    EXPECT_TRUE(ext_is_clean(root));
+    const auto label = [&](const std::string& path) {
+        return debugfs(root, "ea_get " + path + " security.selinux");
+    };
+    EXPECT_THAT(label("/etc/hostname"), HasSubstr("hostname_etc_t"));
+    EXPECT_THAT(label("/etc/new"), HasSubstr("system_u:object_r:etc_t:s0"))
+        << "though it came after the option";
+    EXPECT_THAT(label("/usr/bin"), HasSubstr("default_t"));
+    EXPECT_THAT(label("/proc"), Not(HasSubstr("_t:s0")));
+    EXPECT_THAT(debugfs(root, "ls -p /"), Not(HasSubstr("autorelabel"))) << "it isn't needed any more";
+    // Without the policy's files the guest has to do it.
+    done = customize(image, {"--delete", files, "--selinux-relabel"});
+    ASSERT_TRUE(done.ok()) << done.describe();
+    EXPECT_THAT(done.err, HasSubstr("at its next boot"));
+    EXPECT_THAT(debugfs(root_of(image), "ls -p /"), HasSubstr("autorelabel"));
+}
+
+// Read by the appliance's kernel, whose driver knows nothing of who made it.
+TEST_F(Customize, ACloudInitSeedAsAnImage) {
+    if (!have_program("xorrisofs")) GTEST_SKIP() << "no xorrisofs here";
+    write_host_file(scratch() / "user", "#cloud-config\nhostname: seeded\n");
+    const std::string seed = scratch() / "seed.iso", user = (scratch() / "user").string() + ":user-data";
+    std::string image = copy_of("debian12-small");
+    Outcome done = customize(image, {"--hostname", "web-01", "--cloud-init", user, "--cloud-init-iso", seed});
+    ASSERT_TRUE(done.ok()) << done.describe();
+    EXPECT_EQ(run({"blkid", "-p", "-o", "value", "-s", "LABEL", "-s", "TYPE", seed}).out,
+              "CIDATA\niso9660\n");
+    const auto in_seed = [&](const std::string& name) {
+        return insp_ok({"cat", "-a", seed, "-m", "/dev/sda", "/" + name});
+    };
+    EXPECT_EQ(in_seed("user-data"), "#cloud-config\nhostname: seeded\n");
+    EXPECT_THAT(in_seed("meta-data"), HasSubstr("local-hostname: \"web-01\"\n"));
+    EXPECT_THAT(debugfs(root_of(image), "ls -p /var/lib"), Not(HasSubstr("cloud")));
+    // Alone, without a guest; never over what is there, and not when the guest fails.
+    EXPECT_TRUE(refused(insp({"customize", "--cloud-init", user, "--cloud-init-iso", seed}), kFailed,
+                        "is there already"));
+    EXPECT_TRUE(insp({"customize", "--cloud-init", user, "--cloud-init-iso", scratch() / "alone.iso"}).ok());
+    EXPECT_FALSE(
+        customize(image, {"-q", "--run-command", "false", "--cloud-init-iso", scratch() / "not.iso"}).ok());
+    EXPECT_FALSE(fs::exists(scratch() / "not.iso"));
+    EXPECT_EQ(insp({"customize", "--cloud-init", user, "--cloud-init", user, "--cloud-init-iso", "x"}).code,
+              kUsage);
+}
+
+// Each option of virt-customize is here under its name, or in the manual's list of those that are not.
+TEST_F(Customize, OptionsOfVirtCustomize) {
+    if (!have_program("virt-customize")) GTEST_SKIP() << "no virt-customize here";
+    const std::string theirs = run({"virt-customize", "--help"}).out;
+    const std::string ours = insp_ok({"customize", "--help"});
+    const std::string manual = read_host_file(INSP_SOURCE_DIR "/man/insp-customize.1.scd");
+    const std::string missing = manual.substr(manual.find("# OPTIONS OF VIRT-CUSTOMIZE"));
+    const std::regex word("--[a-z][a-z-]*");
+    int count = 0;
+    for (std::sregex_iterator at(theirs.begin(), theirs.end(), word), end; at != end; ++at, ++count) {
+        const std::string option = at->str();
+        if (option == "--options") continue;  // of the line that shows its usage
+        const std::regex whole(option + "(?![a-z-])");
+        EXPECT_TRUE(std::regex_search(ours, whole) || std::regex_search(missing, whole)) << option;
+    }
+    EXPECT_GT(count, 40);
 }
 
 }  // namespace

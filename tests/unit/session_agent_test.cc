@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -15,6 +16,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <thread>
 
 #include <inspect/session.h>
 
@@ -444,6 +446,56 @@ TEST_F(SessionRunTest, DropsInputThatNobodyReads) {
         run_with({.arguments = {"sh", "-c", "exec <&-; echo closed"}, .input = text_input(noise(9'000'000))});
     EXPECT_EQ(ran.output, "closed\n");
     EXPECT_EQ(run_with({.arguments = {"true"}, .input = text_input(noise(9'000'000))}).result.exit_status, 0);
+    session_->ping();
+}
+
+// A port of 127.0.0.1 where nobody listens.
+uint16_t free_port() {
+    const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+    return ntohs(address.sin_port);
+}
+
+TEST_F(SessionRunTest, ForwardsConnectionsToAService) {
+    // Gives back what it gets.
+    std::vector<std::thread> services;
+    const auto connect = [&] {
+        auto [ours, theirs] = make_socket_pair(SOCK_STREAM);
+        services.emplace_back([socket = std::move(ours)] {
+            std::vector<char> buffer(100'000);
+            for (ssize_t n; (n = ::recv(socket.get(), buffer.data(), buffer.size(), 0)) > 0;)
+                write_full(socket.get(), std::as_bytes(std::span(buffer)).first(static_cast<size_t>(n)),
+                           "echo");
+            ::shutdown(socket.get(), SHUT_WR);
+        });
+        return theirs.release();
+    };
+    const uint16_t port = free_port();
+    const std::string client = "c() { exec 3<>/dev/tcp/127.0.0.1/" + std::to_string(port) +
+                               "; head -c $1 /dev/zero >&3 & head -c $1 <&3 | wc -c; }; "
+                               "c 3000000 & c 5 & c 1000000 & wait; echo done >&2";
+    Ran ran =
+        run_with({.arguments = {"bash", "-c", client}, .service_port = port, .connect_service = connect});
+    for (std::thread& service : services) service.join();
+    EXPECT_EQ(services.size(), 3U);
+    for (const char* count : {"3000000\n", "1000000\n", "5\n"}) EXPECT_THAT(ran.output, HasSubstr(count));
+    EXPECT_EQ(ran.errors, "done\n");
+    Ran again = run_with(
+        {.arguments = {"bash", "-c",
+                       "exec 3<>/dev/tcp/127.0.0.1/" + std::to_string(port) + "; cat <&3; echo ended"},
+         .service_port = port,
+         .connect_service = [] { return -1; }});
+    EXPECT_THAT(again.output, HasSubstr("ended"));
+    EXPECT_THROW(run_with({.arguments = {"true"}, .service_port = port}), Error);
+    EXPECT_THROW(
+        run_with(
+            {.arguments = {"true"}, .input = text_input(""), .service_port = 1, .connect_service = connect}),
+        Error);
     session_->ping();
 }
 

@@ -50,7 +50,8 @@ constexpr Option kAppliance[] = {
 constexpr Option kMemory[] = {
     {0, "engine", Takes::kValue, "ENGINE", "what runs the appliance: 'kvm', 'qemu', or 'auto'", "",
      "auto kvm qemu"},
-    {0, "memory", Takes::kValue, "SIZE", "memory of the appliance, in MiB or with a suffix K, M, G"},
+    {0, "memory", Takes::kValue, "SIZE", "memory of the appliance, in MiB or with a suffix K, M, G",
+     "memsize"},
 };
 
 constexpr Option kJson[] = {

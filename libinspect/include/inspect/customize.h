@@ -47,6 +47,13 @@ struct CustomizeOptions {
     // How passwords are hashed: "yescrypt", "sha512", "sha256", "md5"; empty: what the guest's own system
     // uses.
     std::string password_crypto = {};
+    // For packages, which the guest's own package manager installs or updates without a network: a directory
+    // of the host with packages (*.deb, *.rpm...; also with their repodata), empty: none; and the socket of
+    // an HTTP proxy that this process reaches and the guest's package manager then does, and nothing else:
+    // "unix:/PATH" or "tcp:HOST:PORT", empty: none. One of the two is needed. (A package manager wants
+    // memory: SessionOptions:: memory_bytes of 512 MiB or so.)
+    std::string package_directory = {};
+    std::string package_proxy = {};
     // Passwords may be arguments ("root:password:..."): they come from a place that others can't read.
     bool allow_plain_passwords = false;
     // Each step before it is done, as a sentence (printable): "Setting the host name: web-01".
@@ -55,6 +62,8 @@ struct CustomizeOptions {
     std::function<void(const std::string& user, const std::string& password)> on_random_password = {};
     // What scripts that run in the guest's tree write.
     Sink on_output = {};
+    // What could not be done as it was meant (printable), and is no failure.
+    std::function<void(const std::string& message)> on_warning = {};
 };
 
 class Customization {
@@ -67,8 +76,9 @@ class Customization {
     Customization(Customization&&) noexcept;
     Customization& operator=(Customization&&) noexcept;
 
-    // Does them in a writable session whose tree is mounted. The random seed of the guest is renewed as well.
-    // Throws Error, with the step in its message; then the session must not be committed. Not thread-safe.
+    // Does them in a writable session whose tree is mounted, in their order, but for SELinux labels, which
+    // are given when all else is done. The random seed of the guest is renewed as well. Throws Error, with
+    // the step in its message; then the session must not be committed. Not thread-safe.
     void apply(Session& session);
 
   private:

@@ -247,6 +247,14 @@ struct RunOptions {
     Sink on_output = {};
     Sink on_error_output = {};
 
+    // Not 0: the program finds a service at 127.0.0.1, at this port, where otherwise nobody is: there is no
+    // network. For each connection that it makes `connect_service` is asked for a stream socket that is
+    // connected to the service, and becomes the session's; -1: it can't be reached. It must not throw, and is
+    // called while run() is at work. At most 32 connections are open at a time, others wait. Not together
+    // with `input` or `terminal`.
+    uint16_t service_port = 0;
+    std::function<int()> connect_service = {};
+
     // Its stdin, stdout and stderr are a terminal, of the size that this says: asked at the start, and
     // whenever `input_ready_fd` is readable.
     std::function<TerminalSize()> terminal = {};
@@ -329,6 +337,9 @@ class Session {
     void make_directory(const std::string& path, bool parents = false,
                         std::optional<uint32_t> permissions = std::nullopt);
     void remove(const std::string& path, bool recursive = false, bool force = false);
+    // Overwrites what is in a regular file with random bytes where it lies, and removes it. A symlink is not
+    // followed. What that is worth on which image: insp-customize(1).
+    void scrub(const std::string& path);
     void rename(const std::string& from, const std::string& to, bool no_clobber = false);
     void chmod(const std::string& path, const std::string& mode, bool recursive = false);
     void chown(const std::string& path, const std::string& owner, bool recursive = false,

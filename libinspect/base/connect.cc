@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-//
-// From an NBD URI to a connected socket.
+#include "base/connect.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <sstream>
 #include <vector>
@@ -16,7 +17,6 @@
 #include <inspect/error.h>
 
 #include "base/subprocess.h"
-#include "block/nbd_uri.h"
 
 namespace inspect {
 
@@ -56,35 +56,35 @@ bool add_numeric(std::vector<Address>& addresses, const std::string& host, uint1
     return true;
 }
 
-std::vector<Address> resolve(const NbdUri& uri, std::chrono::milliseconds timeout) {
+std::vector<Address> resolve(const ServerAddress& server, std::chrono::milliseconds timeout) {
     std::vector<Address> addresses;
-    if (uri.host.empty()) {
+    if (server.host.empty()) {
         sockaddr_un address = {};
         address.sun_family = AF_UNIX;
-        if (uri.socket_path.size() >= sizeof address.sun_path) {
+        if (server.socket_path.size() >= sizeof address.sun_path) {
             throw Error(ErrorKind::kUsage, "the path of a Unix socket has at most 107 bytes, '" +
-                                               uri.socket_path + "' has " +
-                                               std::to_string(uri.socket_path.size()));
+                                               server.socket_path + "' has " +
+                                               std::to_string(server.socket_path.size()));
         }
-        std::memcpy(address.sun_path, uri.socket_path.data(), uri.socket_path.size());
+        std::memcpy(address.sun_path, server.socket_path.data(), server.socket_path.size());
         return {make_address(address)};
     }
-    if (add_numeric(addresses, uri.host, uri.port)) return addresses;
-    if (uri.host == "localhost") {
-        add_numeric(addresses, "127.0.0.1", uri.port);
-        add_numeric(addresses, "::1", uri.port);
+    if (add_numeric(addresses, server.host, server.port)) return addresses;
+    if (server.host == "localhost") {
+        add_numeric(addresses, "127.0.0.1", server.port);
+        add_numeric(addresses, "::1", server.port);
         return addresses;
     }
-    const auto found = run_program({"getent", "ahosts", "--", uri.host}, timeout, 64 * 1024);
+    const auto found = run_program({"getent", "ahosts", "--", server.host}, timeout, 64 * 1024);
     std::istringstream lines(found.output);
     for (std::string line; std::getline(lines, line) && addresses.size() < kMaxAddresses;) {
         // "ADDRESS STREAM NAME", "ADDRESS DGRAM", ...
         if (line.find("STREAM") != line.npos)
-            add_numeric(addresses, line.substr(0, line.find(' ')), uri.port);
+            add_numeric(addresses, line.substr(0, line.find(' ')), server.port);
     }
     if (addresses.empty()) {
         throw Error(ErrorKind::kNotFound,
-                    "cannot connect to '" + uri.text + "': there is no host '" + uri.host + "'");
+                    "cannot connect to '" + server.text + "': there is no host '" + server.host + "'");
     }
     return addresses;
 }
@@ -106,18 +106,45 @@ int connect_within(int fd, const Address& address, std::chrono::milliseconds tim
     return error;
 }
 
+uint16_t parse_port(const std::string& text) {
+    constexpr int kBase = 10;
+    uint16_t port = 0;
+    const char* end = text.data() + text.size();
+    const auto [stopped, error] = std::from_chars(text.data(), end, port, kBase);
+    return error == std::errc() && stopped == end ? port : 0;
+}
+
 }  // namespace
 
-Fd connect_to_nbd_server(const NbdUri& uri, std::chrono::milliseconds timeout) {
+ServerAddress ServerAddress::parse(const std::string& text) {
+    ServerAddress server{.text = text};
+    if (text.starts_with("unix:") && text.size() > 5) {
+        server.socket_path = text.substr(5);
+        return server;
+    }
+    const size_t colon = text.rfind(':');
+    if (text.starts_with("tcp:") && colon > 4) {
+        server.host = text.substr(4, colon - 4);
+        server.port = parse_port(text.substr(colon + 1));
+        if (server.host.size() > 2 && server.host.front() == '[' && server.host.back() == ']')
+            server.host = server.host.substr(1, server.host.size() - 2);
+        else if (server.host.find(':') != text.npos)
+            server.port = 0;
+        if (server.port != 0) return server;
+    }
+    throw Error(ErrorKind::kUsage, "'" + text + "' is neither unix:/PATH nor tcp:HOST:PORT");
+}
+
+Fd connect_to_server(const ServerAddress& server, std::chrono::milliseconds timeout) {
     int error = 0;
-    for (const Address& address : resolve(uri, timeout)) {
+    for (const Address& address : resolve(server, timeout)) {
         Fd fd(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         error = fd ? connect_within(fd.get(), address, timeout) : errno;
         if (error != 0) continue;
         ::fcntl(fd.get(), F_SETFL, 0);  // from here on blocking, with timeouts
         return fd;
     }
-    const std::string what = "cannot connect to '" + uri.text + "'";
+    const std::string what = "cannot connect to '" + server.text + "'";
     if (error == ECONNREFUSED || error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH) {
         throw Error::from_errno(ErrorKind::kNotFound, what + " (does a server listen there?)", error);
     }
