@@ -53,6 +53,10 @@ struct Cloner::Impl {
         if (!S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode))
             throw Error(ErrorKind::kDenied,
                         "'" + path + "' is there already, and is no file that could be replaced");
+        if (path.starts_with("/dev/"))
+            throw Error(ErrorKind::kDenied, "'" + path +
+                                                "' is there already, and volumes are not replaced; remove it "
+                                                "first (lvremove), or choose another name");
         if (!options.force)
             throw Error(ErrorKind::kDenied, "'" + path + "' is there already; --force replaces it");
     }
