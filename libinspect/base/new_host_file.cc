@@ -17,14 +17,6 @@ namespace inspect {
 
 namespace {
 
-std::string unique_name(const std::string& target) {
-    uint32_t number = 0;
-    draw_random(std::as_writable_bytes(std::span(&number, 1)));
-    std::array<char, 16> text;
-    ::snprintf(text.data(), text.size(), ".insp-%08x", number);
-    return target + text.data();
-}
-
 std::string directory_of(const std::string& path) {
     const size_t slash = path.rfind('/');
     return slash == std::string::npos ? "." : path.substr(0, slash + 1);
@@ -32,8 +24,16 @@ std::string directory_of(const std::string& path) {
 
 }  // namespace
 
+std::string temporary_name(const std::string& target) {
+    uint32_t number = 0;
+    draw_random(std::as_writable_bytes(std::span(&number, 1)));
+    std::array<char, 16> text;
+    ::snprintf(text.data(), text.size(), ".insp-%08x", number);
+    return target + text.data();
+}
+
 NewHostFile::NewHostFile(std::string target, mode_t mode)
-    : target_(std::move(target)), path_(unique_name(target_)) {
+    : target_(std::move(target)), path_(temporary_name(target_)) {
     const Fd fd(::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     if (!fd) throw Error::from_errno("cannot make '" + target_ + "'", errno);
 }

@@ -11,8 +11,11 @@
 
 namespace inspect {
 
-// Until publish() the file has a temporary name beside its place, "TARGET.insp-" and eight digits, so that it
-// can be given its name in one step; the destructor removes it. Not thread-safe.
+// What is to be called `target` is called that until it is complete: "TARGET.insp-" and eight random digits.
+std::string temporary_name(const std::string& target);
+
+// Until publish() the file has a temporary name beside its place, so that it can be given its name in one
+// step; the destructor removes it. Not thread-safe.
 class NewHostFile {
   public:
     // Makes it, empty, with these permissions less the umask. Throws Error that names `target`.

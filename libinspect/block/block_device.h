@@ -63,8 +63,9 @@ class BlockDevice {
     // Error(kNoSpace) when there is no room; a device that can't tell does nothing, which is the default.
     virtual void reserve(uint64_t offset, uint64_t length);
 
-    // Makes the device `size` bytes long. What is new reads as zeros, what is beyond the end is gone; durable
-    // after a flush(), as all else. Throws Error(kUnsupported) on a device that can't, which is the default.
+    // Makes the device `size` bytes long. What is new reads as zeros (but see RawDevice), what is beyond the
+    // end is gone; durable after a flush(), as all else. Throws Error(kUnsupported) on a device that can't,
+    // which is the default.
     virtual void resize(uint64_t size);
 
     // The extents of [offset, offset + length), in order, gap-free, adjacent ones of different kinds.

@@ -124,7 +124,8 @@ class Collector {
             collect_up_to(*run, std::min(old_size_, new_size_), &Collector::add_zeros, &Collector::add_data);
             if (run->end() <= old_size_) continue;
             const uint64_t from = std::max(run->offset, old_size_);
-            collect_up_to({from, run->end() - from, run->state}, new_size_, nullptr, &Collector::append_data);
+            collect_up_to({from, run->end() - from, run->state}, new_size_, &Collector::append_zeros,
+                          &Collector::append_data);
         }
         if (new_size_ > old_size_) image_.flush();
         if (new_size_ < old_size_) writer();  // that alone is a change
@@ -138,7 +139,7 @@ class Collector {
         const uint64_t end = std::min(run.end(), limit);
         if (run.offset >= end) return;
         if (run.state == State::kZero) {
-            if (zeros) (this->*zeros)({run.offset, end - run.offset, run.state});
+            (this->*zeros)({run.offset, end - run.offset, run.state});
             return;
         }
         for (uint64_t at = run.offset; at < end;) {
@@ -157,6 +158,9 @@ class Collector {
         store_.read(run.state, run.offset, {&piece, 1});
         image_.write(run.offset, new_);
     }
+
+    // What a logical volume got may hold anything.
+    void append_zeros(const Run& run) { image_.write_zeroes(run.offset, run.length, true); }
 
     void add_data(const Run& run) {
         new_.resize(run.length);

@@ -406,17 +406,30 @@ void Image::make_overlay() {
 }
 
 bool Image::resizable() const noexcept {
-    if (!overlay_ || files_.empty() || files_[0]->is_block_device()) return false;
+    if (!overlay_ || files_.empty()) return false;
+    if (files_[0]->is_block_device()) return volume_.has_value();
     if (data_file_ != nullptr && data_file_->is_block_device()) return false;
     if (node_.kind == DiskNode::Kind::kQcow2) return true;
     return node_.kind == DiskNode::Kind::kRaw;
+}
+
+void Image::find_volume() {
+    if (!overlay_ || node_.kind != DiskNode::Kind::kRaw || files_.empty() || !files_[0]->is_block_device())
+        return;
+    volume_ = find_host_volume(files_[0]->status().st_rdev, path());
+}
+
+void Image::require_possible(uint64_t size) const {
+    require_resizable();
+    if (volume_) inspect::require_resizable(*volume_, size);
 }
 
 void Image::require_resizable() const {
     if (resizable()) return;
     throw Error(ErrorKind::kUnsupported, "the size of " + quote(path()) +
                                              " can't be changed here: it can be for files that are raw or "
-                                             "qcow2 images, with --write-mode=atomic");
+                                             "qcow2 images, and for raw images on logical volumes of this "
+                                             "host's, with --write-mode=atomic");
 }
 
 void Image::grow_session(uint64_t size) {

@@ -19,6 +19,7 @@
 #include <inspect/disk.h>
 
 #include "block/disk_node.h"
+#include "block/host_volume.h"
 #include "block/image_file.h"
 #include "block/nbd_bridge.h"
 #include "block/overlay_store.h"
@@ -73,14 +74,22 @@ class Image {
     const std::vector<std::unique_ptr<ImageFile>>& files() const noexcept { return files_; }
 
     // Whether commit() could give the disk another size: a regular file that is a raw or qcow2 image, changed
-    // atomically.
+    // atomically; or a logical volume with one that find_volume() has found.
     bool resizable() const noexcept;
+    // For an image that is to have another size: asks the host's lvm about it if it is on a block device.
+    // Throws what find_host_volume() does.
+    void find_volume();
+    // That commit() can give it this size, in bytes, as far as can be found out before. Throws Error:
+    // kUnsupported where it isn't resizable(), and what require_resizable() does for a logical volume.
+    void require_possible(uint64_t size) const;
+    // What sizes commit() can give it are a multiple of, bytes.
+    uint64_t size_unit() const noexcept { return volume_ ? volume_->unit : 512; }
     // The session's disk is this large, in bytes, a multiple of 512: more than the image's. What is beyond
     // that reads as zeros. Before anything is written to the overlay. By itself that changes nothing of the
     // image. Throws Error(kUnsupported) where it isn't resizable().
     void grow_session(uint64_t size);
-    // The size in bytes that commit() gives the disk; a multiple of 512, and not more than session_size().
-    // Throws Error(kUnsupported) where it isn't resizable().
+    // The size in bytes that commit() gives the disk; a multiple of size_unit(), and not more than
+    // session_size(). Throws Error(kUnsupported) where it isn't resizable().
     void set_new_size(uint64_t size);
     // Of the session's disk, bytes.
     uint64_t session_size() const noexcept { return session_size_; }
@@ -125,6 +134,7 @@ class Image {
     DiskNode node_;
     std::vector<std::unique_ptr<ImageFile>> files_;
     const ImageFile* data_file_ = nullptr;  // the external one of a qcow2 image; in files_
+    std::optional<HostVolume> volume_;      // that the image is, if find_volume() was called
     // Connections that node_ names, and the programs at their other ends.
     std::vector<std::unique_ptr<NbdBridge>> bridges_;
     std::vector<std::unique_ptr<BackupServer>> backups_;

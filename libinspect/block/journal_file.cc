@@ -7,9 +7,11 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 
 #include <inspect/error.h>
 
@@ -127,11 +129,21 @@ void PosixJournalFile::sync_name() {
     }
 }
 
+std::string lasting_device_name(dev_t device, const std::string& sysfs) {
+    const std::string number = std::to_string(major(device)) + ":" + std::to_string(minor(device));
+    std::ifstream file(sysfs + "/" + number + "/dm/uuid");
+    std::string name;
+    constexpr size_t kMaxName = 200;
+    for (char c; name.size() < kMaxName && file.get(c) && c != '\n';)
+        name += std::isalnum(static_cast<unsigned char>(c)) || c == '-' ? c : '_';
+    if (!name.empty()) return name;
+    return std::to_string(major(device)) + "-" + std::to_string(minor(device));
+}
+
 std::string journal_path(const std::string& image_path, std::optional<dev_t> block_device,
                          bool create_directory) {
     if (!block_device) return image_path + ".insp-journal";
-    return journal_directory(create_directory) + "/journal-" + std::to_string(major(*block_device)) + "-" +
-           std::to_string(minor(*block_device));
+    return journal_directory(create_directory) + "/journal-" + lasting_device_name(*block_device);
 }
 
 std::string remote_journal_path(std::string_view location, bool create_directory) {

@@ -71,8 +71,13 @@ class PosixJournalFile final : public JournalFile {
 //
 // A regular file's is "<image_path>.insp-journal": any program that finds the image finds it, whoever looks.
 // A block device's directory does not survive a reboot, so its journal is
-// "$XDG_STATE_HOME/libinspect/journal-<major>-<minor>" (~/.local/state without that variable); the directory
-// is made, mode 0700, when `create_directory`.
+// "$XDG_STATE_HOME/libinspect/journal-<its lasting name>" (~/.local/state without that variable); the
+// directory is made, mode 0700, when `create_directory`.
+//
+// The lasting name of a logical volume, or another device of the device mapper's, is what that knows it by
+// for good, "LVM-" and two UUIDs, since such devices get their numbers in the order in which they are made;
+// of others it is "<major>-<minor>". `sysfs` is the directory of block devices by their numbers.
+std::string lasting_device_name(dev_t device, const std::string& sysfs = "/sys/dev/block");
 std::string journal_path(const std::string& image_path, std::optional<dev_t> block_device,
                          bool create_directory);
 

@@ -17,6 +17,7 @@
 #include <inspect/error.h>
 
 #include "base/checked.h"
+#include "block/host_volume.h"
 #include "block/iovec.h"
 
 namespace inspect {
@@ -306,7 +307,13 @@ void RawDevice::reserve(uint64_t offset, uint64_t length) {
 void RawDevice::resize(uint64_t size) {
     require_writable();
     if (block_device_) {
-        throw Error(ErrorKind::kUnsupported, "the block device '" + name_ + "' has the size that it has");
+        struct stat status;
+        if (::fstat(fd_.get(), &status) < 0) throw Error::from_errno("cannot examine '" + name_ + "'", errno);
+        resize_host_volume(status.st_rdev, name_, size);
+        size_ = file_or_device_size(fd_.get(), name_);
+        if (size_ == size) return;
+        throw Error(ErrorKind::kInternal, "'" + name_ + "' has " + std::to_string(size_) +
+                                              " bytes after lvm was to give it " + std::to_string(size));
     }
     while (::ftruncate(fd_.get(), static_cast<off_t>(size)) < 0) {
         if (errno != EINTR) {

@@ -32,7 +32,8 @@ class RawDevice final : public BlockDevice {
     void discard(uint64_t offset, uint64_t length) override;
     void write_zeroes(uint64_t offset, uint64_t length, bool may_unmap) override;
     void reserve(uint64_t offset, uint64_t length) override;
-    // Regular files only.
+    // Regular files, and logical volumes by the host's lvm (block/host_volume.h), where what is new holds
+    // whatever was there.
     void resize(uint64_t size) override;
     // kData and kHole as SEEK_DATA and SEEK_HOLE tell them; block devices are one kData.
     std::vector<Extent> extents(uint64_t offset, uint64_t length) override;

@@ -112,10 +112,10 @@ NewBacking CloneSource::overlay_backing() const {
     return {name.is_path ? canonical(name.name) : name.name, image_->format()};
 }
 
-const LogicalVolumeInfo& CloneSource::logical_volume() {
+const HostVolume& CloneSource::logical_volume() {
     if (!volume_) {
         const bool device = !image_->files().empty() && image_->files()[0]->is_block_device();
-        if (device) volume_ = find_logical_volume(image_->files()[0]->path());
+        if (device) volume_ = find_host_volume(image_->files()[0]->status().st_rdev, path());
         if (!volume_) throw refused("it is no logical volume of this host's");
         if (image_->format() != "raw")
             throw refused("the volume holds a " + image_->format() +
@@ -226,16 +226,19 @@ void CloneSource::copy_layer(BlockDevice& target, const CopyProgress& progress) 
     }
 }
 
-ClonedDisk CloneSource::snapshot(const std::string& target) {
-    const LogicalVolumeInfo& volume = logical_volume();
+NewSnapshot CloneSource::snapshot(const std::string& target) {
+    const HostVolume& volume = logical_volume();
     const std::string directory = "/dev/" + volume.group + "/";
     const std::string name = target.starts_with(directory) ? target.substr(directory.size()) : target;
     if (name.empty() || name.find('/') != name.npos || name[0] == '-')
-        throw Error(ErrorKind::kUsage, "a snapshot of " + volume.group + "/" + volume.name +
+        throw Error(ErrorKind::kUsage, "a snapshot of " + volume.full_name() +
                                            " lies in the same volume group: call it " + directory +
                                            "NAME, not '" + target + "'");
-    snapshot_logical_volume(volume, name);
-    return {path(), directory + name, "raw", CloneMethod::kLvmSnapshot, size(), {}};
+    return NewSnapshot(volume, name);
+}
+
+ClonedDisk CloneSource::describe(const NewSnapshot& snapshot) const {
+    return {path(), snapshot.target(), "raw", CloneMethod::kLvmSnapshot, size(), {}};
 }
 
 }  // namespace inspect

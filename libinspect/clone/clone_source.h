@@ -41,11 +41,13 @@ class CloneSource {
     // Makes the new file an image of the disk. Throws Error, kBusy when the source has changed meanwhile.
     ClonedDisk fill(const NewHostFile& file, CloneMethod method, const CopyProgress& progress) const;
     // Makes a snapshot of the logical volume that the source is; `target` is /dev/GROUP/NAME. Throws Error.
-    ClonedDisk snapshot(const std::string& target);
+    NewSnapshot snapshot(const std::string& target);
+    // What is to be said of that.
+    ClonedDisk describe(const NewSnapshot& snapshot) const;
 
   private:
     const ImageFile* whole_file(const std::string& target) const;
-    const LogicalVolumeInfo& logical_volume();
+    const HostVolume& logical_volume();
     std::optional<NewBacking> kept_backing() const;
     NewBacking overlay_backing() const;
     void copy(const NewHostFile& file, const CopyProgress& progress) const;
@@ -56,7 +58,7 @@ class CloneSource {
     const CloneOptions& options_;
     std::unique_ptr<Image> image_;
     std::string format_;
-    std::optional<LogicalVolumeInfo> volume_;
+    std::optional<HostVolume> volume_;
 };
 
 }  // namespace inspect

@@ -25,16 +25,13 @@ std::string directory_of(const std::string& path) {
 // What was made of a clone, until it is complete.
 struct Parts {
     std::vector<NewHostFile> files;
-    std::vector<std::string> volumes;  // /dev/GROUP/NAME
+    std::vector<NewSnapshot> volumes;
     bool complete = false;
 
     ~Parts() {
         if (complete) return;
         for (NewHostFile& file : files) file.retract();
-        for (const std::string& volume : volumes) {
-            const size_t slash = volume.rfind('/');
-            remove_logical_volume(volume.substr(5, slash - 5), volume.substr(slash + 1));
-        }
+        for (NewSnapshot& volume : volumes) volume.retract();
     }
 };
 
@@ -56,6 +53,10 @@ struct Cloner::Impl {
         if (!S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode))
             throw Error(ErrorKind::kDenied,
                         "'" + path + "' is there already, and is no file that could be replaced");
+        if (path.starts_with("/dev/"))
+            throw Error(ErrorKind::kDenied, "'" + path +
+                                                "' is there already, and volumes are not replaced; remove it "
+                                                "first (lvremove), or choose another name");
         if (!options.force)
             throw Error(ErrorKind::kDenied, "'" + path + "' is there already; --force replaces it");
     }
@@ -136,9 +137,9 @@ Clone Cloner::make(const CloneTarget& target, const Change& change) {
         CloneSource& source = impl_->sources[i];
         DiskSpec spec{.path = {}, .sector_size = impl_->options.sources[i].sector_size};
         if (methods[i] == CloneMethod::kLvmSnapshot) {
-            clone.disks.push_back(source.snapshot(target.paths[i]));
-            parts.volumes.push_back(clone.disks[i].path);
-            spec.path = clone.disks[i].path;
+            parts.volumes.push_back(source.snapshot(target.paths[i]));
+            clone.disks.push_back(source.describe(parts.volumes.back()));
+            spec.path = parts.volumes.back().path();
         } else {
             parts.files.emplace_back(target.paths[i], source.mode());
             clone.disks.push_back(source.fill(parts.files.back(), methods[i], progress));
@@ -148,6 +149,7 @@ Clone Cloner::make(const CloneTarget& target, const Change& change) {
         disks.push_back(std::move(spec));
     }
     if (change) change(disks);
+    for (NewSnapshot& volume : parts.volumes) volume.publish();
     for (NewHostFile& file : parts.files) file.publish(impl_->options.force);
     parts.complete = true;
     return clone;

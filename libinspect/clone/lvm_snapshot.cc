@@ -1,79 +1,83 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "clone/lvm_snapshot.h"
 
-#include <chrono>
+#include <utility>
 #include <vector>
 
 #include <inspect/error.h>
 
 #include "base/log.h"
-#include "base/subprocess.h"
+#include "base/new_host_file.h"
 
 namespace inspect {
 
 namespace {
 
-constexpr std::chrono::seconds kTimeout{120};
-constexpr size_t kMaxOutput = 64u << 10;
-
-ProgramResult lvm(std::vector<std::string> arguments, const std::string& what) {
-    try {
-        return run_program(std::move(arguments), kTimeout, kMaxOutput);
-    } catch (const Error& error) {
-        if (error.kind() != ErrorKind::kNotFound) throw error.with_context(what);
-        throw Error(ErrorKind::kNotFound, what + ": that needs LVM's programs, Debian's package lvm2");
-    }
-}
-
-}  // namespace
-
-std::optional<LogicalVolumeInfo> find_logical_volume(const std::string& device) {
-    const ProgramResult result = lvm({"lvs", "--noheadings", "--nosuffix", "--units", "b", "--separator", "|",
-                                      "-o", "vg_name,lv_name,pool_lv,lv_size", "--", device},
-                                     "cannot find out whether '" + device + "' is a logical volume");
-    if (result.status != 0) return std::nullopt;
-    // "  GROUP|NAME|POOL|SIZE"; no name has a bar or a blank (lvm(8), VALID NAMES).
-    std::vector<std::string> fields(1);
-    for (const char c : result.output) {
-        if (c == '|') {
-            fields.emplace_back();
-        } else if (c != ' ' && c != '\n') {
-            fields.back() += c;
-        }
-    }
-    constexpr size_t kMaxDigits = 18;
-    if (fields.size() != 4 || fields[3].empty() || fields[3].size() > kMaxDigits ||
-        fields[3].find_first_not_of("0123456789") != std::string::npos)
-        return std::nullopt;
-    return LogicalVolumeInfo{fields[0], fields[1], !fields[2].empty(), std::stoull(fields[3])};
-}
-
-void snapshot_logical_volume(const LogicalVolumeInfo& origin, const std::string& name) {
-    const std::string what =
-        "cannot make a snapshot '" + name + "' of the logical volume " + origin.group + "/" + origin.name;
-    std::vector<std::string> arguments = {"lvcreate", "--quiet", "--yes", "--snapshot", "--name", name};
-    // A thin snapshot is not activated by itself (lvmthin(7), "Thin snapshots").
-    if (origin.thin)
-        arguments.insert(arguments.end(), {"--setactivationskip", "n"});
-    else
-        arguments.insert(arguments.end(), {"--extents", "100%ORIGIN"});
-    arguments.push_back(origin.group + "/" + origin.name);
-    const ProgramResult result = lvm(std::move(arguments), what);
-    if (result.status == 0) return;
+// Why lvm refused.
+[[noreturn]] void fail(const ProgramResult& result, const std::string& what) {
     const bool exists = result.errors.find("already exists") != std::string::npos;
     const bool full = result.errors.find("nsufficient") != std::string::npos;
     throw Error(exists ? ErrorKind::kDenied
                 : full ? ErrorKind::kNoSpace
                        : ErrorKind::kInternal,
-                what + ": " + (result.errors.empty() ? Subprocess::describe(result.status) : result.errors));
+                what + ": " + lvm_complaint(result));
 }
 
-void remove_logical_volume(const std::string& group, const std::string& name) noexcept {
+bool exists(const std::string& group, const std::string& name) {
+    return run_lvm({"lvs", "--noheadings", "--options", "lv_name", group + "/" + name},
+                   "cannot look for the logical volume " + group + "/" + name)
+               .status == 0;
+}
+
+}  // namespace
+
+NewSnapshot::NewSnapshot(const HostVolume& origin, const std::string& name)
+    : group_(origin.group), name_(name) {
+    const std::string what =
+        "cannot make a snapshot '" + name + "' of the logical volume " + origin.full_name();
+    if (exists(group_, name_))
+        throw Error(ErrorKind::kDenied, what + ": there is a volume of that name already");
+    const std::string temporary = temporary_name(name);
+    std::vector<std::string> arguments = {"lvcreate", "--quiet", "--yes", "--snapshot", "--name", temporary};
+    // A thin snapshot is not activated by itself (lvmthin(7), "Thin snapshots").
+    if (origin.thin)
+        arguments.insert(arguments.end(), {"--setactivationskip", "n"});
+    else
+        arguments.insert(arguments.end(), {"--extents", "100%ORIGIN"});
+    arguments.push_back(origin.full_name());
+    const ProgramResult result = run_lvm(std::move(arguments), what);
+    if (result.status != 0) fail(result, what);
+    current_ = temporary;
+}
+
+NewSnapshot::NewSnapshot(NewSnapshot&& other) noexcept
+    : group_(std::move(other.group_)),
+      name_(std::move(other.name_)),
+      current_(std::exchange(other.current_, {})),
+      published_(other.published_) {}
+
+NewSnapshot::~NewSnapshot() {
+    if (!published_) retract();
+}
+
+void NewSnapshot::publish() {
+    const std::string what = "cannot give a new snapshot the name '" + name_ + "'";
+    const ProgramResult result = run_lvm({"lvrename", "--quiet", "--yes", group_, current_, name_}, what);
+    if (result.status != 0) fail(result, what);
+    current_ = name_;
+    published_ = true;
+}
+
+void NewSnapshot::retract() noexcept {
+    if (current_.empty()) return;
     try {
-        lvm({"lvremove", "--quiet", "--yes", group + "/" + name}, "cannot remove a snapshot");
+        const ProgramResult result =
+            run_lvm({"lvremove", "--quiet", "--yes", group_ + "/" + current_}, "cannot remove a snapshot");
+        if (result.status != 0) log(LogLevel::kVerbose, "cannot remove a snapshot: " + lvm_complaint(result));
     } catch (const Error& error) {
         log(LogLevel::kVerbose, error.message());
     }
+    current_.clear();
 }
 
 }  // namespace inspect

@@ -87,7 +87,13 @@ proto::Request step_request(const ResizeStep& step, const ResizePlan& plan) {
 // The session's disk gets its new size before the appliance sees it.
 void settle_session_size(Image& image, const ResizeWishes& wishes, uint32_t sector_size) {
     uint64_t size = image.size();
-    if (wishes.size && image.resizable()) size = wished_image_size(size, sector_size, *wishes.size);
+    const auto wished = [&] {
+        return wished_image_size(size, std::max<uint64_t>(sector_size, image.size_unit()), *wishes.size);
+    };
+    // The host's lvm is asked only when it will be needed.
+    if (wishes.recreate || (wishes.size && wished() != size)) image.find_volume();
+    if (wishes.size && image.resizable()) size = wished();
+    if (size != image.size()) image.require_possible(size);
     if (std::max(size, image.size()) > kMostBytes)
         throw Error(ErrorKind::kUsage, "an image can't have more than " + exact_size_text(kMostBytes));
     if (!wishes.recreate) {
@@ -95,7 +101,9 @@ void settle_session_size(Image& image, const ResizeWishes& wishes, uint32_t sect
         return;
     }
     if (!image.resizable())
-        throw Error(ErrorKind::kUnsupported, "--recreate can only be done in a raw or qcow2 image's file");
+        throw Error(ErrorKind::kUnsupported,
+                    "--recreate can only be done in a raw or qcow2 image's file, or on a logical volume of "
+                    "this host's");
     if (size > image.size())
         throw Error(ErrorKind::kUsage,
                     "--recreate is for making smaller: make the image larger first, alone");
@@ -122,6 +130,7 @@ DiskState Session::Impl::survey_disk(const ResizeWishes& wishes, const std::vect
     state.format = image.format();
     state.size = image.size();
     state.resizable = image.resizable();
+    state.size_unit = image.size_unit();
     return state;
 }
 

@@ -25,6 +25,7 @@ int bench_storage(const BenchOptions& options);
 int bench_uring(const BenchOptions& options);  // where liburing was there to build it with
 int bench_resize(const BenchOptions& options);
 int bench_sparsify(const BenchOptions& options);
+int bench_clone(const BenchOptions& options);
 int bench_backup(const BenchOptions& options);
 int soak(const BenchOptions& options);
 

@@ -49,7 +49,7 @@ std::string fixed(double value, int digits) {
 namespace {
 
 constexpr const char* kUsage =
-    "Usage: insp-bench cat|read|storage|uring|mount|resize|sparsify|backup|soak [OPTION...]\n"
+    "Usage: insp-bench cat|read|storage|uring|mount|resize|sparsify|clone|backup|soak [OPTION...]\n"
     "  cat   insp cat of a small file, warm and cold, and virt-cat of the same\n"
     "  read  sequential and random reads through virtio-blk\n"
     "  storage  qcow2 against raw, and our NBD server against qemu-storage-daemon's\n"
@@ -57,6 +57,7 @@ constexpr const char* kUsage =
     "  mount  find, tar and fio on a mounted guest, and on guestmount's\n"
     "  resize  growing a guest by half, one ten times as large, and virt-resize\n"
     "  sparsify  a guest with removed files, and virt-sparsify --in-place\n"
+    "  clone  overlays against an edit; one with --sysprep, and cp with virt-sysprep\n"
     "  backup  against restic and borg; restoring; sizes of chunks\n"
     "  soak  many warm starts, several at a time; fails when one fails or leaves something behind\n"
     "  --runs=N     of each measurement; the median counts (5)\n"
@@ -96,6 +97,7 @@ int main(int argc, char* argv[]) {
 #endif
         if (what == "mount") return bench_mount(options);
         if (what == "resize") return bench_resize(options);
+        if (what == "clone") return bench_clone(options);
         if (what == "sparsify") return bench_sparsify(options);
         if (what == "backup") return bench_backup(options);
         if (what == "soak") return soak(options);

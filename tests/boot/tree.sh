@@ -3,8 +3,9 @@
 #
 # The Debian that the guests of guests.sh hold.
 
-# A Debian tree with a kernel, two initial RAM disks (the second knows the LUKS volume and its key) and boot loaders.
-make_tree() {  # FILE
+# A Debian tree with a kernel, two initial RAM disks (the second knows the LUKS volume and its key) and boot loaders; with more packages
+# where they are named.
+make_tree() {  # FILE [PACKAGE,...]
     cat >"$scratch/customize" <<'END'
 set -eu
 cd "$1"
@@ -30,6 +31,26 @@ WantedBy=multi-user.target
 UNIT
 mkdir -p etc/systemd/system/multi-user.target.wants
 ln -s /etc/systemd/system/show-sizes.service etc/systemd/system/multi-user.target.wants/
+# What is a guest's own, when cloud-init has made it so.
+if [ -d etc/cloud ]; then
+    cat >usr/local/sbin/show-self <<'SCRIPT'
+#!/bin/sh
+echo "PROOF self host=$(hostname) machine-id=$(cat /etc/machine-id) ssh-key=$(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub | cut -d ' ' -f 2)"
+SCRIPT
+    chmod 755 usr/local/sbin/show-self
+    cat >etc/systemd/system/show-self.service <<'UNIT'
+[Unit]
+After=cloud-init.service
+[Service]
+Type=oneshot
+ExecStart=/usr/local/sbin/show-self
+StandardOutput=tty
+TTYPath=/dev/ttyS0
+[Install]
+WantedBy=multi-user.target
+UNIT
+    ln -s /etc/systemd/system/show-self.service etc/systemd/system/multi-user.target.wants/
+fi
 # On a busy machine a device may take its time.
 mkdir -p etc/systemd/system.conf.d
 printf '[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\n' >etc/systemd/system.conf.d/patience.conf
@@ -62,7 +83,7 @@ rm -rf tmp/embed.cfg usr/lib/grub
 END
     mmdebstrap --quiet --format=tar --dpkgopt=force-unsafe-io --variant=minbase \
         --include=systemd-sysv,udev,login,linux-image-cloud-amd64,initramfs-tools,lvm2,cryptsetup-initramfs,kmod,e2fsprogs,zstd \
-        --include=grub-pc-bin,grub-efi-amd64-bin,grub-common \
+        --include=grub-pc-bin,grub-efi-amd64-bin,grub-common${2:+,$2} \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --aptopt='Acquire::Languages "none"' \
         --customize-hook="sh $scratch/customize \"\$1\"" bookworm "$1"

@@ -175,17 +175,27 @@ TEST_F(CloneCommand, SnapshotsOfLogicalVolumes) {
     if (!loop.ok()) GTEST_SKIP() << "there is no loop device: " << loop.describe();
     std::string device = loop.out;
     while (device.ends_with('\n')) device.pop_back();
-    write_host_file(scratch() / "bin/lvs", "#!/bin/sh\necho '  vg0|template|pool|4194304'\n");
-    write_host_file(scratch() / "bin/lvcreate",
-                    "#!/bin/sh\necho \"$@\" >> '" + (scratch() / "told").string() + "'\n");
-    for (const char* name : {"bin/lvs", "bin/lvcreate"}) fs::permissions(scratch() / name, fs::perms(0755));
+    // The second question is whether there is a volume of the clone's name.
+    write_host_file(scratch() / "bin/lvs",
+                    "#!/bin/sh\n[ \"$1\" = --reportformat ] || exit 5\n"
+                    R"(echo '{"report":[{"seg":[{"vg_name":"vg0","lv_name":"template","pool_lv":"pool",)"
+                    R"("lv_size":"8388608","lv_layout":"thin,sparse","lv_role":"public","stripes":"0",)"
+                    R"("vg_extent_size":"4194304","vg_free":"0"}]}]}')"
+                    "\n");
+    for (const char* name : {"bin/lvs", "bin/lvcreate", "bin/lvrename"}) {
+        if (name != std::string("bin/lvs"))
+            write_host_file(scratch() / name, "#!/bin/sh\necho \"$*\" | sed s/insp-[0-9a-f]*/insp-N/ >> '" +
+                                                  (scratch() / "told").string() + "'\n");
+        fs::permissions(scratch() / name, fs::perms(0755));
+    }
     Options options;
     options.env["PATH"] = (scratch() / "bin").string() + ":" + std::getenv("PATH");
     const std::string said = insp_ok({"clone", "--format=raw", "-a", device, "-o", "/dev/vg0/web"}, options);
     run({"losetup", "--detach", device}, {});
     EXPECT_THAT(said, HasSubstr("/dev/vg0/web: raw"));
     EXPECT_EQ(read_host_file(scratch() / "told"),
-              "--quiet --yes --snapshot --name web --setactivationskip n vg0/template\n");
+              "--quiet --yes --snapshot --name web.insp-N --setactivationskip n vg0/template\n"
+              "--quiet --yes vg0 web.insp-N web\n");
 }
 
 }  // namespace

@@ -69,12 +69,15 @@ class Planner {
 
     void settle_image_size() {
         if (!wishes_.size) return;
-        const uint64_t size = wished_image_size(disk().size, disk().sector_size, *wishes_.size);
+        const uint64_t unit = std::max<uint64_t>(disk().sector_size, disk().size_unit);
+        const uint64_t size = wished_image_size(disk().size, unit, *wishes_.size);
         if (size == disk().size) return;
+        if (size == 0) throw Error(ErrorKind::kUsage, "nothing would be left of the disk");
         if (!disk().resizable)
             throw Error(
                 ErrorKind::kUnsupported,
-                "the size of this image can't be changed here (only that of raw files and qcow2 images can); "
+                "the size of this image can't be changed here (that of raw files, qcow2 images and logical "
+                "volumes can); "
                 "make it larger by its own means, then give the partition to --expand");
         disk().size = size;
     }

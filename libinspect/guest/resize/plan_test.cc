@@ -301,6 +301,18 @@ TEST(ResizePlan, ObstaclesAreRefusedBeforeAnything) {
     EXPECT_THAT(refusal(debian(), wishes, ErrorKind::kUsage), HasSubstr("no need to shrink"));
 }
 
+// A logical volume of the host's has whole extents.
+TEST(ResizePlan, ImagesHaveTheSizesThatTheyCanHave) {
+    DiskState state = debian();
+    state.size_unit = 12 * kMiB;
+    state.size = 2040 * kMiB;
+    state.partitions[1] = partition(2, 65 * kMiB, 1974 * kMiB, ext4("", 1974 * kMiB, 500 * kMiB));
+    EXPECT_EQ(plan_resize(state, sized("+1M")).after.size, 2052 * kMiB);
+    EXPECT_EQ(plan_resize(state, sized("2050M")).after.size, 2052 * kMiB);
+    EXPECT_EQ(plan_resize(state, sized("-1M")).after.size, 2028 * kMiB);
+    EXPECT_THAT(plan_resize(state, sized("2040M")).steps, IsEmpty());
+}
+
 TEST(ResizePlan, RemovedPartitionsMakeRoom) {
     DiskState state = gpt(2 * kGiB, {partition(1, kMiB, kGiB, ext4("", kGiB, 300 * kMiB)),
                                      partition(2, kGiB + kMiB, 512 * kMiB, holding("", "swap", 0))});

@@ -103,6 +103,7 @@ struct DiskState {
     std::string format;     // of the image: "raw", "qcow2"...
     bool resizable = true;  // the image can have another size
     uint64_t size = 0;
+    uint64_t size_unit = 512;  // what other sizes that it can have are a multiple of
     uint32_t sector_size = 512;
     TableKind table = TableKind::kNone;
     // Not empty: why the table must not be written as it is, and what to do about that.
