@@ -72,6 +72,10 @@ proto::Request step_request(const ResizeStep& step, const ResizePlan& plan) {
         case ResizeStep::Kind::kLuks:
             resize(*wire.mutable_luks());
             break;
+        case ResizeStep::Kind::kMoveExtents:
+            wire.mutable_move_extents()->set_device(step.device);
+            wire.mutable_move_extents()->set_first_extent(step.first_extent);
+            break;
         case ResizeStep::Kind::kPhysicalVolume:
             resize(*wire.mutable_physical_volume());
             break;

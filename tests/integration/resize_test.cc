@@ -186,8 +186,17 @@ TEST_F(Resize, LogicalVolumeFollowsItsGroup) {
     EXPECT_THAT(look(), AllOf(HasSubstr("root   35.00"), HasSubstr("swap_1  8.00")));
     EXPECT_THAT(run({"sfdisk", "-V", image}).out, HasSubstr("No errors detected"));
 
-    const Outcome impossible = insp({"resize", "-a", image, "--size", "30M"}, engine);
-    EXPECT_TRUE(refused(impossible, kFailed, "/dev/vg/swap_1 lies at its end"));
+    // What lies at the end moves to where the root was.
+    const Outcome moved = insp({"resize", "-a", image, "--size", "30M"}, engine);
+    EXPECT_TRUE(moved.ok()) << moved.describe();
+    EXPECT_THAT(moved.out, HasSubstr("at the end of the physical volume /dev/sda1 move"));
+    EXPECT_EQ(size_of(image), 30 * kMiB);
+    EXPECT_THAT(look(), AllOf(HasSubstr("root   19.00"), HasSubstr("swap_1  8.00")));
+    EXPECT_THAT(in_appliance("blkid -p /dev/mapper/vg-swap_1"), HasSubstr("swap"));
+    EXPECT_THAT(run({"sfdisk", "-V", image}).out, HasSubstr("No errors detected"));
+
+    const Outcome impossible = insp({"resize", "-a", image, "--size", "8M"}, engine);
+    EXPECT_TRUE(refused(impossible, kFailed, "can't be made smaller than"));
 }
 
 // Killed at any moment, the disk is as it was or as it is to be, its size included.
