@@ -406,23 +406,25 @@ void Image::make_overlay() {
 }
 
 bool Image::resizable() const noexcept {
-    if (!overlay_ || files_.empty() || files_[0]->is_block_device()) return false;
+    if ((!overlay_ && !undo_journal_) || files_.empty() || files_[0]->is_block_device()) return false;
     if (data_file_ != nullptr && data_file_->is_block_device()) return false;
-    if (node_.kind == DiskNode::Kind::kQcow2) return true;
-    return node_.kind == DiskNode::Kind::kRaw;
+    return undo_journal_ || node_.kind == DiskNode::Kind::kQcow2 || node_.kind == DiskNode::Kind::kRaw;
 }
 
 void Image::require_resizable() const {
     if (resizable()) return;
     throw Error(ErrorKind::kUnsupported, "the size of " + quote(path()) +
                                              " can't be changed here: it can be for files that are raw or "
-                                             "qcow2 images, with --write-mode=atomic");
+                                             "qcow2 images");
 }
 
 void Image::grow_session(uint64_t size) {
     require_resizable();
     session_size_ = std::max(size, size_);
-    make_overlay();
+    if (!undo_journal_) return make_overlay();
+    const auto device = node_.open();
+    device->resize(session_size_);
+    device->flush();
 }
 
 void Image::set_new_size(uint64_t size) {
@@ -464,6 +466,7 @@ void Image::settle_remote_journal() {
 }
 
 Image::~Image() {
+    take_back();
     sockets_.clear();  // hangs up, so that the programs at the other ends end
     bridges_.clear();
     backups_.clear();
