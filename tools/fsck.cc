@@ -28,6 +28,13 @@ constexpr char kExtRepair[] =
 constexpr char kXfsReplay[] =
     "mkdir -p /run/replay && mount -t xfs -o nouuid \"$1\" /run/replay 2>/dev/null && umount /run/replay\n";
 
+// ntfsfix looks at little, and not at the mark by which Windows or a resize says that more is to be looked
+// at.
+constexpr char kNtfsCheck[] =
+    "ntfsfix -n \"$1\" || exit 1\n"
+    "! ntfsinfo -f -m \"$1\" 2>/dev/null | grep -q 'Volume Flags:.*DIRTY' || {\n"
+    "  echo 'It is marked to be checked: start Windows, which does that (chkdsk).'; exit 1; }\n";
+
 constexpr Checker kCheckers[] = {
     {"ext2", kExtCheck, kExtRepair},
     {"ext3", kExtCheck, kExtRepair},
@@ -36,7 +43,7 @@ constexpr Checker kCheckers[] = {
      "%replay%xfs_repair \"$1\" && xfs_repair -n \"$1\" >/dev/null 2>&1\n"},
     {"vfat", "exec fsck.fat -n \"$1\"\n", "fsck.fat -a -w \"$1\"; fsck.fat -n \"$1\" >/dev/null\n"},
     {"exfat", "exec fsck.exfat -n \"$1\"\n", "fsck.exfat -y \"$1\"; fsck.exfat -n \"$1\" >/dev/null\n"},
-    {"ntfs", "exec ntfsfix -n \"$1\"\n", "ntfsfix \"$1\" && ntfsfix -n \"$1\" >/dev/null\n"},
+    {"ntfs", kNtfsCheck, "ntfsfix \"$1\" && ntfsfix -n \"$1\" >/dev/null\n"},
     {"btrfs", "exec btrfs check --readonly \"$1\"\n", nullptr},
     {"f2fs", "exec fsck.f2fs --dry-run \"$1\"\n",
      "fsck.f2fs -f \"$1\"; fsck.f2fs --dry-run \"$1\" >/dev/null\n"},

@@ -101,6 +101,16 @@ class Copy {
     bool made_ = false;
 };
 
+void commit(Context& context, Guest& guest) {
+    try {
+        guest.commit();
+    } catch (const Error& error) {
+        const bool atomic = context.args.value("write-mode").value_or("atomic") == "atomic";
+        if (error.kind() != ErrorKind::kNoSpace || !atomic) throw;
+        throw Error(error.kind(), error.message() + "; with --write-mode=direct less room is needed");
+    }
+}
+
 int run_resize(Context& context) {
     const ResizeWishes wishes = wishes_of(context.args);
     const bool dry_run = context.args.has("dry-run");
@@ -114,7 +124,7 @@ int run_resize(Context& context) {
     if (dry_run && !context.wants_json()) show(context, plan);
     if (!dry_run && !plan.steps.empty()) {
         guest.call("resize").resize(plan, [&](const ResizeStep& step) { context.note(describe(step)); });
-        guest.commit();
+        commit(context, guest);
     }
     if (copy) copy->keep();
     if (context.wants_json()) {

@@ -131,6 +131,19 @@ class Step {
                 "resize the physical volume " + request.device());
     }
 
+    // The copying is a mirror's, which the kernel makes for that time.
+    void move_extents(const proto::ResizeStep::MoveExtents& request) {
+        Volume& volume = ready(request.device());
+        if (request.first_extent() == 0)
+            throw Failure(proto::USAGE, "nothing can lie before the first extent", EINVAL);
+        const std::string first = std::to_string(request.first_extent());
+        const std::string last = std::to_string(request.first_extent() - 1);
+        require(run_lvm(programs_, physical_volumes(),
+                        {"pvmove", "-q", "-y", "-i", "0", "--alloc", "anywhere",
+                         volume.node + ":" + first + "-", volume.node + ":0-" + last}),
+                "move what lies at the end of the physical volume " + request.device());
+    }
+
     void logical_volume(const proto::ResizeStep::Resize& request) {
         Volume& volume = ready(request.device());
         if (volume.kind != VolumeKind::kLogical)
@@ -262,6 +275,8 @@ void resize_step(const ResizeContext& context, const proto::ResizeStep& request)
             return step.logical_volume(request.logical_volume());
         case proto::ResizeStep::kRecreate:
             return step.recreate(request.recreate());
+        case proto::ResizeStep::kMoveExtents:
+            return step.move_extents(request.move_extents());
         case proto::ResizeStep::STEP_NOT_SET:
             break;
     }

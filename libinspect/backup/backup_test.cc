@@ -4,13 +4,13 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "backup/ext_free_space.h"
-#include "backup/partitions.h"
 #include "backup/retention.h"
 #include "backup/save_disk.h"
 #include "backup/workers.h"
 #include "base/subprocess.h"
+#include "block/ext_free_space.h"
 #include "block/memory_device.h"
+#include "block/partitions.h"
 #include "block/raw.h"
 #include "repository/repository_for_test.h"
 

@@ -8,8 +8,8 @@
 #include <functional>
 #include <vector>
 
-#include "backup/range_set.h"
 #include "backup/rate_limiter.h"
+#include "base/range_set.h"
 #include "block/block_device.h"
 #include "repository/blob_writer.h"
 #include "repository/disk_contents.h"

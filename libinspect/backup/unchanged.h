@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "backup/range_set.h"
+#include "base/range_set.h"
 #include "block/image.h"
 #include "repository/guest_record.h"
 

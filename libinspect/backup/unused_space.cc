@@ -7,8 +7,8 @@
 
 #include <inspect/error.h>
 
-#include "backup/ext_free_space.h"
-#include "backup/partitions.h"
+#include "block/ext_free_space.h"
+#include "block/partitions.h"
 
 namespace inspect {
 

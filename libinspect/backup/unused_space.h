@@ -9,7 +9,7 @@
 
 #include <inspect/disk.h>
 
-#include "backup/range_set.h"
+#include "base/range_set.h"
 #include "block/block_device.h"
 
 namespace inspect {

@@ -11,13 +11,14 @@
 #include "block/overlay.h"
 #include "block/qcow2/qcow2.h"
 #include "block/raw.h"
+#include "block/undo_device.h"
 #include "block/write_policy.h"
 
 namespace inspect {
 
 namespace {
 
-constexpr std::string_view kKindNames[] = {"raw", "qcow2", "nbd", "overlay"};
+constexpr std::string_view kKindNames[] = {"raw", "qcow2", "nbd", "overlay", "undo"};
 
 bool is_plain(unsigned char c) {
     return c > 0x20 && c < 0x7f && c != ',' && c != '(' && c != ')' && c != '%';
@@ -137,6 +138,8 @@ class Parser {
             node.memory = number<int>();
         } else if (key == "spill") {
             node.spill = number<int>();
+        } else if (key == "journal") {
+            node.journal = number<int>();
         } else if (key == "file") {
             node.file = child(depth);
         } else if (key == "backing") {
@@ -204,6 +207,7 @@ std::string DiskNode::encode() const {
     if (snapshot) add("snapshot=" + encode_name(*snapshot));
     if (memory >= 0) add("memory=" + std::to_string(memory));
     if (spill >= 0) add("spill=" + std::to_string(spill));
+    if (journal >= 0) add("journal=" + std::to_string(journal));
     if (sync_writes) add("sync-writes");
     if (ignore_flush) add("ignore-flush");
     if (guard_first_sector) add("guard-first-sector");
@@ -214,7 +218,7 @@ DiskNode DiskNode::parse(std::string_view text) { return Parser(text).whole(); }
 
 std::vector<int> DiskNode::descriptors() const {
     std::vector<int> all;
-    for (int descriptor : {fd, memory, spill})
+    for (int descriptor : {fd, memory, spill, journal})
         if (descriptor >= 0) all.push_back(descriptor);
     for (const auto* child : {&file, &backing, &data_file}) {
         if (!*child) continue;
@@ -242,6 +246,13 @@ std::unique_ptr<BlockDevice> DiskNode::open() const {
             if (!lower) throw Error(ErrorKind::kUsage, "an overlay stands on a device");
             auto store = std::make_shared<OverlayStore>(dup_fd(memory), dup_fd(spill), lower->size());
             device = std::make_unique<Overlay>(std::move(lower), std::move(store));
+            break;
+        }
+        case Kind::kUndo: {
+            auto lower = open_child(file);
+            if (!lower) throw Error(ErrorKind::kUsage, "an undo journal is about a device");
+            device = std::make_unique<UndoDevice>(std::move(lower),
+                                                  std::make_unique<PosixJournalFile>(dup_fd(journal)));
             break;
         }
     }

@@ -8,6 +8,7 @@
 //   raw(fd=5,name=/srv/a.img)
 //   qcow2(file=raw(fd=5),backing=qcow2(file=raw(fd=6),backing=raw(fd=7)),snapshot=1)
 //   overlay(file=raw(fd=5),memory=8,spill=9)
+//   undo(file=raw(fd=5,writable),journal=6)
 //   nbd(fd=5,size=1048576,flags=1025,minimum=1,payload=33554432,structured,allocation=0)
 //
 // Bytes of names that have a meaning in this notation, or that aren't printable ASCII, are written %41.
@@ -26,7 +27,7 @@
 namespace inspect {
 
 struct DiskNode {
-    enum class Kind : uint8_t { kRaw, kQcow2, kNbd, kOverlay };
+    enum class Kind : uint8_t { kRaw, kQcow2, kNbd, kOverlay, kUndo };
     // A chain of images is this deep at most.
     static constexpr unsigned kMaxDepth = 200;
 
@@ -36,12 +37,13 @@ struct DiskNode {
     int fd = -1;            // kRaw: a file or block device; kNbd: a connected socket
     NbdTerms terms;         // kNbd
 
-    std::unique_ptr<DiskNode> file;       // kQcow2, kOverlay: what it stands on
+    std::unique_ptr<DiskNode> file;       // kQcow2, kOverlay, kUndo: what it stands on
     std::unique_ptr<DiskNode> backing;    // kQcow2
     std::unique_ptr<DiskNode> data_file;  // kQcow2
     std::optional<std::string> snapshot;  // kQcow2: an internal snapshot's id or name
     int memory = -1;                      // kOverlay: the descriptors of an OverlayStore for a device of
     int spill = -1;                       // the size of `file`
+    int journal = -1;                     // kUndo: what `file` had goes to this file (block/undo_log.h)
 
     // What writing means; for the topmost node.
     bool sync_writes = false;         // each write is followed by a flush

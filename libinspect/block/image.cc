@@ -406,11 +406,10 @@ void Image::make_overlay() {
 }
 
 bool Image::resizable() const noexcept {
-    if (!overlay_ || files_.empty()) return false;
-    if (files_[0]->is_block_device()) return volume_.has_value();
+    if ((!overlay_ && !undo_journal_) || files_.empty()) return false;
+    if (files_[0]->is_block_device()) return overlay_ && volume_.has_value();
     if (data_file_ != nullptr && data_file_->is_block_device()) return false;
-    if (node_.kind == DiskNode::Kind::kQcow2) return true;
-    return node_.kind == DiskNode::Kind::kRaw;
+    return undo_journal_ || node_.kind == DiskNode::Kind::kQcow2 || node_.kind == DiskNode::Kind::kRaw;
 }
 
 void Image::find_volume() {
@@ -428,14 +427,17 @@ void Image::require_resizable() const {
     if (resizable()) return;
     throw Error(ErrorKind::kUnsupported, "the size of " + quote(path()) +
                                              " can't be changed here: it can be for files that are raw or "
-                                             "qcow2 images, and for raw images on logical volumes of this "
-                                             "host's, with --write-mode=atomic");
+                                             "qcow2 images and, with --write-mode=atomic, for raw images on "
+                                             "logical volumes of this host's");
 }
 
 void Image::grow_session(uint64_t size) {
     require_resizable();
     session_size_ = std::max(size, size_);
-    make_overlay();
+    if (!undo_journal_) return make_overlay();
+    const auto device = node_.open();
+    device->resize(session_size_);
+    device->flush();
 }
 
 void Image::set_new_size(uint64_t size) {
@@ -477,6 +479,7 @@ void Image::settle_remote_journal() {
 }
 
 Image::~Image() {
+    take_back();
     sockets_.clear();  // hangs up, so that the programs at the other ends end
     bridges_.clear();
     backups_.clear();

@@ -6,7 +6,8 @@
 // The library keeps the Image; the VMM's process gets the descriptors that node() names, and the overlay's,
 // and serves the device that they make. When that process has ended the library calls commit(), or just
 // destroys the Image, and then the session has changed nothing. (In the direct write mode there is no
-// overlay, and what the process wrote is in the image.)
+// overlay, and what the process wrote is in the image; unless make_undoable() was called, then it is as with
+// an overlay.)
 #pragma once
 
 #include <functional>
@@ -18,6 +19,7 @@
 
 #include <inspect/disk.h>
 
+#include "base/range_set.h"
 #include "block/disk_node.h"
 #include "block/host_volume.h"
 #include "block/image_file.h"
@@ -73,8 +75,15 @@ class Image {
     // The local files, the image itself first (if it is one), then what it stands on.
     const std::vector<std::unique_ptr<ImageFile>>& files() const noexcept { return files_; }
 
+    // In the direct mode, for a local raw or qcow2 image and before node() is used: all that is written from
+    // now on is taken back unless commit() comes, by an undo journal (block/undo_log.h), which whoever opens
+    // the image after a crash follows. `unused` are parts of the disk whose contents need not come back. Does
+    // nothing when it was done. Throws Error(kUnsupported) for other images and kDenied, kNoSpace when the
+    // journal can't be made.
+    void make_undoable(const RangeSet& unused);
+
     // Whether commit() could give the disk another size: a regular file that is a raw or qcow2 image, changed
-    // atomically; or a logical volume with one that find_volume() has found.
+    // atomically or made undoable; or, changed atomically, a logical volume that find_volume() has found.
     bool resizable() const noexcept;
     // For an image that is to have another size: asks the host's lvm about it if it is on a block device.
     // Throws what find_host_volume() does.
@@ -86,7 +95,7 @@ class Image {
     uint64_t size_unit() const noexcept { return volume_ ? volume_->unit : 512; }
     // The session's disk is this large, in bytes, a multiple of 512: more than the image's. What is beyond
     // that reads as zeros. Before anything is written to the overlay. By itself that changes nothing of the
-    // image. Throws Error(kUnsupported) where it isn't resizable().
+    // image, as long as that isn't committed. Throws Error(kUnsupported) where it isn't resizable().
     void grow_session(uint64_t size);
     // The size in bytes that commit() gives the disk; a multiple of size_unit(), and not more than
     // session_size(). Throws Error(kUnsupported) where it isn't resizable().
@@ -120,6 +129,9 @@ class Image {
     std::vector<Staged> stage() const;
     bool commit_remote();
     static bool commit_files(std::span<const Staged> staged);
+    DiskNode& journalled_node();
+    void commit_undoable();
+    void take_back() noexcept;
 
     DiskSpec spec_;  // without the keys, once it is open
     const ImageOptions options_;
@@ -143,6 +155,7 @@ class Image {
     std::optional<RemoteLock> remote_lock_;
     std::shared_ptr<OverlayStore> pending_;
     std::shared_ptr<OverlayStore> overlay_;
+    std::optional<PosixJournalFile> undo_journal_;  // open, while there is something to be taken back
 };
 
 }  // namespace inspect

@@ -81,7 +81,13 @@ bool Image::commit() {
 bool Image::commit(std::span<Image* const> images) {
     std::vector<Image*> remote;
     std::vector<Staged> staged;
+    bool changed = false;
     for (Image* image : images) {
+        if (image->undo_journal_) {
+            image->commit_undoable();
+            changed = true;
+            continue;
+        }
         if (!image->begin_commit()) continue;
         if (image->files_.empty()) {
             remote.push_back(image);
@@ -90,8 +96,9 @@ bool Image::commit(std::span<Image* const> images) {
         const std::vector<Staged> files = image->stage();
         staged.insert(staged.end(), files.begin(), files.end());
     }
-    bool changed = !staged.empty() && commit_files(staged);
-    std::string done = changed ? "the local images" : "";
+    const bool files_changed = !staged.empty() && commit_files(staged);
+    changed = changed || files_changed;
+    std::string done = files_changed ? "the local images" : "";
     for (Image* image : remote) {
         try {
             if (!image->commit_remote()) continue;

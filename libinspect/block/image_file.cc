@@ -140,17 +140,25 @@ bool ImageFile::settle_journal() {
     FoundJournal found(journal, &others);
     if (found.state() == JournalState::kNone) return false;
     const bool committed = found.state() == JournalState::kCommitted;
-    if (!lock_) return committed;
+    const bool undo = found.state() == JournalState::kUndo;
+    if (!lock_ && !undo) return committed;
     const bool name_can_go = directory_is_writable(directory_of(journal.name()));
     const bool grown = found.size_to_restore(file_or_device_size(fd_.get(), path_)).has_value();
-    if (!committed && !grown && !writable_ && found.alone()) {
+    if (!committed && !undo && !grown && !writable_ && found.alone()) {
         // Other readers may be about to do the same; what counts is that it is gone, or means nothing.
         if (!name_can_go) return false;
         journal.remove();
         recovery_ = Recovery::kDiscarded;
         return false;
     }
-    if (name_can_go && finish_journal(found)) return false;
+    if (lock_ && name_can_go && finish_journal(found)) return false;
+    if (undo) {
+        throw Error(ErrorKind::kDenied,
+                    "a direct change to '" + path_ +
+                        "' was cut short, and the image must become what it was before anything else: run "
+                        "'insp recover' on it as a user who may write it and remove '" +
+                        journal.name() + "', while nothing else uses it");
+    }
     if (writable_) {
         throw Error(ErrorKind::kDenied, "a change to '" + path_ +
                                             "' that was cut short can't be finished, as the "

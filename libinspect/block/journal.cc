@@ -10,6 +10,7 @@
 #include <inspect/error.h>
 
 #include "base/checked.h"
+#include "base/zeros.h"
 #include "block/crc32c.h"
 
 namespace inspect {
@@ -78,10 +79,6 @@ std::vector<std::byte> sealed_start(std::span<const std::byte> nonce, const Jour
     std::memcpy(start.data(), &header, sizeof header);
     append_to(start, table);
     return start;
-}
-
-bool all_zero(std::span<const std::byte> bytes) {
-    return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
 }
 
 }  // namespace
@@ -215,14 +212,20 @@ JournalReader::JournalReader(JournalFile& file) : file_(file) {
     Header header;
     std::memcpy(&header, start, sizeof header);
     std::memcpy(&mark_, start + kMarkOffset, sizeof mark_);
-    const bool marked = !all_zero(bytes_of(mark_));
+    const bool marked = !is_all_zeros(bytes_of(mark_));
     state_ = JournalState::kUncommitted;
-    if (all_zero(std::span(start).first(kSectorSize)) && !marked) return;  // a crash before it was synced
+    if (is_all_zeros(std::span(start).first(kSectorSize)) && !marked) return;  // a crash before it was synced
     if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) {
         throw Error(ErrorKind::kCorrupt,
                     "'" + file_.name() + "' has the name of the image's journal but is none; move it away");
     }
     const bool intact = header.crc == crc_of(header, 0);
+    if (header.version == kVersionOfUndo) {  // its header was written when all else was in place
+        if (!intact || header.image_size == 0) damaged("its header's checksum is wrong");
+        targets_.push_back({header.image_size, header.image_size});
+        state_ = JournalState::kUndo;
+        return;
+    }
     if (intact) read_targets(header);
     if (state_ == JournalState::kPointer || !marked) return;
     if (!intact) damaged("its header's checksum is wrong");

@@ -24,6 +24,7 @@ inline constexpr char kMagic[8] = {'I', 'N', 'S', 'P', 'J', 'R', 'N', 'L'};
 inline constexpr char kMarkMagic[8] = {'I', 'N', 'S', 'P', 'M', 'A', 'R', 'K'};
 inline constexpr uint32_t kVersionOfOne = 2;      // of a journal about one image
 inline constexpr uint32_t kVersionOfSeveral = 3;  // of a journal about several, and of what points to it
+inline constexpr uint32_t kVersionOfUndo = 4;     // of one that says what was (block/undo_log.h)
 inline constexpr uint64_t kSectorSize = 512;
 inline constexpr uint64_t kMarkOffset = 512;   // of Mark; a sector of its own, so that it can't tear
 inline constexpr uint64_t kBodyOffset = 4096;  // of the table, if there is one, then the records
@@ -34,7 +35,7 @@ inline constexpr uint64_t kMaxDataLength = 1 << 20;
 inline constexpr uint64_t kZeroCheckedLength = 4096;  // of a kZero record, from its start
 inline constexpr uint32_t kRecordMagic = 0x44524352;  // "RCRD"
 
-enum class Kind : uint16_t { kData = 1, kZero = 2 };
+enum class Kind : uint16_t { kData = 1, kZero = 2, kUnused = 3 };  // kUnused: version 4 alone
 
 struct Header {  // at 0
     char magic[8];
@@ -62,7 +63,7 @@ static_assert(sizeof(Entry) == 24);
 struct Mark {  // at kMarkOffset; zeros until the journal is committed
     char magic[8];
     le64 records;      // how many
-    le64 length;       // of the journal file
+    le64 length;       // of the journal file; version 4: of the image, as it is to be
     le32 records_crc;  // of all record headers, in order
     le32 crc;          // of the above
 };
@@ -155,6 +156,7 @@ enum class JournalState {
     kUncommitted,  // was never committed: the images are untouched and the journal means nothing
     kCommitted,    // the images are, or are about to become, what the journal says
     kPointer,      // the journal is elsewhere
+    kUndo,         // the image itself was being written: it is to become what it was (block/undo_log.h)
 };
 
 // Reads a journal that some program left. Believes nothing that a checksum doesn't vouch for.

@@ -55,6 +55,8 @@ std::string journal_directory(bool create) {
 PosixJournalFile::PosixJournalFile(std::string path, uid_t image_owner, gid_t image_group)
     : path_(std::move(path)), image_owner_(image_owner), image_group_(image_group) {}
 
+PosixJournalFile::PosixJournalFile(Fd fd) : path_("the journal"), fd_(std::move(fd)) {}
+
 bool PosixJournalFile::open() {
     fd_.reset(::open(path_.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     if (!fd_) {

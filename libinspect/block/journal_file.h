@@ -49,6 +49,12 @@ class PosixJournalFile final : public JournalFile {
     // the one who runs this, or to root: another could make us write to an image that he may not write
     // himself.
     PosixJournalFile(std::string path, uid_t image_owner, gid_t image_group);
+    // One that is open for reading and writing, for a process that got the descriptor and no more: it can't
+    // be opened, created or removed by this.
+    explicit PosixJournalFile(Fd fd);
+
+    // While it is open.
+    int fd() const noexcept { return fd_.get(); }
 
     std::string name() const override { return path_; }
     bool open() override;
@@ -62,8 +68,8 @@ class PosixJournalFile final : public JournalFile {
 
   private:
     std::string path_;
-    uid_t image_owner_;
-    gid_t image_group_;
+    uid_t image_owner_ = 0;
+    gid_t image_group_ = 0;
     Fd fd_;
 };
 

@@ -5,6 +5,8 @@
 
 #include <inspect/error.h>
 
+#include "block/undo_log.h"
+
 namespace inspect {
 
 void remove_for_good(JournalFile& journal) {
@@ -62,6 +64,11 @@ Recovery FoundJournal::recover(BlockDevice& image) {
         case JournalState::kUncommitted:
             discard(image);
             return Recovery::kDiscarded;
+        case JournalState::kUndo: {
+            const Recovery done = undo(image, beside_);
+            remove_for_good(beside_);
+            return done;
+        }
         case JournalState::kCommitted:
             break;
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // What is done about a journal that a commit left when it was cut short (block/commit.h, docs/journal.md): it
-// is thrown away when it lacks the mark, and finished when it has it. Finishing can be repeated any number of
-// times. The image must be locked for writing (block/lock.h) throughout.
+// is thrown away when it lacks the mark, and finished when it has it. Of an undo journal (block/undo_log.h),
+// which a direct change left, the image gets back what it had. All that can be repeated any number of times.
+// The image must be locked for writing (block/lock.h) throughout.
 //
 // A journal may be about several images. It is beside the first of them; beside each other one is a pointer
 // to it, made before that image was touched and removed after all of them were done. So whoever opens any of

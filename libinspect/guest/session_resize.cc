@@ -7,6 +7,9 @@
 #include <inspect/resize.h>
 
 #include "base/checked.h"
+#include "base/range_set.h"
+#include "block/ext_free_space.h"
+#include "block/partitions.h"
 #include "guest/printable.h"
 #include "guest/resize/image_size.h"
 #include "guest/resize/survey.h"
@@ -72,6 +75,10 @@ proto::Request step_request(const ResizeStep& step, const ResizePlan& plan) {
         case ResizeStep::Kind::kLuks:
             resize(*wire.mutable_luks());
             break;
+        case ResizeStep::Kind::kMoveExtents:
+            wire.mutable_move_extents()->set_device(step.device);
+            wire.mutable_move_extents()->set_first_extent(step.first_extent);
+            break;
         case ResizeStep::Kind::kPhysicalVolume:
             resize(*wire.mutable_physical_volume());
             break;
@@ -82,6 +89,16 @@ proto::Request step_request(const ResizeStep& step, const ResizePlan& plan) {
             break;
     }
     return request;
+}
+
+// Where a disk is changed directly, what it had goes to a journal, but for what its file systems call free.
+// There must not be another disk that changes.
+void make_undoable(Image& image, uint32_t sector_size) {
+    const auto disk = image.contents();
+    RangeSet unused;
+    for (const PartitionRange& partition : find_partitions(*disk, sector_size))
+        find_ext_free_space(*disk, partition.offset, partition.length, unused);
+    image.make_undoable(unused);
 }
 
 // The session's disk gets its new size before the appliance sees it.
@@ -141,6 +158,18 @@ ResizePlan Session::Impl::plan_resize(const ResizeWishes& wishes) {
     if (options.disks.empty()) throw Error(ErrorKind::kUsage, "there is no disk");
     if (machine_) throw Error(ErrorKind::kUsage, "a resize is planned before anything else in a session");
     Image& image = disks_->image(0);
+    if (image.writable() && options.write_mode == WriteMode::kDirect) {
+        if (wishes.recreate)
+            throw Error(ErrorKind::kUnsupported,
+                        "--recreate needs --write-mode=atomic: what it keeps meanwhile "
+                        "lies behind the session's disk");
+        for (size_t i = 1; i < options.disks.size(); ++i)
+            if (!options.disks[i].read_only)
+                throw Error(ErrorKind::kUnsupported,
+                            "only one disk can be resized with --write-mode=direct, and no other be changed "
+                            "with it; use --write-mode=atomic");
+        make_undoable(image, disks_->sector_size(0));
+    }
     settle_session_size(image, wishes, disks_->sector_size(0));
     ResizePlan plan = inspect::plan_resize(survey_disk(wishes, {}), wishes);
     if (!plan.minimum_wanted.empty()) {

@@ -6,10 +6,10 @@
 
 #include <inspect/error.h>
 
-#include "backup/ext_free_space.h"
-#include "backup/partitions.h"
 #include "backup/unused_space.h"
+#include "block/ext_free_space.h"
 #include "block/memory_device.h"
+#include "block/partitions.h"
 
 using namespace inspect;
 

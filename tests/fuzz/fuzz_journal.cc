@@ -4,6 +4,9 @@
 // together. What recovery does with them: it finishes, discards or refuses, never crashes, never writes
 // outside of the images, and a refusal leaves the images as they were.
 //
+// The journal may also be one that says what was (block/undo_log.h): then the image changes when it is
+// discarded, and a second time makes no difference.
+//
 // Checksums would stop nearly every input at the door. So the first byte of the input says whether they are
 // put right before recovery sees them, as a journal of a malicious owner's would be.
 #include <algorithm>
@@ -41,13 +44,17 @@ struct Mode {
           several((byte & 4) != 0),
           open_second((byte & 8) != 0),
           shrink((byte & 16) != 0),
-          swapped((byte & 32) != 0) {}
+          swapped((byte & 32) != 0),
+          undo((byte & 64) != 0),
+          marked((byte & 128) != 0) {}
     bool as_it_is;     // the input is the journal
     bool lengths_too;  // kinds, offsets and lengths are put right as well
     bool several;      // two images; the second one has a pointer beside it
     bool open_second;
     bool shrink;   // they are to be smaller
     bool swapped;  // the input is the pointer, and the journal is empty but right
+    bool undo;     // the input is the records of an undo journal
+    bool marked;   // which is complete
 };
 
 template <typename T>
@@ -151,6 +158,47 @@ Bytes journal_of(std::span<const std::byte> records, const Bytes& image, const M
     return bytes;
 }
 
+// An undo journal with these records; what is left over is one that was being written.
+Bytes undo_journal_of(std::span<const std::byte> records, const Mode& mode) {
+    Header header{};
+    std::memcpy(header.magic, kMagic, sizeof kMagic);
+    header.version = kVersionOfUndo;
+    header.image_size = header.new_size = kImageSize;
+    Bytes bytes(kBodyOffset);
+    put(bytes, 0, header);
+    seal<Header>(bytes, 0, 0);
+    const uint32_t seed = crc32c(Header{}.nonce);
+    if (mode.marked) {
+        Mark mark{};
+        std::memcpy(mark.magic, kMarkMagic, sizeof kMarkMagic);
+        mark.length = mode.shrink ? kSmallerSize : kImageSize;
+        put(bytes, kMarkOffset, mark);
+        seal<Mark>(bytes, kMarkOffset, seed);
+    }
+    uint64_t at = bytes.size();
+    bytes.insert(bytes.end(), records.begin(), records.end());
+    while (bytes.size() - at >= sizeof(Record)) {
+        Record record;
+        std::memcpy(&record, bytes.data() + at, sizeof record);
+        record.magic = kRecordMagic;
+        if (mode.lengths_too) {
+            record.kind = static_cast<uint16_t>(1 + record.kind % 3);
+            record.target = 0;
+            record.checked = 0;
+            record.offset = record.offset % kImageSize;
+            record.length = std::min<uint64_t>(1 + record.length % 3000, kImageSize - record.offset);
+        }
+        const uint64_t next = at + sizeof record;
+        const uint64_t payload = record.kind == 1 ? std::min<uint64_t>(record.length, 1 << 20) : 0;
+        if (payload > bytes.size() - next) break;
+        record.payload_crc = crc32c(std::span(bytes).subspan(next, payload), seed);
+        put(bytes, at, record);
+        seal<Record>(bytes, at, seed);
+        at = next + payload;
+    }
+    return bytes;
+}
+
 // Two images of the same contents, and what is beside them.
 struct Scene {
     Scene(const Bytes& before, const Bytes& journal, const Bytes& beside_second) {
@@ -186,6 +234,28 @@ Bytes shown(Scene& scene, size_t opened) {
     return seen;
 }
 
+bool is_undo_journal(Scene& scene) {
+    try {
+        return JournalReader(*scene.beside[0]).state() == JournalState::kUndo;
+    } catch (const Error&) {
+        return false;
+    }
+}
+
+void fuzz_undo(Scene& scene, const Bytes& before, const Bytes& journal) {
+    try {
+        recover(*scene.images[0], *scene.beside[0]);
+    } catch (const Error&) {
+        require(scene.images[0]->contents() == before);
+        return;
+    }
+    require(!scene.beside[0]->open());
+    require(scene.images[0]->size() <= kImageSize);
+    Scene again(scene.images[0]->contents(), journal, {});
+    recover(*again.images[0], *again.beside[0]);
+    require(again.images[0]->contents() == scene.images[0]->contents());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -197,7 +267,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const uint64_t new_size = mode.shrink ? kSmallerSize : kImageSize;
 
     Bytes journal(input.begin(), input.end()), beside_second;
-    if (!mode.as_it_is) journal = journal_of(input, before, mode);
+    if (!mode.as_it_is) {
+        journal = mode.undo ? undo_journal_of(input, mode) : journal_of(input, before, mode);
+    }
     if (mode.several) beside_second = pointer(new_size);
     if (mode.several && mode.swapped) {
         beside_second.assign(input.begin(), input.end());
@@ -205,6 +277,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     const size_t opened = mode.several && mode.open_second ? 1 : 0;
     Scene scene(before, journal, beside_second);
+    if (is_undo_journal(scene)) {
+        fuzz_undo(scene, before, journal);
+        return 0;
+    }
     Recovery recovery = Recovery::kNothing;
     try {
         recovery = FoundJournal(*scene.beside[opened], &scene.files).recover(*scene.images[opened]);

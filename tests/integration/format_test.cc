@@ -219,6 +219,12 @@ TEST_F(Fsck, ReportsEachFilesystem) {
     // A journal that waits is no damage.
     EXPECT_EQ(insp_ok({"fsck", "-a", guest("ext4-dirty")}, qemu()), "/dev/sda: ext4: clean\n");
     EXPECT_EQ(insp_ok({"fsck", "-a", guest("xfs-dirty")}, qemu()), "/dev/sda: xfs: clean\n");
+    // What ntfsfix calls sound and Windows wants to look at.
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("ntfs")}, qemu()), "/dev/sda: ntfs: clean\n");
+    const Outcome dirty = insp({"fsck", "-a", guest("ntfs-dirty")}, qemu());
+    EXPECT_EQ(dirty.code, 4);
+    EXPECT_THAT(dirty.out, HasSubstr("ntfs: damaged"));
+    EXPECT_THAT(dirty.out, HasSubstr("marked to be checked"));
     const std::string blank = scratch() / "blank.img";
     write_host_file(blank, std::string(1 << 20, '\0'));
     EXPECT_EQ(insp({"fsck", "-a", blank}, qemu()).code, kNothingMatched);

@@ -53,6 +53,12 @@ TEST_F(Run, MuchDataBothWays) {
     EXPECT_TRUE(insp_ok({"run", "-a", guest("ext4"), "perl", "-e", copy}, {.input = data}) == data);
 }
 
+// The kernel's driver has another name; mount(8) finds ntfs-3g's helper.
+TEST_F(Run, MountsNtfsByHand) {
+    EXPECT_EQ(insp_ok({"run", "-a", guest("ntfs"), "mount /dev/sda /sysroot && cat /sysroot/hello.txt"}),
+              "hello, guest\n");
+}
+
 TEST_F(Run, FindsEveryPartitionByItsName) {
     std::string out = insp_ok({"run", "-a", guest("gpt"), "-a", guest("mbr"),
                                "for d in /dev/sd*; do echo \"$d $(blkid -p -o value -s TYPE $d)\"; done"});

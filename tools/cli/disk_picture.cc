@@ -61,6 +61,8 @@ std::string_view kind_name(ResizeStep::Kind kind) {
             return "swap";
         case ResizeStep::Kind::kLuks:
             return "luks";
+        case ResizeStep::Kind::kMoveExtents:
+            return "move-extents";
         case ResizeStep::Kind::kPhysicalVolume:
             return "physical-volume";
         case ResizeStep::Kind::kLogicalVolume:

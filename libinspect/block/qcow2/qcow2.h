@@ -79,6 +79,10 @@ class Qcow2Device final : public BlockDevice {
     // lie one behind the other in the file: write them in ascending order. Error(kUnsupported) with a data
     // file.
     void write_compressed(uint64_t offset, std::span<const std::byte> in);
+    // Visits, with their place in the file, the clusters that lie within [offset, offset + length) of the
+    // disk and are written where they are: not compressed, and nothing else refers to them.
+    void for_each_own_cluster(uint64_t offset, uint64_t length,
+                              const std::function<void(uint64_t offset, uint64_t length)>& visit);
     // Gives every cluster that is unallocated its place in the file, so that writing it changes no metadata.
     // It reads as zeros. Error(kUnsupported) with a backing file.
     void preallocate();

@@ -226,4 +226,21 @@ std::vector<Extent> Qcow2Device::extents(uint64_t offset, uint64_t length) {
     return result;
 }
 
+void Qcow2Device::for_each_own_cluster(uint64_t offset, uint64_t length,
+                                       const std::function<void(uint64_t offset, uint64_t length)>& visit) {
+    require_range(offset, length);
+    const uint64_t size = header_.cluster_size();
+    const uint64_t end = (offset + length) >> header_.cluster_bits;
+    uint64_t cluster = (offset + size - 1) >> header_.cluster_bits;
+    while (cluster < end) {
+        const uint64_t l1_index = map_->l1_index(cluster);
+        if (l1_index >= map_->l1().size() || Qcow2ClusterMap::table_offset(map_->l1()[l1_index]) == 0) {
+            cluster = (l1_index + 1) * map_->l2_entries();
+            continue;
+        }
+        const L2Entry entry = map_->entry(cluster++);
+        if (entry.writable()) visit(entry.host, size);
+    }
+}
+
 }  // namespace inspect

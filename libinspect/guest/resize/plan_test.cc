@@ -404,15 +404,55 @@ TEST(ResizePlan, LogicalVolumeAtTheEndShrinks) {
                             "the logical volume /dev/vg/root shrinks from 1.6 GiB to 576.0 MiB",
                             HasSubstr("the physical volume /dev/sda2 shrinks"),
                             "the partition table of /dev/sda is written", HasSubstr("the image")));
-    // Swap space at the end isn't moved.
-    EXPECT_THAT(refusal(lvm(400, 50, 0), sized("-1G"), ErrorKind::kNoSpace),
-                AllOf(HasSubstr("/dev/vg/swap_1 lies at its end"), HasSubstr("pvmove")));
     // Free extents go first.
     EXPECT_THAT(steps(plan_resize(lvm(100, 50, 300), sized("-1G"))),
                 ElementsAre(HasSubstr("the physical volume /dev/sda2 shrinks"), HasSubstr("table"),
                             HasSubstr("the image")));
     EXPECT_THAT(refusal(lvm(400, 50, 0, true), sized("400M"), ErrorKind::kNoSpace),
                 HasSubstr("ext4 on /dev/vg/root can't be made smaller than 400.0 MiB"));
+}
+
+TEST(ResizePlan, WhatLiesAtTheEndMovesToWhereThereIsRoom) {
+    // As Debian's installer makes it: the root becomes smaller, and what it no longer has takes the swap.
+    ResizePlan plan = plan_resize(lvm(400, 50, 0), sized("-1G"));
+    EXPECT_THAT(steps(plan),
+                ElementsAre("ext4 on /dev/vg/root is checked",
+                            "ext4 on /dev/vg/root shrinks from 1.6 GiB to 576.0 MiB",
+                            "the logical volume /dev/vg/root shrinks from 1.6 GiB to 576.0 MiB",
+                            "200.0 MiB at the end of the physical volume /dev/sda2 move to its free extents",
+                            HasSubstr("the physical volume /dev/sda2 shrinks"),
+                            "the partition table of /dev/sda is written", HasSubstr("the image")));
+    EXPECT_EQ(plan.steps[3].first_extent, 194u);
+    const VolumeGroup& group = plan.after.volume_groups[0];
+    ASSERT_EQ(group.logical_volumes[1].segments.size(), 1u);
+    EXPECT_EQ(group.logical_volumes[1].segments[0].first_extent, 144u);
+    EXPECT_EQ(group.logical_volumes[1].segments[0].extents, 50u);
+    EXPECT_EQ(group.physical_volumes[0].extents, 194u);
+
+    // Where there is room already nothing else has to become smaller; what crosses the limit moves in part.
+    DiskState state = lvm(100, 50, 300);
+    auto& volumes = state.volume_groups[0].logical_volumes;
+    volumes[1].segments = {{0, 160, 50}};
+    plan = plan_resize(state, sized("-1072M"));
+    EXPECT_THAT(steps(plan),
+                ElementsAre("112.0 MiB at the end of the physical volume /dev/sda2 move to its free extents",
+                            HasSubstr("the physical volume"), HasSubstr("table"), HasSubstr("the image")));
+    const auto& segments = plan.after.volume_groups[0].logical_volumes[1].segments;
+    ASSERT_EQ(segments.size(), 2u);
+    EXPECT_EQ(segments[0].first_extent, 160u);
+    EXPECT_EQ(segments[0].extents, 22u);
+    EXPECT_EQ(segments[1].first_extent, 100u);
+    EXPECT_EQ(segments[1].extents, 28u);
+
+    volumes[1].plain = false;
+    EXPECT_THAT(refusal(state, sized("-1072M"), ErrorKind::kNoSpace),
+                AllOf(HasSubstr("/dev/vg/swap_1 lies at its end"), HasSubstr("can't be moved")));
+    EXPECT_THAT(refusal(lvm(400, 50, 0), sized("300M"), ErrorKind::kNoSpace),
+                HasSubstr("ext4 on /dev/vg/root can't be made smaller than 400.0 MiB"));
+    // A volume that is named may become smaller, and no other.
+    ResizeWishes wishes = sized("-1G");
+    wishes.shrink = {"/dev/vg/swap_1"};
+    EXPECT_THAT(refusal(lvm(400, 50, 0), wishes, ErrorKind::kNoSpace), HasSubstr("there is no room"));
 }
 
 TEST(ResizePlan, LogicalVolumesByName) {

@@ -113,7 +113,7 @@ std::optional<uint64_t> StackPlan::minimum(const DiskContent& content) {
     }
     if (content.type == "LVM2_member") {
         const Place place = place_of(content);
-        return place.volume().data_start + used_end(*place.group, place.index) * place.group->extent_bytes;
+        return place.volume().data_start + least_end(*place.group, place.index) * place.group->extent_bytes;
     }
     if (!content.minimum_bytes) {
         auto& wanted = plan_.minimum_wanted;
@@ -275,19 +275,7 @@ void StackPlan::shrink_physical_volume(DiskContent& content, uint64_t room) {
     const uint64_t extents =
         room < physical.data_start ? 0 : (room - physical.data_start) / group.extent_bytes;
     if (extents >= physical.extents) return;
-    for (LogicalVolume& volume : group.logical_volumes) {
-        const uint64_t kept = extents_before(volume, place.index, extents);
-        if (kept == extents_of(volume)) continue;
-        if (!may_shrink(group, volume))
-            throw Error(
-                ErrorKind::kNoSpace,
-                "the physical volume " + content.device + " can't be made smaller than " +
-                    exact_size_text(physical.data_start + used_end(group, place.index) * group.extent_bytes) +
-                    ": the logical volume " + volume.device +
-                    " lies at its end; name it with --shrink if it can be made smaller, or move it away "
-                    "with pvmove(8) in the guest");
-        shrink_volume(group, volume, kept);
-    }
+    clear_end(group, place.index, extents);
     const uint64_t new_size = physical.data_start + extents * group.extent_bytes;
     shrinking.push_back({.kind = Kind::kPhysicalVolume,
                          .device = content.device,
@@ -295,6 +283,56 @@ void StackPlan::shrink_physical_volume(DiskContent& content, uint64_t room) {
                          .new_size = new_size});
     physical.extents = extents;
     content.size_bytes = new_size;
+}
+
+// Brings what lies at or behind the extent `limit` of a physical volume before it: of volumes that may become
+// smaller the end is cut, others are moved to where there is room, or is once those are smaller.
+void StackPlan::clear_end(VolumeGroup& group, uint32_t index, uint64_t limit) {
+    const PhysicalVolume& physical = group.physical_volumes[index];
+    const LogicalVolume* in_the_way = nullptr;
+    VolumeGroup cut = group;  // as it will be when all are as small as they are to be
+    for (size_t i = 0; i < group.logical_volumes.size(); ++i) {
+        const LogicalVolume& volume = group.logical_volumes[i];
+        const uint64_t kept = extents_before(volume, index, limit);
+        if (kept == extents_of(volume)) continue;
+        if (kept > 0 && may_shrink(group, volume)) {
+            set_extents(cut, cut.logical_volumes[i], kept);
+        } else {
+            in_the_way = &volume;
+        }
+    }
+    const uint64_t moving = extents_behind(cut, index, limit);
+    for (size_t i = 0; i < group.logical_volumes.size(); ++i) {
+        LogicalVolume& volume = cut.logical_volumes[i];
+        const uint64_t room = free_extents_before(cut, index, limit);
+        if (room >= moving || volume.segments.empty()) continue;
+        const VolumeSegment& last = volume.segments.back();
+        const uint64_t wanted = moving - room;
+        if (last.physical_volume == index && last.extents > wanted &&
+            may_shrink(group, group.logical_volumes[i]))
+            set_extents(cut, volume, extents_of(volume) - wanted);
+    }
+    for (size_t i = 0; i < group.logical_volumes.size(); ++i) {
+        LogicalVolume& volume = group.logical_volumes[i];
+        const uint64_t extents = extents_of(cut.logical_volumes[i]);
+        if (extents < extents_of(volume)) shrink_volume(group, volume, extents);
+    }
+    if (!in_the_way) return;
+    const uint64_t least = least_end(group, index);
+    if (least > limit || free_extents_before(group, index, limit) < moving)
+        throw Error(
+            ErrorKind::kNoSpace,
+            "the physical volume " + physical.device + " can't be made smaller than " +
+                exact_size_text(physical.data_start + least * group.extent_bytes) + ": the logical volume " +
+                in_the_way->device + " lies at its end" +
+                (in_the_way->plain ? ", and there is no room to move it to; name one with --shrink that "
+                                     "can be made smaller"
+                                   : " and can't be moved here"));
+    shrinking.push_back({.kind = Kind::kMoveExtents,
+                         .device = physical.device,
+                         .old_size = moving * group.extent_bytes,
+                         .first_extent = limit});
+    move_extents(group, index, limit);
 }
 
 void StackPlan::grow_physical_volume(DiskContent& content, uint64_t room) {

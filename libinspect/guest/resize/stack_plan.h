@@ -61,6 +61,7 @@ class StackPlan {
     void require_plain(const LogicalVolume& volume) const;
     void check(const DiskContent& content);
     void shrink_physical_volume(DiskContent& content, uint64_t room);
+    void clear_end(VolumeGroup& group, uint32_t index, uint64_t limit);
     void grow_physical_volume(DiskContent& content, uint64_t room);
     void shrink_volume(VolumeGroup& group, LogicalVolume& volume, uint64_t extents);
     void grow_volume(VolumeGroup& group, LogicalVolume& volume, uint64_t extents);

@@ -42,6 +42,9 @@ std::string describe(const ResizeStep& step) {
             return "swap space on " + step.device + change;
         case ResizeStep::Kind::kLuks:
             return "the LUKS volume on " + step.device + change;
+        case ResizeStep::Kind::kMoveExtents:
+            return size_text(step.old_size) + " at the end of the physical volume " + step.device +
+                   " move to its free extents";
         case ResizeStep::Kind::kPhysicalVolume:
             return "the physical volume " + step.device + change;
         case ResizeStep::Kind::kLogicalVolume:

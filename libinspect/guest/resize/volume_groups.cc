@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/range_set.h"
+
 namespace inspect {
 
 namespace {
@@ -50,6 +52,66 @@ uint64_t used_end(const VolumeGroup& group, uint32_t physical_volume) {
         }
     }
     return end;
+}
+
+uint64_t least_end(const VolumeGroup& group, uint32_t physical_volume) {
+    uint64_t sum = 0, fixed = 0;
+    for (const LogicalVolume& volume : group.logical_volumes) {
+        for (const VolumeSegment& segment : volume.segments) {
+            if (segment.physical_volume != physical_volume) continue;
+            sum += segment.extents;
+            if (!volume.plain) fixed = std::max(fixed, segment.first_extent + segment.extents);
+        }
+    }
+    return std::max(sum, fixed);
+}
+
+uint64_t extents_behind(const VolumeGroup& group, uint32_t physical_volume, uint64_t limit) {
+    uint64_t sum = 0;
+    for (const LogicalVolume& volume : group.logical_volumes) {
+        for (const VolumeSegment& segment : volume.segments) {
+            const uint64_t end = segment.first_extent + segment.extents;
+            if (volume.plain && segment.physical_volume == physical_volume && end > limit)
+                sum += end - std::max(segment.first_extent, limit);
+        }
+    }
+    return sum;
+}
+
+uint64_t free_extents_before(const VolumeGroup& group, uint32_t physical_volume, uint64_t limit) {
+    RangeSet used;
+    for (const LogicalVolume& volume : group.logical_volumes) {
+        for (const VolumeSegment& segment : volume.segments) {
+            if (segment.physical_volume == physical_volume) used.add(segment.first_extent, segment.extents);
+        }
+    }
+    uint64_t sum = 0;
+    used.for_each_gap(0, limit, [&](uint64_t, uint64_t extents) { sum += extents; });
+    return sum;
+}
+
+void move_extents(VolumeGroup& group, uint32_t physical_volume, uint64_t limit) {
+    for (LogicalVolume& volume : group.logical_volumes) {
+        if (!volume.plain) continue;
+        for (size_t i = 0; i < volume.segments.size(); ++i) {
+            VolumeSegment behind = volume.segments[i];
+            const uint64_t end = behind.first_extent + behind.extents;
+            if (behind.physical_volume != physical_volume || end <= limit) continue;
+            if (behind.first_extent < limit) {  // what lies before the limit stays
+                volume.segments[i].extents = limit - behind.first_extent;
+                behind = {physical_volume, limit, end - limit};
+                volume.segments.insert(volume.segments.begin() + static_cast<std::ptrdiff_t>(++i), behind);
+            }
+            VolumeSegment run = free_run(group, physical_volume, 0);
+            if (run.extents == 0 || run.first_extent >= limit) return;
+            run.extents = std::min({run.extents, limit - run.first_extent, behind.extents});
+            volume.segments[i] = run;
+            if (run.extents == behind.extents) continue;
+            behind.first_extent += run.extents;
+            behind.extents -= run.extents;
+            volume.segments.insert(volume.segments.begin() + static_cast<std::ptrdiff_t>(i) + 1, behind);
+        }
+    }
 }
 
 uint64_t free_extents(const VolumeGroup& group) {

@@ -20,6 +20,16 @@ uint64_t free_extents(const VolumeGroup& group);
 // what is cut is its end.
 uint64_t extents_before(const LogicalVolume& volume, uint32_t physical_volume, uint64_t limit);
 
+// Of the physical volume: as near to its start as the end of what is in use can be brought. Plain volumes'
+// extents can be moved, others' stay.
+uint64_t least_end(const VolumeGroup& group, uint32_t physical_volume);
+// How many extents of plain volumes lie at or behind `limit` of a physical volume, and how many before it are
+// free.
+uint64_t extents_behind(const VolumeGroup& group, uint32_t physical_volume, uint64_t limit);
+uint64_t free_extents_before(const VolumeGroup& group, uint32_t physical_volume, uint64_t limit);
+// Moves those behind the limit to those that are free; there must be enough.
+void move_extents(VolumeGroup& group, uint32_t physical_volume, uint64_t limit);
+
 // Takes extents from the volume's end, or adds free ones. As many as are wanted must be there.
 void set_extents(VolumeGroup& group, LogicalVolume& volume, uint64_t extents);
 

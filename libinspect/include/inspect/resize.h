@@ -168,6 +168,7 @@ struct ResizeStep {
         kRecreate,        // a file system that can't shrink is made anew, with its contents, UUID and label
         kSwap,            // swap space is made anew, with its UUID and label
         kLuks,            // the opened volume gets its device's new size
+        kMoveExtents,     // what lies at the end of a physical volume goes to free extents of it
         kPhysicalVolume,  // ...
         kLogicalVolume,
     };
@@ -176,7 +177,8 @@ struct ResizeStep {
     std::string type = {};  // kCheck, kFilesystem: the file system's
     uint64_t old_size = 0;  // of what is resized
     uint64_t new_size = 0;
-    std::string label = {};  // kSwap
+    uint64_t first_extent = 0;  // kMoveExtents: the first that is to be free, and all behind it
+    std::string label = {};     // kSwap
     std::string uuid = {};
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // The UEFI specification, chapter 5 (GPT), and the MBR as everybody has it since DOS.
-#include "backup/partitions.h"
+#include "block/partitions.h"
 
 #include <algorithm>
 #include <array>

@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "backup/range_set.h"
+#include "base/range_set.h"
 #include "block/block_device.h"
 
 namespace inspect {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "backup/range_set.h"
+#include "base/range_set.h"
 
 #include <gtest/gtest.h>
 

@@ -2,7 +2,7 @@
 //
 // The layout is that of the kernel's documentation, Documentation/filesystems/ext4: superblock, group
 // descriptors, block bitmaps.
-#include "backup/ext_free_space.h"
+#include "block/ext_free_space.h"
 
 #include <algorithm>
 #include <cstddef>
