@@ -12,6 +12,7 @@
 
 #include <inspect/backup.h>
 
+#include "cli/background.h"
 #include "cli/backup_output.h"
 #include "cli/guest.h"
 #include "cli/progress.h"
@@ -52,6 +53,9 @@ constexpr Option kOptions[] = {
     {0, "keep-within", Takes::kValue, "TIME", "forget: keep all of the last time, such as 2d12h"},
     {0, "keep-tag", Takes::kValue, "TAG", "forget: keep all with this tag"},
     {0, "prune", Takes::kNothing, "", "forget: let restic give the space back"},
+    {'o', "", Takes::kValue, "OPTION[,OPTION...]", "mount: options for FUSE: allow_other..."},
+    {'f', "foreground", Takes::kNothing, "", "mount: stay in the foreground", "no-fork"},
+    {0, "pid-file", Takes::kValue, "FILE", "mount: write the process's number to this file", "", "<file>"},
     {'n', "dry-run", Takes::kNothing, "", "forget: only say what would be done"},
 };
 
@@ -381,17 +385,32 @@ int run_diff(Context& context) {
     return diff_guests(context, disks(operands[1]), disks(operands[2]), options);
 }
 
+int run_mount(Context& context) {
+    const Arguments& args = context.args;
+    if (args.operands().size() != 2) throw UsageError("write: insp backup mount DIRECTORY");
+    HostMountOptions options = host_mount_options(args, args.operands()[1]);
+    MountProcess process(args);
+    SignalScope signals;
+    BackupRepository repository(access_of(args));
+    options.stop_fd = signals.fd();
+    options.on_mounted = [&process] { process.mounted(); };
+    repository.mount_on_host(options);
+    return kExitSuccess;
+}
+
 int run_backup(Context& context) {
     static constexpr struct {
         const char* name;
         int (*run)(Context&);
     } kActions[] = {{"init", run_init},     {"create", run_create},   {"list", run_list},
                     {"info", run_info},     {"restore", run_restore}, {"verify", run_verify},
-                    {"forget", run_forget}, {"diff", run_diff}};
+                    {"forget", run_forget}, {"diff", run_diff},       {"mount", run_mount}};
     const std::string& action = context.args.operands()[0];
     for (const auto& known : kActions)
         if (action == known.name) return known.run(context);
-    throw UsageError("'" + action + "' is none of init, create, list, info, restore, verify, diff, forget");
+    throw UsageError("'" + action +
+                     "' is none of init, create, list, info, restore, verify, diff, forget, "
+                     "mount");
 }
 
 }  // namespace
@@ -399,23 +418,24 @@ int run_backup(Context& context) {
 constexpr Command kBackupCommand = {
     .name = "backup",
     .summary = "back images up: deduplicated, encrypted, in restic's format",
-    .operands = "init|create|list|info|restore|verify|diff|forget [...]",
+    .operands = "init|create|list|info|restore|verify|diff|forget|mount [...]",
     .description =
         "init makes a repository; create IMAGE... backs each image up, or with -a or -d the disks\n"
         "of one guest; list shows the snapshots; info, restore and verify [SNAPSHOT] look at one,\n"
         "write its disks back, and check the repository; diff SNAPSHOT SNAPSHOT compares files;\n"
-        "forget [SNAPSHOT...] removes snapshots.\n"
+        "forget [SNAPSHOT...] removes snapshots; mount DIRECTORY shows the repository as files.\n"
         "-a backup:REPOSITORY[:SNAPSHOT[:DISK]] opens a backup in any other command.",
     .examples =
         "insp backup init --repo /srv/backups --password-file /etc/backup.key\n"
         "insp backup create --repo /srv/backups /var/lib/libvirt/images/*.qcow2\n"
         "insp backup restore web-01 --target web-01.qcow2 --output-format=qcow2\n"
-        "insp backup forget --keep-daily 7 --keep-weekly 4 --prune",
+        "insp backup forget --keep-daily 7 --keep-weekly 4 --prune\n"
+        "insp backup mount ./backups && ls ./backups/guests/web-01/latest/ && insp umount ./backups",
     .options = kOptions,
     .shared_options = kDiskOptions | kDisksOptional | kJsonOption,
     .min_operands = 1,
     .host_operands = HostOperands::kAll,
-    .operand_words = "init create list info restore verify diff forget",
+    .operand_words = "init create list info restore verify diff forget mount",
     .run = run_backup,
 };
 

@@ -26,7 +26,7 @@ struct BackupRepository::Impl {
     void lock_shared();
 
     const BackupAccess access;
-    std::unique_ptr<repository::Repository> repository;
+    std::shared_ptr<repository::Repository> repository;
     std::optional<repository::RepositoryLock> lock;
     std::optional<std::vector<repository::Snapshot>> known_snapshots;
     bool adopted = false;  // the packs that no index named

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// The disk is dealt with in units, each by one thread from its first chunk to its last: what a unit has is
+// The disk is dealt with in slices, each by one thread from its first chunk to its last: what a slice has is
 // read, hashed, compressed, sealed and written to a pack by the same thread, so the data stay in its CPU's
-// cache, and nobody waits for anybody but at the packs. A unit is also what one blob of zeros stands for, so
-// that the list of a huge sparse disk's chunks stays short.
+// cache, and nobody waits for anybody but at the packs. Slices are small, so that all CPUs have a part of a
+// file that was written lately, which lies in one piece as a rule. Several of them are a unit: what one blob
+// of zeros stands for, so that the list of a huge sparse disk's chunks stays short.
 #include "backup/save_disk.h"
 
 #include <algorithm>
@@ -30,6 +31,7 @@ constexpr uint64_t kZeroUnit = 16ULL << 20, kLargeZeroUnit = 64ULL << 20;
 constexpr uint64_t kLargeDisk = 1ULL << 40, kLargestDisk = 256ULL << 40;
 // Data that lie no further apart are read together.
 constexpr uint64_t kReadTogether = 32 << 10;
+constexpr uint64_t kSlicesPerUnit = 8;
 
 bool is_zero(std::span<const std::byte> bytes) {
     return bytes.empty() ||
@@ -40,23 +42,27 @@ class DiskSaver {
   public:
     DiskSaver(BlockDevice& device, repository::BlobWriter& writer, const SaveDiskOptions& options,
               SaveDiskCounters& counters)
-        : device_(device), size_(device.size()), writer_(writer), options_(options), counters_(counters) {}
+        : device_(device),
+          size_(device.size()),
+          writer_(writer),
+          options_(options),
+          counters_(counters),
+          slice_size_(std::max(options.zero_unit / kSlicesPerUnit, options.chunk_size)) {}
 
     std::vector<ObjectId> save() {
-        const size_t units = (size_ + options_.zero_unit - 1) / options_.zero_unit;
-        units_.resize(units);
+        slices_.resize((size_ + slice_size_ - 1) / slice_size_);
         work_in_parallel(
-            units, options_.threads, [this](size_t unit) { save_unit(unit); }, options_.tick);
+            slices_.size(), options_.threads, [this](size_t slice) { save_slice(slice); }, options_.tick);
         return all_ids();
     }
 
   private:
     // nullopt: zeros.
-    using Unit = std::vector<std::optional<ObjectId>>;
+    using Slice = std::vector<std::optional<ObjectId>>;
 
-    void save_unit(size_t number) {
-        const uint64_t begin = number * options_.zero_unit;
-        const uint64_t length = std::min(options_.zero_unit, size_ - begin);
+    void save_slice(size_t number) {
+        const uint64_t begin = number * slice_size_;
+        const uint64_t length = std::min(slice_size_, size_ - begin);
         const auto extents =
             device_.alone([&](BlockDevice& device) { return device.extents(begin, length); });
         RangeSet data;
@@ -69,15 +75,15 @@ class DiskSaver {
                                               [&data](uint64_t at, uint64_t size) { data.add(at, size); });
             }
         }
-        Unit unit;
+        Slice slice;
         bool zero = true;
         for (uint64_t at = begin; at < begin + length; at += options_.chunk_size) {
             const uint64_t size = std::min(options_.chunk_size, size_ - at);
-            unit.push_back(save_chunk(data, at, size));
-            zero = zero && !unit.back();
+            slice.push_back(save_chunk(data, at, size));
+            zero = zero && !slice.back();
             counters_.done += size;
         }
-        if (!zero) units_[number] = std::make_unique<Unit>(std::move(unit));
+        if (!zero) slices_[number] = std::make_unique<Slice>(std::move(slice));
     }
 
     std::optional<ObjectId> save_chunk(const RangeSet& data, uint64_t offset, uint64_t length) {
@@ -149,18 +155,24 @@ class DiskSaver {
         return id;
     }
 
+    bool is_zero_unit(uint64_t begin) const {
+        const size_t first = begin / slice_size_, count = options_.zero_unit / slice_size_;
+        return size_ - begin >= options_.zero_unit && std::all_of(&slices_[first], &slices_[first] + count,
+                                                                  [](const auto& slice) { return !slice; });
+    }
+
     std::vector<ObjectId> all_ids() {
         std::vector<ObjectId> ids;
-        for (size_t number = 0; number < units_.size(); ++number) {
-            const uint64_t begin = number * options_.zero_unit;
-            const uint64_t length = std::min(options_.zero_unit, size_ - begin);
-            if (!units_[number] && length == options_.zero_unit) {
-                ids.push_back(zeros(length));
+        for (uint64_t unit = 0; unit < size_; unit += options_.zero_unit) {
+            if (is_zero_unit(unit)) {
+                ids.push_back(zeros(options_.zero_unit));
                 continue;
             }
-            for (uint64_t at = 0; at < length; at += options_.chunk_size) {
-                const auto id = units_[number] ? (*units_[number])[at / options_.chunk_size] : std::nullopt;
-                ids.push_back(id ? *id : zeros(std::min(options_.chunk_size, length - at)));
+            const uint64_t end = unit + std::min(options_.zero_unit, size_ - unit);
+            for (uint64_t at = unit; at < end; at += options_.chunk_size) {
+                const auto& slice = slices_[at / slice_size_];
+                const auto id = slice ? (*slice)[at % slice_size_ / options_.chunk_size] : std::nullopt;
+                ids.push_back(id ? *id : zeros(std::min(options_.chunk_size, end - at)));
             }
         }
         return ids;
@@ -171,7 +183,8 @@ class DiskSaver {
     repository::BlobWriter& writer_;
     const SaveDiskOptions& options_;
     SaveDiskCounters& counters_;
-    std::vector<std::unique_ptr<Unit>> units_;  // null: zeros
+    const uint64_t slice_size_;                   // a power of two, as the unit's
+    std::vector<std::unique_ptr<Slice>> slices_;  // null: zeros
     std::map<uint64_t, ObjectId> zero_ids_;
 };
 

@@ -29,7 +29,7 @@ struct SaveDiskCounters {
 
 struct SaveDiskOptions {
     uint64_t chunk_size = kDefaultChunkSize;
-    uint64_t zero_unit = 0;  // a multiple of chunk_size
+    uint64_t zero_unit = 0;  // chunk_size times a power of two
     unsigned threads = 1;
     const RangeSet* unused = nullptr;     // read as zeros; may be null
     const RangeSet* unchanged = nullptr;  // is what `parent` has; null: nothing is

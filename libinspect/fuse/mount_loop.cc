@@ -4,15 +4,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 
-#include "base/subprocess.h"
+#include "fuse/mounted.h"
 
 namespace inspect::fuse {
 
@@ -28,23 +25,6 @@ constexpr auto kSilence = 120s;
 constexpr int kMostAtOnce = 64;
 
 }  // namespace
-
-std::string unmount_directory(const std::string& mount_point, bool lazy) {
-    if (::geteuid() == 0) {
-        if (::umount2(mount_point.c_str(), UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0) return {};
-        return errno == EBUSY ? "busy" : std::strerror(errno);
-    }
-    std::vector<std::string> arguments{"fusermount3", "-u"};
-    if (lazy) arguments.push_back("-z");
-    arguments.insert(arguments.end(), {"--", mount_point});
-    try {
-        ProgramResult result = run_program(arguments, 1h, 64 << 10);
-        if (WIFEXITED(result.status) && WEXITSTATUS(result.status) == 0) return {};
-        return result.errors.find("busy") != result.errors.npos ? "busy" : result.errors;
-    } catch (const Error& error) {
-        return error.message();
-    }
-}
 
 MountLoop::MountLoop(const Parts& parts) : parts_(parts), unmounted_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (!unmounted_) throw Error::from_errno("cannot make an eventfd", errno);
@@ -157,11 +137,7 @@ void MountLoop::end_unmount() {
     // Who stops us wants an end. What the kernel has not written back yet is, before it goes.
     if (stopping_ && how_ == Unmount::kOrdinary) return start_unmount(Unmount::kLazy);
     if (stopping_) fuse_session_exit(parts_.session);
-    parts_.record.refuse(unmount_error_ == "busy"
-                             ? "'" + parts_.mount_point +
-                                   "' is in use: leave it, or end what has files open there (fuser -m), or "
-                                   "use --lazy"
-                             : "cannot unmount '" + parts_.mount_point + "': " + unmount_error_);
+    parts_.record.refuse(unmount_refusal(parts_.mount_point, unmount_error_));
 }
 
 }  // namespace inspect::fuse

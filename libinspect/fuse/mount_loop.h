@@ -62,7 +62,4 @@ class MountLoop {
     Unmount how_ = Unmount::kOrdinary;
 };
 
-// Unmounts; why it failed, or an empty string. In use: "busy". Waits for the process that serves it.
-std::string unmount_directory(const std::string& mount_point, bool lazy);
-
 }  // namespace inspect::fuse

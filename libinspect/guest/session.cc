@@ -323,6 +323,11 @@ bool Session::Impl::commit() {
     return changed;
 }
 
+void Session::Impl::release() {
+    end(Error(ErrorKind::kUsage, "its images were released"));
+    disks_.reset();
+}
+
 SessionStats Session::Impl::stats() const {
     SessionStats stats = machine_ ? machine_->stats() : final_stats_;
     stats.engine_ns += open_ns_;

@@ -54,6 +54,8 @@ struct Session::Impl {
 
     void queue_mount(proto::Request request);
     bool commit();
+    // For a session that only read: the appliance ends, and the images are released.
+    void release();
     void warn(std::string message);
     // Where an operation's warnings go.
     std::function<void(const std::string&)> warner(const CopyOptions& copy_options);

@@ -6,11 +6,10 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <random>
-#include <thread>
+#include <regex>
 
-#include "support/insp.h"
+#include "support/backups.h"
 
 namespace inspect::test {
 namespace {
@@ -18,54 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-class Backup : public InspTest {
+class Backup : public BackupTest {
   protected:
-    void SetUp() override {
-        InspTest::SetUp();
-        insp_ok({"backup", "init"}, repository());
-    }
-
-    std::string path() const { return scratch() / "repository"; }
-    Options repository() const {
-        Options options;
-        options.env = {{"RESTIC_REPOSITORY", path()}, {"RESTIC_PASSWORD", "correct horse"}};
-        return options;
-    }
-    std::string create(const Args& more) const {
-        Args args{"backup", "create", "-q"};
-        args.insert(args.end(), more.begin(), more.end());
-        return insp_ok(args, repository());
-    }
-    Outcome restic(Args args) const {
-        args.insert(args.begin(), {"restic", "--no-cache"});
-        return run(args, repository());
-    }
-    // Success when restic finds no fault in the repository.
-    ::testing::AssertionResult sound() const {
-        if (!have_program("restic")) return ::testing::AssertionSuccess();
-        const Outcome checked = restic({"check", "--read-data"});
-        if (checked.ok()) return ::testing::AssertionSuccess();
-        return ::testing::AssertionFailure() << checked.describe();
-    }
-    std::string restore(const std::string& snapshot, const Args& more = {}) const {
-        const std::string target = scratch() / ("restored-" + std::to_string(::rand()));
-        Args args{"backup", "restore", "-q", snapshot, "--target", target};
-        args.insert(args.end(), more.begin(), more.end());
-        insp_ok(args, repository());
-        return target;
-    }
-    // A disk of this size with some random data, deterministic.
-    std::string random_disk(const std::string& name, size_t size, unsigned seed) const {
-        std::mt19937_64 random(seed);
-        std::string bytes(size, '\0');
-        for (size_t at = 0; at + (1 << 16) <= size; at += 1 << 18)
-            for (size_t i = 0; i < 1 << 16; i += 8) {
-                const uint64_t word = random();
-                bytes.replace(at + i, 8, reinterpret_cast<const char*>(&word), 8);
-            }
-        write_host_file(scratch() / name, bytes);
-        return scratch() / name;
-    }
     static void flip_a_bit(const fs::path& file, std::mt19937_64& random) {
         fs::permissions(file, fs::perms::owner_all);
         std::string bytes = read_host_file(file);
@@ -134,7 +87,7 @@ TEST_F(Backup, TheSecondStoresOnlyWhatChanged) {
     EXPECT_EQ(again["unchanged"], first["disk_size"]);
     EXPECT_LT(again["stored"].get<uint64_t>(), 20'000U);
     EXPECT_EQ(again["parent"], first["snapshot"]);
-    std::fstream(disk, std::ios::in | std::ios::out | std::ios::binary).seekp(5 << 20).write("changed", 7);
+    change(disk, 5 << 20, "changed");
     const auto third = insp_json({"backup", "create", "--json", disk}, repository())["backups"][0];
     EXPECT_EQ(third["new_chunks"].get<uint64_t>(), 4U) << "a chunk of data, guest.json and two directories";
     EXPECT_TRUE(same_bytes(restore("disk"), disk));
@@ -161,7 +114,7 @@ TEST_F(Backup, RestoreOntoAnImageWritesWhatDiffers) {
     create({disk});
     const std::string copy = scratch() / "copy.img";
     fs::copy_file(disk, copy);
-    std::fstream(copy, std::ios::in | std::ios::out | std::ios::binary).seekp(1 << 20).write("changed", 7);
+    change(copy, 1 << 20, "changed");
     const Args args{"backup", "restore", "disk", "--target", copy, "--json"};
     EXPECT_EQ(insp(args, repository()).code, kFailed) << "it exists";
     Args overwrite = args;
@@ -346,6 +299,21 @@ TEST_F(BackupInAppliance, CatReadsOnlyWhatItNeeds) {
     EXPECT_THAT(outcome.err, HasSubstr("were read from the repository"));
     insp_ok({"backup", "verify", "-q", "--inspect"}, options);
     EXPECT_TRUE(refused(insp({"touch", "-a", "backup::debian", "/x"}, options), kFailed, "can't be changed"));
+}
+
+TEST_F(BackupInAppliance, OfARealGuestCatReadsLessThanATwentieth) {
+    Options options;
+    options.env = {
+        {"RESTIC_REPOSITORY", scratch() / "repository"}, {"RESTIC_PASSWORD", "x"}, {"INSP_ENGINE", "auto"}};
+    insp_ok({"backup", "init", "-q"}, options);
+    insp_ok({"backup", "create", "-q", guest("debian12-small"), "--name", "debian"}, options);
+    const Outcome outcome = insp({"cat", "-v", "-a", "backup::debian", "/etc/fstab"}, options);
+    EXPECT_THAT(outcome.out, HasSubstr("UUID="));
+    std::smatch found;
+    ASSERT_TRUE(std::regex_search(outcome.err, found, std::regex("with (\\d+) bytes were read")))
+        << outcome.describe();
+    const auto disk = insp_json({"backup", "info", "--json"}, options)["disks"][0];
+    EXPECT_LT(20 * std::stoull(found[1]), disk["data_size"].get<uint64_t>());
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // The scripts of docs/fleet, run as a site would run them.
+#include <unistd.h>
+
 #include <set>
 
 #include "support/insp.h"
@@ -83,6 +85,30 @@ TEST_F(Fleet, AnArrayOfTasks) {
     Outcome one = run({"sh", fleet("backup.slurm"), scratch() / "list"}, environment(task));
     EXPECT_TRUE(one.ok()) << one.describe();
     EXPECT_EQ(snapshots(), 5U);
+}
+
+TEST_F(Fleet, AnArrayOfSlurms) {
+    if (geteuid() != 0) GTEST_SKIP() << "Slurm's daemons need root";
+    for (const char* program : {"slurmctld", "slurmd", "sbatch", "munged"})
+        if (!have_program(program)) GTEST_SKIP() << program << " is not installed";
+    std::string list;
+    for (int i = 1; i <= 3; ++i) {
+        std::string name = "vm-" + std::to_string(i) + ".img";
+        image("ext4", name);
+        list += (scratch() / "images" / name).string() + "\n";
+    }
+    write_host_file(scratch() / "list", list);
+    Outcome done =
+        script({std::string(INSP_SOURCE_DIR) + "/tests/integration/support/one-node-slurm.sh",
+                scratch() / "slurm", "sbatch", "--wait", "--array=1-3%2", "--cpus-per-task=1", "--mem=100M",
+                "--output=" + (scratch() / "%a.out").string(), fleet("backup.slurm"), scratch() / "list"});
+    if (done.code == 77) GTEST_SKIP() << "Slurm doesn't start here: " << done.err;
+    ASSERT_TRUE(done.ok()) << done.describe();
+    EXPECT_EQ(snapshots(), 3U);
+    for (const char* task : {"1", "2", "3"}) {
+        json told = json::parse(read_host_file(scratch() / (std::string(task) + ".out")));
+        EXPECT_EQ(told["backups"][0]["guest"], std::string("vm-") + task) << told;
+    }
 }
 
 TEST_F(Fleet, ClonePipeline) {

@@ -175,6 +175,8 @@ struct ForgetResult {
     std::vector<BackupSnapshot> kept, removed;
 };
 
+struct HostMountOptions;
+
 // Opened with the first call that needs it. Used by one thread at a time.
 class BackupRepository {
   public:
@@ -206,6 +208,12 @@ class BackupRepository {
     VerifyReport verify(const VerifyOptions& options);
     // Removes snapshots. What only they needed stays in the repository until `restic prune`.
     ForgetResult forget(const ForgetOptions& options);
+
+    // Shows the repository on a directory of the host, by FUSE, read-only: guests/NAME/TIME/disk0.raw and so
+    // on (docs/backup-format.md), with the snapshots that there are now. Works until somebody unmounts it, as
+    // mount_on_host() of host_mount.h, and throws the same. `subdirectory` isn't used. Until then nobody can
+    // remove snapshots.
+    void mount_on_host(const HostMountOptions& options);
 
   private:
     struct Impl;
