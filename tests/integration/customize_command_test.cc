@@ -154,7 +154,7 @@ TEST_F(Customize, ADryRunChangesNothing) {
 TEST_F(Customize, AttachedImagesAreFurtherDisks) {
     std::string image = copy_of("debian12-small");
     write_host_file(scratch() / "attached", std::string(4096, 'x'));
-    const std::string command = "head -c 3 /dev/sdb; ! echo >/dev/sdb";
+    const std::string command = "head -c 3 /dev/sdb; echo lost >/dev/sdb";
     Outcome done = customize(
         image, {"--attach", scratch() / "attached", "--attach-format", "raw", "--run-command", command});
     ASSERT_TRUE(done.ok()) << done.describe();
