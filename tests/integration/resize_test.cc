@@ -265,14 +265,15 @@ TEST_F(Resize, KilledAtAnyMomentWhenItWritesDirectly) {
 // Data moves to what was free, and had other data once.
 TEST_F(Resize, MovesDataDirectly) {
     const std::string image = copy_of("cloud");
+    const Options engine{.env = {{"INSP_ENGINE", "auto"}}};
     std::mt19937 random(1);
     std::string bytes(9 * kMiB, '\0');
     for (char& byte : bytes) byte = static_cast<char>(random());
     for (const char* name : {"old", "data"}) {
         write_host_file(scratch() / name, bytes);
-        insp_ok({"copy-in", "-a", image, "-m", "/dev/sda1", scratch() / name, "/"});
+        insp_ok({"copy-in", "-a", image, "-m", "/dev/sda1", scratch() / name, "/"}, engine);
     }
-    insp_ok({"rm", "-a", image, "-m", "/dev/sda1", "/old"});
+    insp_ok({"rm", "-a", image, "-m", "/dev/sda1", "/old"}, engine);
     const uint64_t size = size_of(image);
     resize_ok({"-a", image, "--size", "-16M", "--write-mode=direct"});
     EXPECT_EQ(size_of(image), size - 16 * kMiB);
