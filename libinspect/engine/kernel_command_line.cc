@@ -34,11 +34,10 @@ std::string not_emulated() {
 }  // namespace
 
 std::string kernel_command_line(bool software_kvm) {
-    // panic_print: a panic replays the whole log to the console, so "quiet" loses nothing.
+    // panic_print: a panic replays the log to the console, so "quiet", first of all, loses no warning.
     std::string line =
-        "insp_console=" + std::to_string(kConsolePort) +
-        " quiet panic=-1 panic_print=0x20 tsc=reliable no_timer_check mitigations=off nokaslr nopti "
-        "random.trust_cpu=on page_alloc.shuffle=0 slab_nomerge rootfstype=ramfs";
+        "quiet insp_console=" + std::to_string(kConsolePort) +
+        " panic=-1 panic_print=0x20 tsc=reliable no_timer_check mitigations=off rodata=off rootfstype=ramfs";
     if (software_kvm) {
         line += " insp_software_kvm noxsave clearcpuid=" + not_emulated() +
                 // glibc in the appliance's programs: no instruction whose state noxsave wouldn't keep

@@ -71,7 +71,30 @@ void set_tsc_khz(int vcpu_fd, uint32_t wanted) {
     INSP_KVM(vcpu_fd, KVM_SET_TSC_KHZ, static_cast<unsigned long>(wanted));
 }
 
+// See restored_deadline().
+void mend_deadline(int vcpu_fd, const std::vector<kvm_msr_entry>& saved) {
+    const auto value = [&](uint32_t index) -> uint64_t {
+        const auto found = std::ranges::find(saved, index, &kvm_msr_entry::index);
+        return found == saved.end() ? 0 : found->data;
+    };
+    KvmMsrEntries tsc(1);
+    tsc.items()[0].index = kMsrTsc;
+    kvm_call(vcpu_fd, kKvmGetMsrs, tsc.head(), "KVM_GET_MSRS");
+    const uint64_t deadline = value(kMsrTscDeadline);
+    const uint64_t restored = restored_deadline(deadline, value(kMsrTsc), tsc.items()[0].data);
+    if (restored == deadline) return;
+    KvmMsrEntries due(1);
+    due.items()[0] = {kMsrTscDeadline, 0, restored};
+    kvm_call(vcpu_fd, kKvmSetMsrs, due.head(), "KVM_SET_MSRS");
+}
+
 }  // namespace
+
+uint64_t restored_deadline(uint64_t deadline, uint64_t saved_tsc, uint64_t tsc) {
+    constexpr uint64_t kSomeSeconds = uint64_t{1} << 34;  // of any clock, and more than a restore takes
+    const uint64_t elapsed = tsc - saved_tsc;             // wraps, to more, where the TSC went back
+    return deadline == 0 || elapsed < kSomeSeconds ? deadline : std::min(deadline, tsc);
+}
 
 KvmState KvmState::capture(int kvm_fd, int vm_fd, int vcpu_fd) {
     KvmState s;
@@ -107,6 +130,7 @@ void KvmState::restore(int vm_fd, int vcpu_fd) const {
         INSP_KVM(vcpu_fd, KVM_SET_LAPIC, &lapic_);
         if (accepted_msrs(vcpu_fd, kKvmSetMsrs, "KVM_SET_MSRS", msrs_).size() != msrs_.size())
             throw Error(ErrorKind::kCorrupt, "this host's KVM does not know all of the snapshot's MSRs");
+        mend_deadline(vcpu_fd, msrs_);
         INSP_KVM(vcpu_fd, KVM_SET_VCPU_EVENTS, &events_);
         for (const kvm_irqchip& chip : irqchips_) INSP_KVM(vm_fd, KVM_SET_IRQCHIP, &chip);
         kvm_clock_data clock = clock_;
