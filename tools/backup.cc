@@ -31,6 +31,8 @@ constexpr Option kOptions[] = {
     {0, "tag", Takes::kValue, "TAG", "create: add a tag to the snapshot; list: only with it"},
     {0, "host", Takes::kValue, "HOST", "create: whose snapshot it is; list, forget: only of that host"},
     {0, "all-blocks", Takes::kNothing, "", "create: read free space and swap space as well"},
+    {0, "ask-appliance", Takes::kValue, "WHEN",
+     "create: let an appliance say what is free: 'auto', 'always' or 'never'", "", "auto always never"},
     {0, "trust-mtime", Takes::kNothing, "", "create: files with the times of the last backup are unchanged"},
     {0, "bitmap", Takes::kValue, "NAME", "create: the images' bitmap that knows what changed since"},
     {0, "inspect", Takes::kNothing, "",
@@ -171,6 +173,12 @@ BackupOptions create_options(const Arguments& args) {
     options.tags = args.values("tag");
     options.hostname = args.value("host").value_or("");
     options.used_blocks_only = !args.has("all-blocks");
+    const std::string ask = args.value("ask-appliance").value_or("auto");
+    if (ask != "auto" && ask != "always" && ask != "never")
+        throw UsageError("--ask-appliance is 'auto', 'always' or 'never', not '" + ask + "'");
+    options.ask_appliance = ask == "always"  ? BackupOptions::AskAppliance::kAlways
+                            : ask == "never" ? BackupOptions::AskAppliance::kNever
+                                             : BackupOptions::AskAppliance::kAuto;
     options.trust_mtime = args.has("trust-mtime");
     options.inspect = args.has("inspect");
     options.bitmap = args.value("bitmap").value_or("");

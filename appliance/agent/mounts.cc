@@ -78,13 +78,14 @@ std::string why_not(std::string_view type) {
 }
 
 // What the kernel is told besides what the user asked for.
-void add_own_options(MountOptions& options, std::string_view type, const Superblock& superblock) {
+void add_own_options(MountOptions& options, std::string_view type, const Superblock& superblock,
+                     bool with_journal) {
     if (is_ext(type)) {
         // A superblock may ask for a panic when something is wrong.
         options.add("errors=remount-ro");
         if (options.read_only()) {
             // A clean journal has nothing to say, and reading it in costs the most of such a mount.
-            if (!superblock.needs_recovery) options.add("noload");
+            if (!superblock.needs_recovery && !with_journal) options.add("noload");
         } else {
             // No work in the background, and nothing is written that nobody asked for.
             options.add("noinit_itable");
@@ -179,7 +180,7 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
     MountOptions options;
     options.flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME;
     if (read_only) options.add("ro");
-    add_own_options(options, driver->type, superblock);
+    add_own_options(options, driver->type, superblock, request.with_journal);
     options.add_all(request.options);  // after ours, so that the user's word counts
     options.add(read_only ? "ro" : "rw");
     if (volume.kind == VolumeKind::kSubvolume && !options.has("subvol") && !options.has("subvolid"))

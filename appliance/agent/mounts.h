@@ -29,6 +29,7 @@ class Mounts {
         std::string options;  // as for mount -o
         std::string type;     // empty: probed
         bool read_only = true;
+        bool with_journal = false;  // an ext file system's is read in, though it is clean
     };
     // Mounts a volume on the agent's own directory `target`. Returns the root of the mounted file system.
     // Throws Failure that says what is wrong with the file system, as the kernel's log has it.

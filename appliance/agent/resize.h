@@ -27,8 +27,10 @@ void resize_step(const ResizeContext& context, const proto::ResizeStep& step);
 
 // For both. Throws Failure("cannot WHAT: resize2fs exited with 1: ...") unless the program succeeded.
 void require(const ProgramResult& result, const std::string& what);
-// `work` is given the path at which the volume is mounted meanwhile, with these options.
+// `work` is given the path at which the volume is mounted meanwhile, with these options. `with_journal`: see
+// MountRequest.
 void with_mounted(Mounts& mounts, Volume& volume, bool read_only,
-                  const std::function<void(const std::string& path)>& work, const std::string& options = {});
+                  const std::function<void(const std::string& path)>& work, const std::string& options = {},
+                  bool with_journal = false);
 
 }  // namespace inspect::agent

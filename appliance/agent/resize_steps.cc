@@ -242,12 +242,13 @@ void require(const ProgramResult& result, const std::string& what) {
 }
 
 void with_mounted(Mounts& mounts, Volume& volume, bool read_only,
-                  const std::function<void(const std::string& path)>& work, const std::string& options) {
+                  const std::function<void(const std::string& path)>& work, const std::string& options,
+                  bool with_journal) {
     ::mkdir(kMountPoint, 0700);
     const size_t before = mounts.count();
     try {
         // The descriptor is gone before it is unmounted.
-        mounts.mount(volume, kMountPoint, {.options = options, .type = {}, .read_only = read_only}).reset();
+        mounts.mount(volume, kMountPoint, {.options = options, .type = {}, .read_only = read_only, .with_journal = with_journal}).reset();
         work(kMountPoint);
     } catch (const Failure&) {
         mounts.unmount_to(before);

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
+#include <optional>
 
 #include "failure.h"
 #include "lvm.h"
@@ -21,6 +22,10 @@
 namespace inspect::agent {
 
 namespace {
+
+// File systems that say what is free when they are mounted read-only, and say it right if they were unmounted
+// cleanly or don't care. Not NTFS: its log may know better, and only writing to it would settle that.
+constexpr std::string_view kToldReadOnly[] = {"ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "exfat"};
 
 bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
 
@@ -66,6 +71,27 @@ void discard(int fd, uint64_t offset, uint64_t length, const std::string& device
     }
 }
 
+// Keeps a device from being written to while it is mounted: a mount that is read-only may still replay a
+// journal, and XFS writes to its log when it is mounted and unmounted even if there is nothing to replay.
+class WriteProtection {
+  public:
+    explicit WriteProtection(const std::string& node) : device_(::open(node.c_str(), O_RDONLY | O_CLOEXEC)) {
+        if (!device_) fail_errno("cannot open", node);
+        set(true);
+    }
+    ~WriteProtection() { set(false); }
+    WriteProtection(const WriteProtection&) = delete;
+    WriteProtection& operator=(const WriteProtection&) = delete;
+
+    void set(bool on) {
+        const int read_only = on ? 1 : 0;
+        ::ioctl(device_.get(), BLKROSET, &read_only);
+    }
+
+  private:
+    Fd device_;
+};
+
 class Sparsifier {
   public:
     Sparsifier(const ResizeContext& context, Volume& volume, proto::Sparsified& result)
@@ -105,25 +131,39 @@ class Sparsifier {
         done(proto::Sparsified::CLEARED, volume_.size - header);
     }
 
-    void file_system(const std::string& type) {
+    void file_system(const std::string& type, bool read_only) {
+        if (read_only && std::ranges::count(kToldReadOnly, type) == 0)
+            return skip(result_, "what its file system calls free is known only to who writes to it");
+        if (read_only && is_ext(type) && disks_.superblock(volume_).needs_recovery)
+            return skip(result_, "it was not unmounted cleanly");
         if (is_ext(type)) check_ext();
         // f2fs would put the discards off, and forget those that there is no time for at the end.
         const std::string options = type == "f2fs" ? "nodiscard" : "";
+        // btrfs looks only at the mount whether parts of the device that it has no use for yet may be
+        // discarded. It writes nothing where there is no log to replay.
+        std::optional<WriteProtection> protection;
+        if (read_only && type != "btrfs") protection.emplace(volume_.node);
         auto work = [&](const std::string& path) {
             const Fd root(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
             if (!root) fail_errno("cannot open", path);
             if (!takes_discards(volume_.node)) return skip(result_, why_no_discards(volume_));
             fstrim_range range{.start = 0, .len = ULLONG_MAX, .minlen = 0};
-            if (::ioctl(root.get(), FITRIM, &range) == 0)
-                return done(proto::Sparsified::DISCARDED, range.len);
+            if (protection) protection->set(false);  // discards count as writing
+            const int trimmed = ::ioctl(root.get(), FITRIM, &range);
+            const int error = errno;
+            if (protection) protection->set(true);
+            errno = error;
+            if (trimmed == 0) return done(proto::Sparsified::DISCARDED, range.len);
             if (errno != EOPNOTSUPP && errno != ENOTTY && errno != ENOSYS)
                 fail_errno("cannot discard what is free on", volume_.device);
+            if (read_only) return skip(result_, "its file system can't tell what is free");
             if (stands_on(volume_, VolumeKind::kDecrypted))
                 return skip(result_,
                             "its file system can't tell what is free, and zeros in encryption are none");
             done(proto::Sparsified::FILLED, fill(root.get()));
         };
-        with_mounted(context_.mounts, volume_, false, work, options);
+        // ext4 believes its bitmaps only if it has seen the journal, even a clean one.
+        with_mounted(context_.mounts, volume_, read_only, work, options, true);
     }
 
   private:
@@ -231,7 +271,7 @@ void sparsify_volume(const ResizeContext& context, const proto::SparsifyVolume& 
     if (request.zero()) return sparsifier.zero();
     const std::string type = context.disks.superblock(volume, true).type;
     if (type == "swap") return sparsifier.swap_space();
-    sparsifier.file_system(type);
+    sparsifier.file_system(type, request.read_only());
 }
 
 void sparsify_group(const ResizeContext& context, const proto::SparsifyGroup& request,

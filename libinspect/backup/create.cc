@@ -30,6 +30,8 @@ using repository::TreeNode;
 namespace {
 
 constexpr uint64_t kMaxNameLength = 255;
+// An appliance is up in a second or two, at worst; that much is read and hashed in the same time.
+constexpr uint64_t kWorthAsking = 1ULL << 30;
 
 class Creation {
   public:
@@ -103,6 +105,17 @@ class Creation {
             devices.push_back(opened.back().get());
         }
         unused_ = unused_space(guest.disks, devices, result_.warnings);
+        using Ask = BackupOptions::AskAppliance;
+        if (options_.ask_appliance == Ask::kNever) return;
+        const uint64_t enough = options_.ask_appliance == Ask::kAlways ? 1 : kWorthAsking;
+        if (unknown_data(unused_, devices) < enough) return;
+        for (const SparsifyResult& volume : ask_appliance(guest.disks, unused_, result_.warnings)) {
+            const char* left_out = volume.way == SparsifyResult::Way::kDiscarded ? "free"
+                                   : volume.way == SparsifyResult::Way::kCleared ? "swap"
+                                                                                 : "nothing";
+            record_.volumes.push_back(
+                {volume.device, volume.type, left_out, volume.free_bytes, volume.reason});
+        }
     }
 
     void find_systems(const BackupGuest& guest) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "backup/unused_space.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <string_view>
@@ -9,6 +10,7 @@
 
 #include "block/ext_free_space.h"
 #include "block/partitions.h"
+#include "guest/free_space.h"
 
 namespace inspect {
 
@@ -39,6 +41,8 @@ Swap find_swap(BlockDevice& disk, const PartitionRange& partition, RangeSet& unu
     return Swap::kNone;
 }
 
+constexpr uint64_t kExtentStep = uint64_t{64} << 30;  // of a disk at once: bounds the list of extents
+
 std::string place(const DiskSpec& disk, const PartitionRange& partition) {
     return "'" + disk.path + "' at byte " + std::to_string(partition.offset);
 }
@@ -65,6 +69,7 @@ UnusedSpace of_disk(const DiskSpec& spec, BlockDevice& disk, std::vector<std::st
                 break;
             case ExtResult::kNone:
             case ExtResult::kUnknown:
+                unused.unknown.add(partition.offset, partition.length);
                 break;
         }
     }
@@ -79,6 +84,45 @@ std::vector<UnusedSpace> unused_space(const std::vector<DiskSpec>& disks,
     std::vector<UnusedSpace> result;
     for (size_t i = 0; i < devices.size(); ++i) result.push_back(of_disk(disks[i], *devices[i], warnings));
     return result;
+}
+
+uint64_t unknown_data(const std::vector<UnusedSpace>& unused, const std::vector<BlockDevice*>& devices) {
+    uint64_t total = 0;
+    for (size_t i = 0; i < devices.size(); ++i)
+        for (const auto& [begin, end] : unused[i].unknown.ranges())
+            for (uint64_t at = begin; at < end; at += kExtentStep)
+                for (const Extent& extent : devices[i]->extents(at, std::min(kExtentStep, end - at)))
+                    if (extent.kind == ExtentKind::kData) total += extent.length;
+    return total;
+}
+
+std::vector<SparsifyResult> ask_appliance(const std::vector<DiskSpec>& disks,
+                                          std::vector<UnusedSpace>& unused,
+                                          std::vector<std::string>& warnings) {
+    FreeSpace free;
+    try {
+        free = ask_for_free_space(disks);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::kCancelled) throw;
+        warnings.push_back("an appliance can't say what is free, so all of it is read: " + error.message());
+        return {};
+    }
+    for (size_t i = 0; i < unused.size(); ++i) {
+        if (free.disks[i].written)
+            warnings.push_back("a file system of '" + disks[i].path +
+                               "' was not unmounted cleanly: what only an appliance could say to be free "
+                               "there is read as well");
+        // Elsewhere on the disk it has no say.
+        RangeSet known = unused[i].ranges;
+        for (const auto& [offset, length] : free.disks[i].ranges)
+            for (const auto& [begin, end] : unused[i].unknown.ranges()) {
+                const uint64_t from = std::max(begin, offset), to = std::min(end, offset + length);
+                if (from < to) known.add(from, to - from);
+            }
+        unused[i].free_bytes += known.total() - unused[i].ranges.total();
+        unused[i].ranges = std::move(known);
+    }
+    return std::move(free.volumes);
 }
 
 }  // namespace inspect

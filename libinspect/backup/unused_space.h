@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <inspect/disk.h>
+#include <inspect/sparsify.h>
 
 #include "base/range_set.h"
 #include "block/block_device.h"
@@ -18,6 +19,7 @@ struct UnusedSpace {
     RangeSet ranges;          // of the disk
     uint64_t free_bytes = 0;  // of them, in file systems
     uint64_t swap_bytes = 0;
+    RangeSet unknown;  // partitions with something that isn't understood here: an appliance may know more
 };
 
 // One a disk. What can't be told is taken to be used, with a warning where that is a surprise. `devices` are
@@ -25,5 +27,14 @@ struct UnusedSpace {
 std::vector<UnusedSpace> unused_space(const std::vector<DiskSpec>& disks,
                                       const std::vector<BlockDevice*>& devices,
                                       std::vector<std::string>& warnings);
+
+// How much data of the images lies in what is unknown, bytes: whether it is worth asking.
+uint64_t unknown_data(const std::vector<UnusedSpace>& unused, const std::vector<BlockDevice*>& devices);
+
+// Asks an appliance about what is unknown, and adds what it says is free. What it was told of each volume;
+// empty when it couldn't be asked, with a warning.
+std::vector<SparsifyResult> ask_appliance(const std::vector<DiskSpec>& disks,
+                                          std::vector<UnusedSpace>& unused,
+                                          std::vector<std::string>& warnings);
 
 }  // namespace inspect

@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "guest/connection.h"
 #include "guest/disks.h"
+#include "guest/free_space.h"
 #include "guest/pipeline.h"
 #include "protocol/insp.pb.h"
 
@@ -51,6 +52,8 @@ struct Session::Impl {
     std::vector<SparsifyResult> sparsify(const SparsifyWishes& wishes, const FilesystemReport& report,
                                          const std::function<void(const SparsifyResult&)>& on_result);
     void write_copy(const SparseCopy& copy);
+    // Ends the session. What of its disks was discarded.
+    std::vector<FreeSpace::Disk> discards();
 
     void queue_mount(proto::Request request);
     bool commit();

@@ -78,6 +78,7 @@ Qcow2Compression compression_of(const std::string& name) {
 
 // `must`: the user asked for just this, so that it can't be skipped.
 SparsifyResult Session::Impl::sparsify_one(SparsifyResult target, proto::Request request, bool must) {
+    const bool read_only = request.sparsify_volume().read_only();
     try {
         const proto::Response answer = call(std::move(request));
         if (!answer.has_sparsified())
@@ -90,7 +91,7 @@ SparsifyResult Session::Impl::sparsify_one(SparsifyResult target, proto::Request
         const bool harmless = error.kind() == ErrorKind::kDenied || error.kind() == ErrorKind::kUnsupported;
         if (must) throw;
         if (error.kind() != ErrorKind::kCorrupt && !harmless) throw;
-        if (!harmless)
+        if (!harmless && !read_only)
             throw Error(error.kind(), error.message() +
                                           "; nothing was changed; repair it (insp fsck --repair) or "
                                           "leave it out (--ignore " +
@@ -135,6 +136,7 @@ std::vector<SparsifyResult> Session::Impl::sparsify(
         proto::Request request;
         request.mutable_sparsify_volume()->set_device(filesystem.device);
         request.mutable_sparsify_volume()->set_zero(zero);
+        request.mutable_sparsify_volume()->set_read_only(wishes.read_only);
         add(sparsify_one(std::move(target), std::move(request), zero));
     }
     for (const VolumeGroupInfo& group : report.volume_groups) {

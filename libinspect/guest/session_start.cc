@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// The one place that joins Session to the real engines. Tests, which bring their own, do without it.
+// Joins Session to the real engines, as free_space.cc does. Tests, which bring their own, do without both.
 #include "guest/session_impl.h"
 
 namespace inspect {

@@ -31,6 +31,7 @@ class RecordVisitor final : public JsonVisitor {
     void begin_object(std::string_view path) override {
         if (path == "disks[]") record_.disks.emplace_back();
         if (path == "disks[].files[]") record_.disks.back().files.emplace_back();
+        if (path == "volumes[]") record_.volumes.emplace_back();
         if (path == "systems[]") record_.systems.emplace_back();
     }
 
@@ -41,6 +42,10 @@ class RecordVisitor final : public JsonVisitor {
         if (path == "disks[].source") record_.disks.back().source = value;
         if (path == "disks[].format") record_.disks.back().format = value;
         if (path == "disks[].files[].path") record_.disks.back().files.back().path = value;
+        if (path == "volumes[].device") record_.volumes.back().device = value;
+        if (path == "volumes[].type") record_.volumes.back().type = value;
+        if (path == "volumes[].left_out") record_.volumes.back().left_out = value;
+        if (path == "volumes[].reason") record_.volumes.back().reason = value;
         if (!path.starts_with("systems[].")) return;
         OsRecord& system = record_.systems.back();
         path.remove_prefix(sizeof("systems[].") - 1);
@@ -55,6 +60,7 @@ class RecordVisitor final : public JsonVisitor {
         if (path == "version") version_ = value;
         if (path == "chunk_size") record_.chunk_size = value;
         if (path == "zero_unit") record_.zero_unit = value;
+        if (path == "volumes[].bytes") record_.volumes.back().bytes = value;
         if (path == "systems[].major") record_.systems.back().major = value;
         if (path == "systems[].minor") record_.systems.back().minor = value;
         if (!path.starts_with("disks[].")) return;
@@ -106,6 +112,12 @@ std::string format_guest_record(const GuestRecord& record) {
         json.end_array().begin_object("left_out").number("free", disk.left_out_free);
         json.number("swap", disk.left_out_swap).end_object();
         json.boolean("changed_while_read", disk.changed_while_read).end_object();
+    }
+    json.end_array().begin_array("volumes");
+    for (const VolumeRecord& volume : record.volumes) {
+        json.begin_object().text("device", volume.device).text("type", volume.type);
+        json.text("left_out", volume.left_out).number("bytes", volume.bytes);
+        json.text("reason", volume.reason).end_object();
     }
     json.end_array().begin_array("systems");
     for (const OsRecord& system : record.systems) {

@@ -35,6 +35,14 @@ struct DiskRecord {
     bool changed_while_read = false;  // the image was being written: what is in the backup may make no sense
 };
 
+// What an appliance was asked about: a file system, swap space or volume group.
+struct VolumeRecord {
+    std::string device, type;  // "/dev/sda2", "xfs"; or the name of a volume group
+    std::string left_out;      // "free", "swap", or "nothing"
+    uint64_t bytes = 0;        // that it calls free
+    std::string reason;        // for leaving out nothing
+};
+
 struct OsRecord {
     std::string root, type, distro, product_name, hostname;
     uint64_t major = 0, minor = 0;
@@ -45,6 +53,7 @@ struct GuestRecord {
     uint64_t chunk_size = 0;  // bytes
     uint64_t zero_unit = 0;   // bytes of zeros that one blob stands for
     std::vector<DiskRecord> disks;
+    std::vector<VolumeRecord> volumes;
     std::vector<OsRecord> systems;  // what an inspection found, if there was one
 
     uint64_t total_size() const;

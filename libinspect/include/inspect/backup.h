@@ -61,6 +61,10 @@ struct BackupOptions {
     std::string hostname = {};  // of the snapshot; empty: this host's
     // Leave out what the guest's file systems call free, and the contents of swap spaces.
     bool used_blocks_only = true;
+    // What else than ext and swap is on the disks can only be told by an appliance. kAuto: where there is so
+    // much of it that asking takes less time than reading all of it might.
+    enum class AskAppliance : uint8_t { kAuto, kAlways, kNever };
+    AskAppliance ask_appliance = AskAppliance::kAuto;
     // A file that has the size, times and inode of the last backup's is taken to be unchanged, unread.
     bool trust_mtime = false;
     // The name of a persistent bitmap of the (qcow2) images that has followed all changes since the last

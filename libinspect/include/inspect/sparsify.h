@@ -17,6 +17,9 @@ struct SparsifyWishes {
     // Devices, as filesystems() names them, and names of volume groups.
     std::vector<std::string> ignore = {};  // left alone
     std::vector<std::string> zero = {};    // devices whose contents become zeros, whatever they are
+    // File systems are mounted read-only: what can't be told so is skipped, and so is what is damaged. For
+    // sessions that are to find out what is free.
+    bool read_only = false;
 };
 
 // What was done about a file system, swap space or volume group.
