@@ -53,6 +53,7 @@ struct Session::Impl {
     void write_copy(const SparseCopy& copy);
 
     void queue_mount(proto::Request request);
+    void unmount();
     bool commit();
     void warn(std::string message);
     // Where an operation's warnings go.

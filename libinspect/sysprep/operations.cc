@@ -92,7 +92,6 @@ constexpr SysprepRule kRules[] = {
     {"cron-spool", kRemoveFilesBelow, "/var/spool/at"},
     {"cron-spool", kRemoveFiles, "/var/spool/atjobs/*"},
     {"cron-spool", kRemoveFiles, "/var/spool/atspool/*"},
-    {"customize", kHostname, "/etc/hostname"},
     {"dhcp-client-state", kRemoveFiles, "/var/lib/dhclient/*"},
     {"dhcp-client-state", kRemoveFiles, "/var/lib/dhcp/*"},
     {"dhcp-server-state", kRemoveFiles, "/var/lib/dhcpd/*"},

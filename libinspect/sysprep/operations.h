@@ -18,7 +18,6 @@ enum class SysprepStep {
     kTouch,             // the file is there afterwards
     kDropSettings,      // lines that begin with `setting` go from the files that the pattern finds
     kBackupFiles,       // *~ and *.bak anywhere below the directory
-    kHostname,          // the host name that was asked for is written there
 };
 
 struct SysprepRule {

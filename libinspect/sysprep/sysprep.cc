@@ -96,11 +96,6 @@ class Sysprep {
                     add(rule, Kind::kEdit, match.path);
                 }
                 break;
-            case SysprepStep::kHostname:
-                if (options_.hostname.empty()) break;
-                edited_[rule.pattern] = options_.hostname + "\n";
-                add(rule, glob_.find(rule.pattern).empty() ? Kind::kCreate : Kind::kEdit, rule.pattern);
-                break;
         }
     }
 
@@ -142,12 +137,8 @@ class Sysprep {
                 return session_.write_file(action.path, nothing);
             case Kind::kEdit:
                 return write_text(session_, action.path, edited_.at(action.path));
-            case Kind::kCreate: {
-                session_.write_file(action.path, nothing);
-                const auto contents = edited_.find(action.path);
-                if (contents != edited_.end()) write_text(session_, action.path, contents->second);
-                return;
-            }
+            case Kind::kCreate:
+                return session_.write_file(action.path, nothing);
         }
     }
 
