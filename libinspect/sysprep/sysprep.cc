@@ -77,6 +77,15 @@ class Sysprep {
             case SysprepStep::kBackupFiles:
                 below(rule);
                 break;
+            case SysprepStep::kSet:
+                kept_.insert(rule.pattern);
+                for (const GuestGlob::Match& match : glob_.find(rule.pattern)) {
+                    if (match.type != DT_REG || read_guest_file(session_, match.path) == rule.setting)
+                        continue;
+                    edited_[match.path] = rule.setting;
+                    add(rule, Kind::kEdit, match.path);
+                }
+                break;
             case SysprepStep::kEmpty:
                 for (const GuestGlob::Match& match : glob_.find(rule.pattern))
                     if (match.type == DT_REG && session_.stat(match.path).size != 0)
