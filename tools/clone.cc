@@ -35,6 +35,7 @@ constexpr Option kOptions[] = {
     {0, "force", Takes::kNothing, "", "replace what is there under a clone's name"},
     {0, "new-ids", Takes::kNothing, "",
      "give each clone's disks new identifiers, and rewrite what names them"},
+    {0, "new-vg-names", Takes::kNothing, "", "give LVM's volume groups other names, too"},
     {0, "sysprep", Takes::kNothing, "", "free each clone of what must not be in two guests"},
     {0, "operations", Takes::kValue, "LIST", "do these of sysprep's operations (see insp sysprep)"},
     {0, "hostname", Takes::kOptionalValue, "NAME", "with --sysprep: the clone's host name (its name)"},
@@ -198,6 +199,7 @@ class Seeds {
 PreparationWishes wishes_of(const Arguments& args, const std::string& name) {
     PreparationWishes wishes;
     wishes.new_ids = args.has("new-ids");
+    wishes.new_group_names = args.has("new-vg-names");
     if (args.has("sysprep")) {
         wishes.operations = operations_of(args);
         if (args.has("hostname")) wishes.hostname = checked_hostname(args.value("hostname").value_or(name));
@@ -257,6 +259,9 @@ int run_clone(Context& context) {
     }
     SessionOptions session = session_options(context.args, Access::kChange);
     cloner.require_room(targets);
+    std::optional<NewIdsPlan> plan;
+    if (targets.size() > 1)
+        plan = plan_for_clones(context, session, wishes_of(context.args, targets[0].name));
     for (const CloneTarget& target : targets) {
         check_interrupted();
         const PreparationWishes wishes = wishes_of(context.args, target.name);
@@ -265,7 +270,7 @@ int run_clone(Context& context) {
             progress.wipe();
             if (!wishes.any()) return;
             session.disks = disks;
-            preparation = prepare_guest(context, session, wishes, false);
+            preparation = prepare_guest(context, session, wishes, plan ? &*plan : nullptr);
         });
         const std::string domain = domains.write(clone);
         const std::string seed = seeds.write(clone);

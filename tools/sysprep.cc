@@ -12,6 +12,7 @@ constexpr Option kOptions[] = {
     {0, "operations", Takes::kValue, "LIST", "do these: NAME,-NAME,defaults,all", "enable"},
     {0, "list-operations", Takes::kNothing, "", "show the operations; '*' are done by default"},
     {0, "new-ids", Takes::kNothing, "", "give the disks new identifiers, and rewrite what names them"},
+    {0, "new-vg-names", Takes::kNothing, "", "give LVM's volume groups other names, too"},
     {0, "hostname", Takes::kValue, "NAME", "the guest's host name (operation 'customize')"},
     {'n', "dry-run", Takes::kNothing, "", "show what would be done, and do nothing"},
 };
@@ -47,12 +48,14 @@ int run_sysprep(Context& context) {
     if (args.has("list-operations")) return list_operations(context);
     PreparationWishes wishes;
     wishes.new_ids = args.has("new-ids");
+    wishes.new_group_names = args.has("new-vg-names");
     wishes.operations = operations_of(args);
     if (args.has("hostname")) wishes.hostname = checked_hostname(*args.value("hostname"));
     const bool dry_run = args.has("dry-run");
     const SessionOptions options = session_options(args, dry_run ? Access::kRead : Access::kChange);
     if (options.disks.empty()) throw UsageError("no disk was given: use -a, -d or --domain-xml");
-    const Preparation preparation = prepare_guest(context, options, wishes, dry_run);
+    const Preparation preparation =
+        dry_run ? preview_guest(context, options, wishes) : prepare_guest(context, options, wishes);
     if (context.wants_json()) {
         context.json.begin_object();
         context.json.boolean("dry_run", dry_run);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "agent.h"
 
-#include <sys/random.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -12,7 +11,9 @@
 
 #include <inspect/error.h>
 
+#include "base/uuid.h"
 #include "failure.h"
+#include "identifiers.h"
 #include "inspection.h"
 #include "log.h"
 #include "operations.h"
@@ -164,8 +165,7 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
             if (count > kMost)
                 throw Failure(proto::USAGE, "more than 256 random bytes were asked for", EINVAL);
             std::string bytes(count, '\0');
-            if (::getrandom(bytes.data(), count, 0) != static_cast<ssize_t>(count))
-                fail_errno("cannot get", "random bytes");
+            draw_random(std::as_writable_bytes(std::span(bytes)));
             response.set_random(bytes);
             return;
         }
@@ -184,6 +184,10 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
         case proto::Request::kSparsifyGroup:
             return sparsify_group(resize_context("sparsify"), request.sparsify_group(),
                                   *response.mutable_sparsified());
+        case proto::Request::kUnmount:
+            return unmount();
+        case proto::Request::kSetIdentifiers:
+            return set_identifiers(request.set_identifiers(), response);
         default:
             if (tree_operation(context, open_tree_, request)) return;
     }
@@ -278,7 +282,11 @@ void Agent::run_program(const Context& context, const proto::RunProgram& request
     program.contained = machine_ != nullptr;
     if (!machine_) return agent::run_program(context, request, std::move(program));
     machine_->prepare_for_programs();
-    if (!request.bare_disks()) disks_.assemble();
+    if (request.bare_disks()) {
+        look_again();  // what was put together before is in the way
+    } else {
+        disks_.assemble();
+    }
     for (std::string& warning : disks_.make_all_nodes()) context.warn(std::move(warning));
     if (tree_.mounted()) {
         tree_.settle_all();
@@ -315,10 +323,20 @@ void Agent::look_again() {
     disks_.forget();
 }
 
-void Agent::finish() {
+void Agent::unmount() {
     open_tree_.close();
     tree_ = GuestTree();
     mounts_.unmount_to(0);
+}
+
+void Agent::set_identifiers(const proto::SetIdentifiers& request, proto::Response& response) {
+    resize_context("change identifiers");
+    agent::set_identifiers(disks_, request, *response.mutable_identifiers());
+    look_again();
+}
+
+void Agent::finish() {
+    unmount();
     disks_.release();
     stacks_.dismantle();
 }

@@ -39,6 +39,8 @@ class Agent {
     void inspect(proto::Response& response);
     void run_program(const Context& context, const proto::RunProgram& request);
     void look_again();
+    void unmount();
+    void set_identifiers(const proto::SetIdentifiers& request, proto::Response& response);
     void finish();
     ResizeContext resize_context(const char* what);
     void need_machine(const char* what) const;

@@ -506,6 +506,7 @@ proto::FilesystemList Disks::list(const std::vector<std::string>& mountable_type
         item.set_size_bytes(disk.size);
         item.set_sector_size(disk.sector_size);
         item.set_partition_table(disk.table->type);
+        item.set_table_id(disk.table->id);
         for (const std::string& warning : disk.table->warnings)
             out.add_warnings("/dev/" + disk.name + ": " + warning);
     }

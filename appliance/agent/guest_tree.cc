@@ -3,13 +3,13 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <climits>
 
+#include "base/uuid.h"
 #include "failure.h"
 
 namespace inspect::agent {
@@ -70,7 +70,7 @@ std::string join(std::string_view directory, std::string_view name) {
 
 std::string temporary_name() {
     unsigned char random[16];
-    if (::getrandom(random, sizeof random, 0) != sizeof random) fail_errno("cannot get", "random bytes");
+    draw_random(std::as_writable_bytes(std::span(random)));
     std::string name = ".insp-";
     for (unsigned char byte : random) name += "abcdefghijklmnopqrstuvwxyz012345"[byte & 31];
     return name;

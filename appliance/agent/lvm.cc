@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "failure.h"
 #include "sysfs.h"
+#include "tool_text.h"
 
 namespace inspect::agent {
 
@@ -42,12 +43,10 @@ LvmFields parse_lvm_line(std::string_view line) {
         size_t bar = std::min(line.find('|', at), line.size());
         std::string_view field = line.substr(at, bar - at);
         at = bar + 1;
-        field.remove_prefix(std::min(field.find_first_not_of(' '), field.size()));
+        field = without_blanks(field);
         size_t equals = field.find('=');
         if (equals == field.npos || !field.starts_with("LVM2_")) continue;
-        std::string value(field.substr(equals + 1));
-        value.resize(value.find_last_not_of(' ') + 1);
-        fields[std::string(field.substr(5, equals - 5))] = std::move(value);
+        fields[std::string(field.substr(5, equals - 5))] = field.substr(equals + 1);
     }
     return fields;
 }
@@ -87,17 +86,15 @@ ProgramResult run_lvm_script(Programs& programs, const std::vector<std::string>&
 
 LvmReport parse_lvm_report(std::string_view text) {
     LvmReport report;
-    for (size_t at = 0; at < text.size();) {
-        size_t end = std::min(text.find('\n', at), text.size());
-        LvmFields fields = parse_lvm_line(text.substr(at, end - at));
-        at = end + 1;
-        if (report.logical.size() + report.physical.size() > kMaxVolumes) break;
+    for_each_line(text, [&](std::string_view line) {
+        LvmFields fields = parse_lvm_line(line);
+        if (report.logical.size() + report.physical.size() > kMaxVolumes) return;
         if (fields.contains("LV_NAME")) {
             const std::string& attributes = fields["LV_ATTR"];
             // Pools of thin volumes, caches and VDO, and what is part of another.
             if (attributes.empty() ||
                 std::string_view("tTedDlpPiI").find(attributes[0]) != std::string_view::npos)
-                continue;
+                return;
             LogicalVolume volume{fields["VG_NAME"], fields["VG_UUID"],    fields["LV_NAME"],
                                  fields["LV_UUID"], fields["LV_DM_PATH"], !fields["ORIGIN"].empty()};
             report.logical.push_back(std::move(volume));
@@ -113,7 +110,7 @@ LvmReport parse_lvm_report(std::string_view text) {
                                          lvm_number(fields["VG_FREE"])});
             report.physical.push_back(std::move(volume));
         }
-    }
+    });
     return report;
 }
 

@@ -16,6 +16,7 @@
 #include "failure.h"
 #include "log.h"
 #include "sysfs.h"
+#include "tool_text.h"
 
 namespace inspect::agent {
 
@@ -41,14 +42,10 @@ void write_attribute(const std::string& node, std::string_view name, std::string
 
 ArrayMember parse_array_member(std::string_view text) {
     ArrayMember member;
-    for (size_t at = 0; at < text.size();) {
-        size_t end = std::min(text.find('\n', at), text.size());
-        std::string_view line = text.substr(at, end - at);
-        at = end + 1;
+    for_each_line(text, [&](std::string_view line) {
         size_t colon = line.find(" : ");
-        if (colon == line.npos) continue;
-        std::string_view key = line.substr(0, colon);
-        key.remove_prefix(std::min(key.find_first_not_of(' '), key.size()));
+        if (colon == line.npos) return;
+        const std::string_view key = without_blanks(line.substr(0, colon));
         std::string value(line.substr(colon + 3));
         // "host:0  (local to host x)", "1 (spare)"
         std::string word = value.substr(0, value.find(' '));
@@ -64,7 +61,7 @@ ArrayMember parse_array_member(std::string_view text) {
         } else if (key == "Device Role") {
             member.spare = word == "spare";
         }
-    }
+    });
     return member;
 }
 

@@ -113,7 +113,6 @@ class Editor {
         const uint64_t entry_sectors = (copy->entries.size() + sector_size_ - 1) / sector_size_;
         const uint64_t old_backup = header.alternate_lba;
         const uint64_t last_lba = edit_.disk_size / sector_size_ - 1;
-        header.entries_crc = crc32(copy->entries.data(), copy->entries.size());
         header.last_usable = last_lba - entry_sectors - 1;
         header.alternate_lba = last_lba;
         const uint64_t entries_lba = header.entries_lba;
@@ -148,10 +147,7 @@ class Editor {
     }
 
     void queue_header(GptCopy& copy, uint64_t lba) {
-        copy.header.header_crc = 0;
-        std::memcpy(copy.sector.data(), &copy.header, sizeof copy.header);
-        copy.header.header_crc = crc32(copy.sector.data(), copy.header.header_size);
-        std::memcpy(copy.sector.data(), &copy.header, sizeof copy.header);
+        copy.seal();
         queue(lba * sector_size_, copy.sector.data(), copy.sector.size());
     }
 

@@ -33,6 +33,14 @@ bool read_table_bytes(int fd, uint64_t disk_size, uint64_t offset, void* out, si
     return true;
 }
 
+void GptCopy::seal() {
+    header.entries_crc = crc32(entries.data(), entries.size());
+    header.header_crc = 0;
+    std::memcpy(sector.data(), &header, sizeof header);
+    header.header_crc = crc32(sector.data(), header.header_size);
+    std::memcpy(sector.data(), &header, sizeof header);
+}
+
 std::optional<GptCopy> read_gpt_copy(int fd, uint64_t disk_size, uint32_t sector_size, uint64_t lba) {
     GptCopy copy;
     copy.sector.resize(sector_size);

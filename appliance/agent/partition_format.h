@@ -70,6 +70,9 @@ struct GptCopy {
     GptHeader header;
     std::vector<uint8_t> sector;   // that the header is in, with whatever is behind it
     std::vector<uint8_t> entries;  // entry_count of entry_size
+
+    // Both checksums are made to fit, and `sector` to have the header.
+    void seal();
 };
 
 // The copy whose header is at `lba`. nullopt: there is none, or it contradicts itself. Throws Failure when

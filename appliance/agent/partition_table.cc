@@ -137,6 +137,7 @@ bool Reader::read_gpt() {
     table_.reserved_at_start = header->first_usable * sector_size_;
     table_.reserved_at_end = (entry_sectors + 1) * sector_size_;
     table_.type = "gpt";
+    table_.id = format_guid(header->disk_guid);
     static constexpr uint8_t kUnused[16] = {};
     for (uint32_t i = 0; i < header->entry_count; ++i) {
         GptEntry entry;
@@ -184,6 +185,12 @@ void Reader::add(uint32_t number, uint64_t first_sector, uint64_t sectors, Parti
     table_.partitions.push_back(std::move(partition));
 }
 
+std::string mbr_id(uint32_t signature) {
+    char text[16];
+    std::snprintf(text, sizeof text, "0x%08x", signature);
+    return text;
+}
+
 std::string mbr_uuid(uint32_t signature, uint32_t number) {
     char text[16];
     std::snprintf(text, sizeof text, "%08x-%02x", signature, number);
@@ -203,6 +210,7 @@ Partition mbr_partition(uint8_t type, bool active, uint32_t signature, uint32_t 
 
 void Reader::read_mbr(const Mbr& mbr) {
     table_.type = "dos";
+    table_.id = mbr_id(mbr.signature);
     table_.reserved_at_start = sector_size_;
     for (uint32_t i = 0; i < 4; ++i) {
         const MbrEntry& entry = mbr.entries[i];

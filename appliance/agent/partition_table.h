@@ -29,6 +29,7 @@ struct Partition {
 
 struct PartitionTable {
     std::string type;  // "gpt", "dos", or empty: none
+    std::string id;    // the disk's own: a GUID, lower case; MBR: "0x1234abcd"
     std::vector<Partition> partitions;
     // Not empty: why it must not be changed, and what to do. A phrase whose subject is the table; complete
     // where it was read thoroughly.

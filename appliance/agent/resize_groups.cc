@@ -6,6 +6,7 @@
 
 #include "failure.h"
 #include "lvm.h"
+#include "tool_text.h"
 
 namespace inspect::agent {
 
@@ -108,11 +109,7 @@ class Parser {
 
 std::vector<Group> parse_groups(std::string_view report, const std::vector<Volume*>& members) {
     Parser parser(members);
-    for (size_t at = 0; at < report.size();) {
-        const size_t end = std::min(report.find('\n', at), report.size());
-        parser.line(parse_lvm_line(report.substr(at, end - at)));
-        at = end + 1;
-    }
+    for_each_line(report, [&](std::string_view line) { parser.line(parse_lvm_line(line)); });
     return parser.take();
 }
 

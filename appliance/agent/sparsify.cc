@@ -18,6 +18,7 @@
 #include "failure.h"
 #include "lvm.h"
 #include "sysfs.h"
+#include "tool_text.h"
 
 namespace inspect::agent {
 
@@ -234,15 +235,13 @@ uint64_t swap_header_length(std::string_view start) {
 
 std::vector<FreeStretch> free_stretches(std::string_view report, std::string_view group) {
     std::vector<FreeStretch> stretches;
-    for (size_t at = 0; at < report.size();) {
-        const size_t end = std::min(report.find('\n', at), report.size());
-        LvmFields fields = parse_lvm_line(report.substr(at, end - at));
-        at = end + 1;
-        if (!fields.contains("PVSEG_SIZE") || fields["VG_NAME"] != group) continue;
+    for_each_line(report, [&](std::string_view line) {
+        LvmFields fields = parse_lvm_line(line);
+        if (!fields.contains("PVSEG_SIZE") || fields["VG_NAME"] != group) return;
         if (lvm_number(fields["VG_MISSING_PV_COUNT"]) != 0)
             throw Failure(proto::CORRUPT,
                           "the volume group " + std::string(group) + " misses a physical volume");
-        if (!fields["LV_NAME"].empty()) continue;
+        if (!fields["LV_NAME"].empty()) return;
         const uint64_t extent = lvm_number(fields["VG_EXTENT_SIZE"]), size = lvm_number(fields["PV_SIZE"]);
         const uint64_t first = lvm_number(fields["PE_START"]), start = lvm_number(fields["PVSEG_START"]);
         const uint64_t count = lvm_number(fields["PVSEG_SIZE"]);
@@ -255,7 +254,7 @@ std::vector<FreeStretch> free_stretches(std::string_view report, std::string_vie
             throw Failure(proto::CORRUPT,
                           "what LVM says of the volume group " + std::string(group) + " makes no sense");
         if (stretch.length > 0) stretches.push_back(std::move(stretch));
-    }
+    });
     return stretches;
 }
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "block/journal.h"
 
-#include <sys/random.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -10,6 +8,7 @@
 #include <inspect/error.h>
 
 #include "base/checked.h"
+#include "base/uuid.h"
 #include "base/zeros.h"
 #include "block/crc32c.h"
 
@@ -85,9 +84,7 @@ std::vector<std::byte> sealed_start(std::span<const std::byte> nonce, const Jour
 
 JournalWriter::JournalWriter(JournalFile& file, const std::vector<JournalTarget>& targets)
     : file_(file), targets_(targets) {
-    if (::getrandom(nonce_, sizeof nonce_, 0) != sizeof nonce_) {
-        throw Error::from_errno("cannot get random bytes for a journal", errno);
-    }
+    draw_random(std::as_writable_bytes(std::span(nonce_)));
     seed_ = records_crc_ = crc32c(nonce_);
     std::vector<std::byte> table;
     if (targets_.size() > 1) {

@@ -2,7 +2,6 @@
 #include "guest/host_tree_writer.h"
 
 #include <fcntl.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -13,6 +12,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/uuid.h"
 #include "guest/connection.h"
 #include "guest/names.h"
 #include "guest/printable.h"
@@ -28,8 +28,7 @@ constexpr size_t kMaxLinkableBytes = 256 << 20;  // memory for the files that ha
 
 std::string temporary_name() {
     uint64_t number = 0;
-    if (getrandom(&number, sizeof number, 0) != sizeof number)
-        throw Error::from_errno("draw a random name", errno);
+    draw_random(std::as_writable_bytes(std::span(&number, 1)));
     std::array<char, 40> name;
     std::snprintf(name.data(), name.size(), ".insp-%016llx", static_cast<unsigned long long>(number));
     return name.data();

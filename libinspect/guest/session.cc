@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/uuid.h"
 #include "engine/engine_choice.h"
 #include "guest/printable.h"
 #include "guest/session_impl.h"
@@ -214,6 +214,16 @@ void Session::Impl::queue_mount(proto::Request request) {
     call(std::move(ping));
 }
 
+void Session::Impl::unmount() {
+    check_usable();
+    queued_mounts_.clear();  // nothing came after them that would need them
+    if (!mounted_) return;
+    proto::Request request;
+    request.mutable_unmount();
+    call(std::move(request));
+    mounted_ = false;
+}
+
 std::vector<proto::Request> Session::Impl::next_batch(proto::Request&& request) const {
     std::vector<proto::Request> batch;
     if (!awake_) batch.push_back(wake_request());
@@ -227,8 +237,7 @@ proto::Request Session::Impl::wake_request() const {
     proto::Wake& wake = *request.mutable_wake();
     wake.set_realtime_ns(now_ns(CLOCK_REALTIME));
     std::array<char, 64> entropy;
-    if (getrandom(entropy.data(), entropy.size(), 0) != static_cast<ssize_t>(entropy.size()))
-        throw Error::from_errno("draw random bytes for the appliance", errno);
+    draw_random(std::as_writable_bytes(std::span(entropy)));
     wake.set_entropy(entropy.data(), entropy.size());
     for (size_t i = 0; i < options.disks.size(); ++i) {
         proto::Wake::Disk& disk = *wake.add_disks();
@@ -349,6 +358,7 @@ Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
+void Session::unmount() { impl_->unmount(); }
 bool Session::commit() { return impl_->commit(); }
 std::vector<std::string> Session::take_warnings() { return std::exchange(impl_->warnings, {}); }
 SessionStats Session::stats() const { return impl_->stats(); }

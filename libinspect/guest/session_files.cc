@@ -55,6 +55,29 @@ FilesystemReport Session::filesystems() {
     return to_filesystem_report(answer.filesystems());
 }
 
+std::vector<size_t> Session::set_identifiers(const std::vector<NewIdentifier>& identifiers) {
+    impl_->require_writable();
+    if (identifiers.empty()) return {};
+    proto::Request request;
+    for (const NewIdentifier& identifier : identifiers) {
+        using What = NewIdentifier::What;
+        auto& item = *request.mutable_set_identifiers()->add_identifiers();
+        item.set_what(identifier.what == What::kTable       ? proto::SetIdentifiers::TABLE
+                      : identifier.what == What::kPartition ? proto::SetIdentifiers::PARTITION
+                                                            : proto::SetIdentifiers::CONTENTS);
+        item.set_device(identifier.device);
+        item.set_value(identifier.value);
+    }
+    const proto::Response answer = impl_->call(std::move(request));
+    require_part(answer.has_identifiers(), "what became of the identifiers");
+    std::vector<size_t> left;
+    for (const uint32_t place : answer.identifiers().left()) {
+        if (place >= identifiers.size()) throw ProtocolError("an identifier that was not asked for");
+        left.push_back(place);
+    }
+    return left;
+}
+
 std::vector<OperatingSystem> Session::inspect() {
     proto::Request request;
     request.mutable_inspect();

@@ -56,6 +56,7 @@ struct Session::Impl {
     std::vector<FreeSpace::Disk> discards();
 
     void queue_mount(proto::Request request);
+    void unmount();
     bool commit();
     // For a session that only read: the appliance ends, and the images are released.
     void release();

@@ -169,8 +169,8 @@ DirectoryEntry to_directory_entry(const proto::DirectoryEntry& wire) {
 FilesystemReport to_filesystem_report(const proto::FilesystemList& wire) {
     FilesystemReport report;
     for (const proto::Disk& disk : bounded(wire.disks())) {
-        report.disks.push_back(
-            {text(disk.device()), disk.size_bytes(), disk.sector_size(), text(disk.partition_table())});
+        report.disks.push_back({text(disk.device()), disk.size_bytes(), disk.sector_size(),
+                                text(disk.partition_table()), text(disk.table_id())});
     }
     for (const proto::Filesystem& fs : bounded(wire.filesystems()))
         report.filesystems.push_back(to_filesystem(fs));

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -14,16 +13,24 @@ namespace inspect {
 
 struct IdFacts {
     FilesystemReport report;
-    std::map<std::string, std::string> table_ids;  // by disk: a GUID, or "0x1234abcd"
-    std::string root;                              // the device of the guest's root; empty: there is no guest
-    std::string boot;                              // the device that has /boot
-    bool bios_grub = false;  // GRUB's core image for BIOS lies outside of any file, and can't be changed
+    std::string root;          // the device of the guest's root; empty: there is no guest
+    std::string boot;          // the device that has /boot
+    bool bios_grub = false;    // GRUB's core image for BIOS lies outside of any file, and can't be changed
+    bool group_names = false;  // they are to be changed
 };
 
 // `new_uuid` gives another random UUID each time.
-std::vector<IdChange> plan_ids(const IdFacts& facts, const std::function<std::string()>& new_uuid);
+using NewUuid = std::function<std::string()>;
+std::vector<IdChange> plan_ids(const IdFacts& facts, const NewUuid& new_uuid);
 
-// What is to be replaced in texts: of all that changes and whose new value is known.
-std::vector<std::pair<std::string, std::string>> replacements(const std::vector<IdChange>& ids);
+// Draws what is new in these, for all that changes and isn't chosen by LVM.
+void draw_ids(std::vector<IdChange>& ids, const NewUuid& new_uuid);
+
+// An array's identifier as mdadm spells it: four times eight digits between colons.
+std::string array_id(const std::string& uuid);
+
+// A text of the guest's with the new identifiers and names in it, of all that changes and whose new value is
+// known.
+std::string rewrite_ids(const std::string& text, const std::vector<IdChange>& ids);
 
 }  // namespace inspect

@@ -14,11 +14,11 @@ enum class SysprepStep {
     kRemoveTrees,       // what the pattern finds, with all below it
     kRemoveFilesBelow,  // regular files anywhere below the directory
     kExcept,            // what the pattern finds stays: it comes before those that remove
+    kSet,               // the file, if it is there, stays, and has `setting` for its contents
     kEmpty,             // the file, if it is there, has no contents afterwards
     kTouch,             // the file is there afterwards
     kDropSettings,      // lines that begin with `setting` go from the files that the pattern finds
     kBackupFiles,       // *~ and *.bak anywhere below the directory
-    kHostname,          // the host name that was asked for is written there
 };
 
 struct SysprepRule {

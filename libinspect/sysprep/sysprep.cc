@@ -77,6 +77,15 @@ class Sysprep {
             case SysprepStep::kBackupFiles:
                 below(rule);
                 break;
+            case SysprepStep::kSet:
+                kept_.insert(rule.pattern);
+                for (const GuestGlob::Match& match : glob_.find(rule.pattern)) {
+                    if (match.type != DT_REG || read_guest_file(session_, match.path) == rule.setting)
+                        continue;
+                    edited_[match.path] = rule.setting;
+                    add(rule, Kind::kEdit, match.path);
+                }
+                break;
             case SysprepStep::kEmpty:
                 for (const GuestGlob::Match& match : glob_.find(rule.pattern))
                     if (match.type == DT_REG && session_.stat(match.path).size != 0)
@@ -95,11 +104,6 @@ class Sysprep {
                     entry->second = std::move(after);
                     add(rule, Kind::kEdit, match.path);
                 }
-                break;
-            case SysprepStep::kHostname:
-                if (options_.hostname.empty()) break;
-                edited_[rule.pattern] = options_.hostname + "\n";
-                add(rule, glob_.find(rule.pattern).empty() ? Kind::kCreate : Kind::kEdit, rule.pattern);
                 break;
         }
     }
@@ -142,12 +146,8 @@ class Sysprep {
                 return session_.write_file(action.path, nothing);
             case Kind::kEdit:
                 return write_text(session_, action.path, edited_.at(action.path));
-            case Kind::kCreate: {
-                session_.write_file(action.path, nothing);
-                const auto contents = edited_.find(action.path);
-                if (contents != edited_.end()) write_text(session_, action.path, contents->second);
-                return;
-            }
+            case Kind::kCreate:
+                return session_.write_file(action.path, nothing);
         }
     }
 

@@ -2,7 +2,6 @@
 #include "vmm/boot.h"
 
 #include <asm/bootparam.h>
-#include <sys/random.h>
 
 #include <algorithm>
 #include <array>
@@ -12,6 +11,7 @@
 #include <inspect/error.h>
 
 #include "base/checked.h"
+#include "base/uuid.h"
 #include "vmm/layout.h"
 
 namespace inspect {
@@ -55,8 +55,7 @@ struct RandomSeed {
 
 void add_random_seed(const GuestMemory& memory, boot_params& params) {
     RandomSeed seed;
-    if (::getrandom(seed.bytes.data(), seed.bytes.size(), 0) != static_cast<ssize_t>(seed.bytes.size()))
-        throw Error::from_errno(ErrorKind::kEngine, "cannot draw random bytes for the guest", errno);
+    draw_random(seed.bytes);
     must_write(memory, kSetupData, seed);
     params.hdr.setup_data = kSetupData;
 }

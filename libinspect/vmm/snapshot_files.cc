@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "vmm/snapshot_files.h"
 
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "base/checked.h"
 #include "base/endian.h"
 #include "base/fd.h"
+#include "base/uuid.h"
 #include "block/crc32c.h"
 #include "vmm/layout.h"
 
@@ -76,8 +76,7 @@ void sync_or_throw(int fd) {
 
 SnapshotId make_snapshot_id() {
     SnapshotId id;
-    if (::getrandom(id.data(), id.size(), 0) != static_cast<ssize_t>(id.size()))
-        throw Error::from_errno("no random bytes from the system", errno);
+    draw_random(std::as_writable_bytes(std::span(id)));
     return id;
 }
 

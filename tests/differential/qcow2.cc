@@ -494,8 +494,15 @@ class Round {
 int main(int argc, char** argv) {
     uint64_t operations = 3000, seed = 1, only = 0;
     std::string parent = fs::temp_directory_path();
-    for (int i = 1; i + 1 < argc; i += 2) {
+    for (int i = 1; i < argc; i += 2) {
         const std::string name = argv[i];
+        const bool number = name == "--operations" || name == "--seed" || name == "--round";
+        if ((!number && name != "--directory") || i + 1 == argc) {
+            std::cerr << argv[0] << ": " << name
+                      << (number || name == "--directory" ? " wants a value" : " is no option") << "\n"
+                      << "usage: [--operations N] [--seed N] [--round N] [--directory DIRECTORY]\n";
+            return 2;
+        }
         if (name == "--operations") operations = std::strtoull(argv[i + 1], nullptr, 10);
         if (name == "--seed") seed = std::strtoull(argv[i + 1], nullptr, 10);
         if (name == "--round") only = std::strtoull(argv[i + 1], nullptr, 10);

@@ -146,6 +146,7 @@ TEST_F(Sysprep, ACloneIsAGuestOfItsOwn) {
          {"/etc/ssh/ssh_host_rsa_key", "/root/.ssh", "/root/.bash_history", "/var/log/journal/1234",
           "/var/log/dpkg.log", "/var/tmp/deep", "/var/spool/cron/root", "/etc/passwd-", "/etc/fstab.bak"})
         EXPECT_THAT(debugfs(root, std::string("stat ") + path), Not(HasSubstr("Type:"))) << path;
+    EXPECT_EQ(debugfs(root, "cat /var/spool/cron/atjobs/.SEQ"), "00000\n");
     for (const char* path : {"/etc/ssh/sshd_config", "/var/tmp", "/var/spool/cron/atjobs/.SEQ", "/etc/fstab"})
         EXPECT_THAT(debugfs(root, std::string("stat ") + path), HasSubstr("Type:")) << path;
 }

@@ -13,6 +13,7 @@
 
 #include <set>
 
+#include "host_files.h"
 #include "mounted_tree.h"
 
 namespace inspect {
@@ -38,18 +39,6 @@ class MountAgentTest : public testing::Test {
 
     fs::path guest(const std::string& path) const { return base_ / "guest" / path; }
     fs::path mounted(const std::string& path) const { return base_ / "mount" / path; }
-    static void put(const fs::path& path, const std::string& text) {
-        std::ofstream(path, std::ios::binary) << text;
-    }
-    static std::string get(const fs::path& path) {
-        std::ifstream in(path, std::ios::binary);
-        return {std::istreambuf_iterator<char>(in), {}};
-    }
-    static struct stat status(const fs::path& path) {
-        struct stat result {};
-        EXPECT_EQ(lstat(path.c_str(), &result), 0) << path;
-        return result;
-    }
     static std::string kind_of_error(const std::function<void()>& work) {
         try {
             work();

@@ -22,6 +22,7 @@
 
 #include "agent_machine.h"
 #include "guest/session_impl.h"
+#include "host_files.h"
 
 namespace inspect {
 namespace {
@@ -55,18 +56,6 @@ class SessionAgentTest : public testing::Test {
     }
 
     fs::path guest(const std::string& path) const { return base_ / "guest" / path; }
-    static void put(const fs::path& path, const std::string& text) {
-        std::ofstream(path, std::ios::binary) << text;
-    }
-    static std::string get(const fs::path& path) {
-        std::ifstream in(path, std::ios::binary);
-        return {std::istreambuf_iterator<char>(in), {}};
-    }
-    static struct stat status(const fs::path& path) {
-        struct stat result {};
-        EXPECT_EQ(lstat(path.c_str(), &result), 0) << path;
-        return result;
-    }
     static std::string noise(size_t size) {
         std::string text(size, '\0');
         uint32_t state = 1;

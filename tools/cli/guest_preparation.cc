@@ -12,14 +12,8 @@ namespace inspect::cli {
 
 namespace {
 
-// Whether there is a volume group at all: most guests have none, and then there is nothing to plan.
-bool only_lvm_and_none(Guest& guest, const std::vector<IdChange::Kind>& kinds) {
-    return std::ranges::all_of(kinds,
-                               [](IdChange::Kind kind) {
-                                   return kind == IdChange::Kind::kVolumeGroup ||
-                                          kind == IdChange::Kind::kPhysicalVolume;
-                               }) &&
-           guest.call("filesystems").filesystems().volume_groups.empty();
+bool is_of_lvm(IdChange::Kind kind) {
+    return kind == IdChange::Kind::kVolumeGroup || kind == IdChange::Kind::kPhysicalVolume;
 }
 
 // Encrypted volumes are unlocked again and again, after each program that changes an identifier; of the
@@ -30,6 +24,38 @@ SessionOptions with_access(SessionOptions options, bool writable) {
     options.writable = writable;
     if (!options.keys.empty() && options.memory_bytes == 0) options.memory_bytes = kMemoryWithKeys;
     return options;
+}
+
+NewIdsPlan plan_ids(Guest& guest, const PreparationWishes& wishes) {
+    if (!wishes.changes_ids()) return {};
+    NewIdsWishes wanted;
+    wanted.group_names = wishes.new_group_names;
+    if (!wishes.new_ids) wanted.kinds = ids_of_operations(wishes.operations);
+    if (!wishes.new_ids && wanted.kinds.empty()) wanted.kinds = {IdChange::Kind::kGroupName};
+    // Most guests have no volume group, and then there is nothing to plan.
+    if (!wanted.kinds.empty() && std::ranges::all_of(wanted.kinds, is_of_lvm) && !wanted.group_names &&
+        guest.call("filesystems").filesystems().volume_groups.empty())
+        return {};
+    return plan_new_ids(guest.call("plan_new_ids"), wanted);
+}
+
+void warn_of(Context& context, const NewIdsPlan& plan) {
+    for (const std::string& warning : plan.warnings) context.warning(warning);
+}
+
+SysprepAction naming() { return {"customize", SysprepAction::Kind::kEdit, "/etc/hostname"}; }
+
+// In the guest's tree, which is mounted.
+std::vector<SysprepAction> change_files(Guest& guest, const PreparationWishes& wishes) {
+    std::vector<SysprepAction> actions;
+    // First, while the old name is known: /etc/hosts has it, too.
+    if (!wishes.hostname.empty()) {
+        Customization({{"hostname", wishes.hostname}}, {}).apply(guest.call("customize"));
+        actions.push_back(naming());
+    }
+    for (SysprepAction& action : sysprep(guest.call("sysprep"), {wishes.operations}))
+        actions.push_back(std::move(action));
+    return actions;
 }
 
 }  // namespace
@@ -54,32 +80,45 @@ std::string checked_hostname(const std::string& name) {
     }
 }
 
-Preparation prepare_guest(Context& context, const SessionOptions& options, const PreparationWishes& wishes,
-                          bool dry_run) {
+Preparation preview_guest(Context& context, const SessionOptions& options, const PreparationWishes& wishes) {
     Preparation result;
-    const std::vector<IdChange::Kind> kinds =
-        wishes.new_ids ? std::vector<IdChange::Kind>{} : ids_of_operations(wishes.operations);
-    if (wishes.new_ids || !kinds.empty()) {
-        Guest looking(context, with_access(options, false));
-        if (wishes.new_ids || !only_lvm_and_none(looking, kinds))
-            result.ids = plan_new_ids(looking.call("plan_new_ids"), kinds);
-        for (const std::string& warning : result.ids.warnings) context.warning(warning);
+    Guest guest(context, with_access(options, false));
+    result.ids = plan_ids(guest, wishes);
+    warn_of(context, result.ids);
+    if (wishes.operations.empty()) return result;
+    guest.call("mount_os").mount_os();
+    if (!wishes.hostname.empty()) result.actions.push_back(naming());
+    for (SysprepAction& action : sysprep(guest.call("sysprep"), {wishes.operations, true}))
+        result.actions.push_back(std::move(action));
+    return result;
+}
+
+NewIdsPlan plan_for_clones(Context& context, const SessionOptions& options, const PreparationWishes& wishes) {
+    if (!wishes.changes_ids()) return {};
+    Guest guest(context, with_access(options, false));
+    NewIdsPlan plan = plan_ids(guest, wishes);
+    warn_of(context, plan);
+    return plan;
+}
+
+Preparation prepare_guest(Context& context, const SessionOptions& options, const PreparationWishes& wishes,
+                          const NewIdsPlan* clones) {
+    Preparation result;
+    Guest guest(context, with_access(options, true));
+    result.ids = clones != nullptr ? with_new_draw(*clones) : plan_ids(guest, wishes);
+    if (clones == nullptr) warn_of(context, result.ids);
+    const auto in_tree = [&] {
+        if (!wishes.operations.empty()) result.actions = change_files(guest, wishes);
+    };
+    const bool has_tree = !result.ids.ids.empty() && !result.ids.root.empty();
+    if (!has_tree && !wishes.operations.empty()) {
+        guest.call("mount_os").mount_os();
+        in_tree();
+        guest.call("unmount").unmount();
     }
-    if (dry_run && wishes.operations.empty()) return result;
-    Guest guest(context, with_access(options, !dry_run));
-    bool mounted = false;
-    if (!dry_run && !result.ids.ids.empty()) {
-        apply_new_ids(guest.call("apply_new_ids"), result.ids);
-        mounted = !result.ids.mountpoints.empty();
-    }
-    if (!wishes.operations.empty()) {
-        if (!mounted) guest.call("mount_os").mount_os();
-        // First, while the old name is known: /etc/hosts has it, too.
-        if (!dry_run && !wishes.hostname.empty())
-            Customization({{"hostname", wishes.hostname}}, {}).apply(guest.call("customize"));
-        result.actions = sysprep(guest.call("sysprep"), {wishes.operations, wishes.hostname, dry_run});
-    }
-    if (!dry_run) guest.commit();
+    if (!result.ids.ids.empty())
+        apply_new_ids(guest.call("apply_new_ids"), result.ids, has_tree ? in_tree : std::function<void()>());
+    guest.commit();
     return result;
 }
 

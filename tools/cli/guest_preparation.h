@@ -15,9 +15,12 @@ namespace inspect::cli {
 
 struct PreparationWishes {
     bool new_ids = false;                 // all identifiers
+    bool new_group_names = false;         // volume groups' names
     std::vector<std::string> operations;  // empty: none
     std::string hostname;
-    bool any() const { return new_ids || !operations.empty(); }
+    bool any() const { return new_ids || new_group_names || !operations.empty(); }
+    // What of that is identifiers.
+    bool changes_ids() const { return new_ids || new_group_names || !ids_of_operations(operations).empty(); }
 };
 
 // What --operations (or --enable, or neither) chooses. Throws UsageError.
@@ -30,9 +33,18 @@ struct Preparation {
     std::vector<SysprepAction> actions;
 };
 
-// Does it to the guest on these disks, in one commit; with `dry_run` nothing, but says what. Throws Error.
+// Says what would be done to the guest on these disks, and does nothing. Throws Error.
+Preparation preview_guest(Context& context, const SessionOptions& options, const PreparationWishes& wishes);
+
+// The identifiers' part of a preparation, for clones of the guest on these disks, which is only looked at.
+// Throws Error.
+NewIdsPlan plan_for_clones(Context& context, const SessionOptions& options, const PreparationWishes& wishes);
+
+// Does it to the guest on these disks, in one session and one commit. `clones`: what plan_for_clones() made
+// of what the disks are a copy of; each call draws identifiers of its own. Missing: it is planned here.
+// Throws Error.
 Preparation prepare_guest(Context& context, const SessionOptions& options, const PreparationWishes& wishes,
-                          bool dry_run);
+                          const NewIdsPlan* clones = nullptr);
 
 std::string preparation_text(const Preparation& preparation);
 // Members of the object that is open: "ids", "files", "actions".

@@ -3,13 +3,16 @@
 // New identifiers for a guest's disks, and for all in the guest that names them, so that a clone can be
 // attached beside its source.
 //
-//     NewIdsPlan plan;
-//     { Session looking(read_only); plan = plan_new_ids(looking); }
 //     Session session(writable);
-//     apply_new_ids(session, plan);   // the guest's tree is mounted afterwards
+//     const NewIdsPlan plan = plan_new_ids(session, {});
+//     apply_new_ids(session, plan, [&] { ... });  // what else is to be done to the guest's files
 //     session.commit();
+//
+// For many clones of one guest the plan is made once, on the guest itself, and with_new_draw() gives each
+// clone identifiers of its own.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +30,8 @@ struct IdChange {
         kLuks,
         kVolumeGroup,  // with its physical volumes'
         kPhysicalVolume,
+        kArray,      // md's
+        kGroupName,  // a volume group's name
     };
     Kind kind = Kind::kFilesystem;
     std::string device;  // "/dev/sda1"; of a volume group its name
@@ -34,6 +39,9 @@ struct IdChange {
     std::string old_id;
     std::string new_id;  // empty: LVM chooses it when it is done
     std::string kept;    // not empty: it stays, and why
+    // Of a file system on several devices the others; of an array its members; of a group's name the names of
+    // its volumes.
+    std::vector<std::string> parts = {};
 };
 std::string_view id_kind_name(IdChange::Kind kind) noexcept;  // "filesystem", "partition-table"...
 
@@ -51,8 +59,13 @@ struct IdFileChange {
 struct NewIdsPlan {
     std::vector<IdChange> ids;
     std::vector<IdFileChange> files;
-    std::vector<std::string> warnings;    // what may still name old identifiers and isn't changed
-    std::vector<MountPoint> mountpoints;  // of the guest, as it was found; empty: there is none
+    std::vector<std::string> warnings;  // what may still name old identifiers and isn't changed
+    std::string root;                   // the device of the guest's root; empty: there is no guest
+};
+
+struct NewIdsWishes {
+    std::vector<IdChange::Kind> kinds = {};  // of these identifiers alone; empty: of all but groups' names
+    bool group_names = false;                // volume groups' names, too
 };
 
 // Replaces identifiers in a text: each where it stands by itself, not within a longer one. UUIDs and serial
@@ -60,14 +73,18 @@ struct NewIdsPlan {
 // found are UUIDs as systemd has them in names (with \x2d for each dash). A pure function.
 std::string replace_ids(std::string_view text, const std::vector<std::pair<std::string, std::string>>& ids);
 
-// Looks at the disks and at the guest on them, and plans. Nothing is changed; the session must be new. Disks
-// without a guest are planned for, too. `kinds`: of these identifiers alone; empty: of all. Throws Error;
-// kUnsupported when there are several guests.
-NewIdsPlan plan_new_ids(Session& session, const std::vector<IdChange::Kind>& kinds = {});
+// Looks at the disks and at the guest on them, and plans. Nothing is changed; nothing may be mounted before,
+// and the guest's tree is mounted afterwards, if there is a guest. Disks without one are planned for, too.
+// Throws Error; kUnsupported when there are several guests.
+NewIdsPlan plan_new_ids(Session& session, const NewIdsWishes& wishes);
 
-// Does what was planned, in a new, writable session on the same disks, with the field's own tools; the
-// guest's tree is mounted then. What is written reaches the images by commit(). Throws Error; then nothing
+// The same plan with other random identifiers: for another clone of the disks that it was made on.
+NewIdsPlan with_new_draw(const NewIdsPlan& plan);
+
+// Does what was planned, in a writable session on these disks or a copy of them, with the field's own tools
+// where need be. `in_tree` is called when the guest's tree is mounted, for what else is to be done to it;
+// afterwards nothing is mounted. What is written reaches the images by commit(). Throws Error; then nothing
 // must be committed.
-void apply_new_ids(Session& session, const NewIdsPlan& plan);
+void apply_new_ids(Session& session, const NewIdsPlan& plan, const std::function<void()>& in_tree = {});
 
 }  // namespace inspect

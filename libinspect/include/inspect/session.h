@@ -110,6 +110,7 @@ struct DiskInfo {
     uint64_t size_bytes = 0;
     uint32_t sector_size = 0;
     std::string partition_table;  // "gpt", "dos" or empty
+    std::string table_id;         // the identifier in it: a GUID, or "0x1234abcd"
 };
 
 struct VolumeGroupInfo {
@@ -154,6 +155,18 @@ struct OperatingSystem {
     std::string package_management;  // "apt", "dnf"...
     std::vector<MountPoint> mountpoints;
     std::vector<std::string> warnings;
+};
+
+// A new identifier, as blkid and sfdisk spell it (Session::set_identifiers()).
+struct NewIdentifier {
+    enum class What {
+        kContents,   // of the file system or swap space on the device
+        kTable,      // a disk's own, in its partition table
+        kPartition,  // the device's, in a GPT
+    };
+    What what = What::kContents;
+    std::string device;
+    std::string value;
 };
 
 // ---- files
@@ -310,6 +323,9 @@ class Session {
     void mount_os(const std::string& root = {});
     void mount(const MountSpec& spec);
 
+    // Unmounts all of it: what was written is on the disks. Something else may be mounted then.
+    void unmount();
+
     // -- reading
     FileStat stat(const std::string& path, bool follow_symlink = false);
     // Entries in the order of their names (bytes); recursive: depth first, paths joined by '/'.
@@ -366,6 +382,11 @@ class Session {
     // of zeros which the images have as data. `on_result` is told each volume when it is done.
     std::vector<SparsifyResult> sparsify(const SparsifyWishes& wishes,
                                          const std::function<void(const SparsifyResult&)>& on_result = {});
+    // -- new identifiers (inspect/new_ids.h), while nothing is mounted; a writable session is needed. Those
+    // that the superblock or the partition table alone has are written; answered is which others (by their
+    // place) want the field's own tools, and are as they were.
+    std::vector<size_t> set_identifiers(const std::vector<NewIdentifier>& identifiers);
+
     // Instead of commit(): makes a new image of what is on the first disk now; the images are left alone.
     void write_copy(const SparseCopy& copy);
 

@@ -37,7 +37,6 @@ std::vector<IdChange::Kind> ids_of_operations(const std::vector<std::string>& op
 
 struct SysprepOptions {
     std::vector<std::string> operations;  // as choose_operations() gives them
-    std::string hostname = {};            // of the operation "customize"; empty: it stays
     bool dry_run = false;                 // nothing is changed; the session may be read-only
 };
 
@@ -49,7 +48,8 @@ struct SysprepAction {
 };
 std::string_view sysprep_action_name(SysprepAction::Kind kind) noexcept;  // "remove", "empty"...
 
-// Does the operations on the guest's tree, which must be mounted, but those on identifiers. Answers what was
+// Does the operations on the guest's tree, which must be mounted, but those on identifiers and "customize"
+// (inspect/customize.h). Answers what was
 // done, in order. What is written reaches the images by commit(). Throws Error; then nothing must be
 // committed.
 std::vector<SysprepAction> sysprep(Session& session, const SysprepOptions& options);
