@@ -2,14 +2,15 @@
 //
 // Scrub: a file's blocks are overwritten before they are free.
 #include <fcntl.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <span>
 
 #include "base/fd.h"
+#include "base/uuid.h"
 #include "operations.h"
 
 namespace inspect::agent {
@@ -20,11 +21,7 @@ constexpr size_t kChunk = 64 << 10;
 
 std::string draw_noise() {
     std::string noise(kChunk, '\0');
-    for (size_t filled = 0; filled < noise.size();) {
-        const ssize_t n = ::getrandom(noise.data() + filled, noise.size() - filled, 0);
-        if (n < 0 && errno != EINTR) fail_errno("cannot get", "random bytes");
-        if (n > 0) filled += static_cast<size_t>(n);
-    }
+    draw_random(std::as_writable_bytes(std::span(noise)));
     return noise;
 }
 

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "block/undo_log.h"
 
-#include <sys/random.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <functional>
 #include <optional>
@@ -12,6 +9,7 @@
 #include <inspect/error.h>
 
 #include "base/checked.h"
+#include "base/uuid.h"
 #include "base/zeros.h"
 #include "block/crc32c.h"
 
@@ -136,8 +134,7 @@ void UndoLog::create(JournalFile& file, uint64_t image_size, const RangeSet& hol
     std::memcpy(header.magic, kMagic, sizeof kMagic);
     header.version = kVersionOfUndo;
     header.image_size = header.new_size = image_size;
-    if (::getrandom(header.nonce, sizeof header.nonce, 0) != sizeof header.nonce)
-        throw Error::from_errno("cannot get random bytes for a journal", errno);
+    draw_random(std::as_writable_bytes(std::span(header.nonce)));
     header.crc = crc_of(header, 0);
     const uint32_t seed = crc32c(header.nonce);
 
