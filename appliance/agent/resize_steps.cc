@@ -248,7 +248,10 @@ void with_mounted(Mounts& mounts, Volume& volume, bool read_only,
     const size_t before = mounts.count();
     try {
         // The descriptor is gone before it is unmounted.
-        mounts.mount(volume, kMountPoint, {.options = options, .type = {}, .read_only = read_only, .with_journal = with_journal}).reset();
+        mounts
+            .mount(volume, kMountPoint,
+                   {.options = options, .type = {}, .read_only = read_only, .with_journal = with_journal})
+            .reset();
         work(kMountPoint);
     } catch (const Failure&) {
         mounts.unmount_to(before);
