@@ -24,6 +24,7 @@ class Packages : public InspTest {
         InspTest::SetUp();
         if (!INSP_APPLIANCE_BUILT) GTEST_SKIP() << "the appliance is not built (INSP_APPLIANCE=OFF)";
         if (!have_program("dpkg-deb")) GTEST_SKIP() << "no dpkg-deb here";
+        directory_ = scratch() / "packages";
         fs::create_directory(directory_);
     }
     Outcome customize(const std::string& image, Args args) const {
@@ -73,11 +74,15 @@ class Packages : public InspTest {
                   << "\nSHA256: " << sha256(file.path()) << "\n\n";
         }
     }
+    // Until it is there, and has something in it if it is a file.
     static void wait_for(const fs::path& path) {
-        for (int i = 0; i < 500 && (!fs::exists(path) || fs::is_empty(path)); ++i) ::usleep(20'000);
+        const auto ready = [&] {
+            return fs::exists(path) && (!fs::is_regular_file(path) || !fs::is_empty(path));
+        };
+        for (int i = 0; i < 500 && !ready(); ++i) ::usleep(20'000);
     }
 
-    fs::path directory_ = scratch() / "packages";
+    fs::path directory_;
     const std::string proxy_ = INSP_SOURCE_DIR "/tests/integration/support/http-proxy.py";
 };
 
