@@ -56,10 +56,11 @@ class Identifiers : public testing::Test {
         EXPECT_EQ(this->id(), id);
         run("e2fsck -fn " + image_);
         // The copies have it as well: e2fsck works from one.
-        for (const char* block : {"8193", "32768"})
-            if (options.find(block) != options.npos)
-                EXPECT_THAT(run("dumpe2fs -h -o superblock=" + std::string(block) + " " + image_),
-                            testing::HasSubstr(id));
+        for (const char* block : {"8193", "32768"}) {
+            if (options.find(block) == options.npos) continue;
+            EXPECT_THAT(run("dumpe2fs -h -o superblock=" + std::string(block) + " " + image_),
+                        testing::HasSubstr(id));
+        }
     }
 
     TemporaryDirectory directory_;

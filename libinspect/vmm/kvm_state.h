@@ -48,9 +48,10 @@ class KvmState {
     std::array<kvm_irqchip, 3> irqchips_{};  // PIC master, PIC slave, IOAPIC
 };
 
-// What a pending deadline of the local APIC's timer becomes in a VM whose TSC was `saved_tsc` when it was saved and is
-// `tsc` after KVM was told so. A software KVM doesn't take it: its guests see the host's, by which the deadline is
-// long past or, when the host was booted since, days away. Then it is due now, and the guest sets another. 0 is none.
+// What a pending deadline of the local APIC's timer becomes in a VM whose TSC was `saved_tsc` when it was
+// saved and is `tsc` after KVM was told so. A software KVM doesn't take it: its guests see the host's, by
+// which the deadline is long past or, when the host was booted since, days away. Then it is due now, and the
+// guest sets another. 0 is none.
 uint64_t restored_deadline(uint64_t deadline, uint64_t saved_tsc, uint64_t tsc);
 
 }  // namespace inspect
