@@ -21,7 +21,7 @@ inline std::string get(const std::filesystem::path& path) {
     return {std::istreambuf_iterator<char>(in), {}};
 }
 // Of the name itself, not of what a symlink leads to.
-inline struct stat status(const std::filesystem::path& path) {
+inline struct stat status_of(const std::filesystem::path& path) {
     struct stat result {};
     EXPECT_EQ(::lstat(path.c_str(), &result), 0) << path;
     return result;

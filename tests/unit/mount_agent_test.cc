@@ -63,8 +63,8 @@ TEST_F(MountAgentTest, ShowsWhatIsThere) {
     EXPECT_EQ(get(mounted("a/b/c/deep")), std::string(300'000, 'x'));
     EXPECT_EQ(get(mounted("a/link")), "contents\n");
     EXPECT_EQ(fs::read_symlink(mounted("a/link")), "../file");
-    EXPECT_EQ(status(mounted("file")).st_ino, status(mounted("a/hard")).st_ino);
-    EXPECT_EQ(status(mounted("file")).st_nlink, 2u);
+    EXPECT_EQ(status_of(mounted("file")).st_ino, status_of(mounted("a/hard")).st_ino);
+    EXPECT_EQ(status_of(mounted("file")).st_nlink, 2u);
     EXPECT_EQ(open(mounted("new").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644), -1);
     EXPECT_EQ(errno, EROFS);
 }
@@ -144,14 +144,14 @@ TEST_F(MountAgentTest, AChangeIsSeenAfterAListingThatWasMadeInAdvance) {
                              guest("link-" + std::string(name)));
     }
     mount();
-    for (const auto& entry : fs::recursive_directory_iterator(mounted("top/a"))) status(entry.path());
+    for (const auto& entry : fs::recursive_directory_iterator(mounted("top/a"))) status_of(entry.path());
     put(mounted("link-b"), "new and longer");
     put(mounted("top/c/sub/file"), "new and longer");
-    EXPECT_EQ(status(mounted("top/b/sub/file")).st_size, 14);
+    EXPECT_EQ(status_of(mounted("top/b/sub/file")).st_size, 14);
     EXPECT_EQ(get(mounted("top/b/sub/file")), "new and longer");
     for (const auto& entry : fs::recursive_directory_iterator(mounted("top"))) {
         if (entry.is_regular_file() && entry.path().string().find("/c/") != std::string::npos) {
-            EXPECT_EQ(status(entry.path()).st_size, 14);
+            EXPECT_EQ(status_of(entry.path()).st_size, 14);
         }
     }
 }
@@ -160,13 +160,13 @@ TEST_F(MountAgentTest, AttributesAndDevicesAreKept) {
     if (geteuid() != 0) GTEST_SKIP() << "needs root";
     mount();
     ASSERT_EQ(mknod(mounted("null").c_str(), S_IFCHR | 0600, makedev(1, 3)), 0);
-    EXPECT_EQ(status(guest("null")).st_rdev, makedev(1, 3));
+    EXPECT_EQ(status_of(guest("null")).st_rdev, makedev(1, 3));
     EXPECT_EQ(open(mounted("null").c_str(), O_RDONLY | O_CLOEXEC), -1) << "a device of the guest's is data";
     put(mounted("file"), "");
     ASSERT_EQ(chown(mounted("file").c_str(), 1234, 5678), 0);
     ASSERT_EQ(chmod(mounted("file").c_str(), 04755), 0);
-    EXPECT_EQ(status(guest("file")).st_uid, 1234u);
-    EXPECT_EQ(status(guest("file")).st_mode, S_IFREG | 04755u);
+    EXPECT_EQ(status_of(guest("file")).st_uid, 1234u);
+    EXPECT_EQ(status_of(guest("file")).st_mode, S_IFREG | 04755u);
     EXPECT_EQ(setxattr(mounted("file").c_str(), "trusted.key", "value", 5, 0), 0);
     char value[16];
     EXPECT_EQ(getxattr(guest("file").c_str(), "trusted.key", value, sizeof value), 5);
@@ -203,7 +203,7 @@ TEST_F(MountAgentTest, ADeadApplianceIsAnErrorAndNoHang) {
     fs::create_directory(guest("a"));
     put(guest("a/file"), "contents");
     mount();
-    EXPECT_EQ(status(mounted("a")).st_nlink, 2u);
+    EXPECT_EQ(status_of(mounted("a")).st_nlink, 2u);
     tree_->kill_agent();
     EXPECT_EQ(open(mounted("a/file").c_str(), O_RDONLY | O_CLOEXEC), -1);
     EXPECT_EQ(errno, EIO);

@@ -131,7 +131,7 @@ class SessionAgentTest : public testing::Test {
         for (const auto& entry : fs::recursive_directory_iterator(top)) paths.push_back(entry.path());
         std::ranges::sort(paths);
         for (const fs::path& path : paths) {
-            struct stat stat = status(path);
+            struct stat stat = status_of(path);
             std::string name = path.lexically_relative(top).string();
             std::string& line = result[name];
             line = std::to_string(stat.st_mode) + " " + std::to_string(stat.st_uid) + " " +
@@ -188,13 +188,13 @@ TEST_F(SessionAgentTest, Writes) {
     EXPECT_EQ(get(guest("big")), big);
     write("/new", "three", {.permissions = 0600});
     EXPECT_EQ(get(guest("new")), "three");
-    EXPECT_EQ(status(guest("new")).st_mode & 07777u, 0600u);
+    EXPECT_EQ(status_of(guest("new")).st_mode & 07777u, 0600u);
     EXPECT_THAT(error_of([&] { write("/new", "x", {.mode = WriteOptions::Mode::kCreate}); }).message(),
                 HasSubstr("exist"));
     write("/new", "four", {.mode = WriteOptions::Mode::kEdit, .backup_suffix = ".old"});
     EXPECT_EQ(get(guest("new")), "four");
     EXPECT_EQ(get(guest("new.old")), "three");
-    EXPECT_EQ(status(guest("new")).st_mode & 07777u, 0600u);
+    EXPECT_EQ(status_of(guest("new")).st_mode & 07777u, 0600u);
 }
 
 TEST_F(SessionAgentTest, GoesOnAfterFailuresAndCancellations) {
@@ -225,22 +225,22 @@ TEST_F(SessionAgentTest, GoesOnAfterFailuresAndCancellations) {
 
 TEST_F(SessionAgentTest, Changes) {
     session_->make_directory("/a/b/c", true, 0750);
-    EXPECT_EQ(status(guest("a/b/c")).st_mode & 07777u, 0750u);
+    EXPECT_EQ(status_of(guest("a/b/c")).st_mode & 07777u, 0750u);
     put(guest("a/f"), "1");
     session_->rename("/a/f", "/a/b");
     EXPECT_EQ(get(guest("a/b/f")), "1");
     session_->chmod("/a/b", "u=rwx,go=", true);
-    EXPECT_EQ(status(guest("a/b/f")).st_mode & 07777u, 0700u);
+    EXPECT_EQ(status_of(guest("a/b/f")).st_mode & 07777u, 0700u);
     if (geteuid() == 0) {
         session_->chown("/a/b/f", "12:34");
-        EXPECT_EQ(status(guest("a/b/f")).st_gid, 34u);
+        EXPECT_EQ(status_of(guest("a/b/f")).st_gid, 34u);
     }
     session_->link("b/f", "/a/s", true);
     EXPECT_EQ(fs::read_symlink(guest("a/s")), "b/f");
     session_->link("/a/b/f", "/a/h");
-    EXPECT_EQ(status(guest("a/h")).st_nlink, 2u);
+    EXPECT_EQ(status_of(guest("a/h")).st_nlink, 2u);
     session_->touch("/a/t", {.time_ns = 1'000'000'000'000'000'007});
-    EXPECT_EQ(status(guest("a/t")).st_mtim.tv_nsec, 7);
+    EXPECT_EQ(status_of(guest("a/t")).st_mtim.tv_nsec, 7);
     session_->remove("/a", true);
     EXPECT_FALSE(fs::exists(guest("a")));
     session_->remove("/a", false, true);

@@ -8,8 +8,8 @@ namespace {
 
 FilesystemReport report() {
     FilesystemReport out;
-    out.disks.push_back({"/dev/sda", 1 << 20, 512, "dos"});
-    out.disks.push_back({"/dev/sdaa", 2 << 20, 512, ""});
+    out.disks.push_back({"/dev/sda", 1 << 20, 512, "dos", {}});
+    out.disks.push_back({"/dev/sdaa", 2 << 20, 512, "", {}});
     FilesystemInfo root;
     root.device = "/dev/sda1";
     root.type = "ext4";
