@@ -40,7 +40,7 @@ constexpr Option kOptions[] = {
     {0, "operations", Takes::kValue, "LIST", "do these of sysprep's operations (see insp sysprep)"},
     {0, "hostname", Takes::kOptionalValue, "NAME", "with --sysprep: the clone's host name (its name)"},
     {0, "cloud-init-iso", Takes::kNothing, "",
-     "make NAME-seed.iso beside each clone: cloud-init's seed, with the clone's name"},
+     "make NAME-seed.iso beside each clone: cloud-init's seed"},
     {0, "cloud-init", Takes::kValue, "FILE:NAME",
      "with --cloud-init-iso: also user-data, network-config, ..."},
     {0, "domain-output", Takes::kValue, "PATH", "with -d, --domain-xml: write the clone's libvirt XML", "",

@@ -71,10 +71,10 @@ void set_table_ids(int fd, uint64_t disk_size, uint32_t sector_size, const Table
     } else {
         uint32_t signature = 0;
         const std::string& text = ids.disk;
-        if (!text.starts_with("0x") ||
-            std::from_chars(text.data() + 2, text.data() + text.size(), signature, 16).ptr !=
-                text.data() + text.size() ||
-            !ids.partitions.empty())
+        const char* const end = text.data() + text.size();
+        std::from_chars_result parsed{nullptr, {}};
+        if (text.starts_with("0x")) parsed = std::from_chars(text.data() + 2, end, signature, 16);
+        if (parsed.ptr != end || parsed.ec != std::errc() || !ids.partitions.empty())
             throw Failure(proto::USAGE, "identifiers that are none of an MBR", EINVAL);
         mbr.signature = signature;
         write(fd, &mbr, sizeof mbr, 0);

@@ -96,7 +96,7 @@ TEST(Arguments, ErrorsNameTheMistake) {
     EXPECT_EQ(parse_error({"--add"}), "option --add needs a value");
     EXPECT_EQ(parse_error({"-a"}), "option --add needs a value");
     EXPECT_EQ(parse_error({"--recursive=yes"}), "option --recursive takes no value");
-    EXPECT_EQ(parse_error({"--m", "x"}), "option --m may mean several: --memory, --mount");
+    EXPECT_EQ(parse_error({"--m", "x"}), "option --m may mean several: --memory, --memsize, --mount");
     EXPECT_EQ(parse_error({"/a"}), "no disk image was given; write: insp try -a IMAGE PATH...");
     EXPECT_EQ(parse_error({"-a", "x"}), "operands are missing; write: insp try -a IMAGE PATH...");
     EXPECT_EQ(parse_error({"-a", "x", "1", "2", "3", "4\n"}),
