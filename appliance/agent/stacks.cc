@@ -167,7 +167,9 @@ bool Stacks::has_enough_memory(const Volume& volume) {
     const uint64_t free = (uint64_t{memory.freeram} + memory.bufferram) * memory.mem_unit;
     if (free >= wanted + kReserve) return true;
     const uint64_t total = uint64_t{memory.totalram} * memory.mem_unit;
-    needed_memory_ = std::max(needed_memory_, total - free + wanted + 2 * kReserve);
+    // What the kernel calls its memory is without itself, and without its descriptions of pages, a 64th.
+    constexpr uint64_t kKernel = 32 << 20;
+    needed_memory_ = std::max(needed_memory_, kKernel + total - free + wanted + wanted / 64 + 2 * kReserve);
     return false;
 }
 

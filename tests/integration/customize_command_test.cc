@@ -248,7 +248,7 @@ TEST_F(Customize, OptionsOfVirtCustomize) {
     std::istringstream section(manual.substr(manual.find("# OPTIONS OF VIRT-CUSTOMIZE")));
     std::string missing;
     for (std::string line; std::getline(section, line);)
-        if (line.starts_with("--")) missing += line + "\n";
+        if (line.starts_with("\\--")) missing += line + "\n";
     const std::regex word("--[a-z][a-z-]*");
     int count = 0;
     for (std::sregex_iterator at(theirs.begin(), theirs.end(), word), end; at != end; ++at, ++count) {
