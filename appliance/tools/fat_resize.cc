@@ -94,8 +94,10 @@ int main(int argc, char** argv) {
         std::printf("minimum %lld\n", static_cast<long long>(constraint->min_size));
         return 0;
     }
-    PedGeometry* wanted = ped_geometry_new(device, 0, std::strtoll(argv[2], nullptr, 10));
-    if (!wanted) return fail("the device has less than that");
+    const PedSector sectors = std::strtoll(argv[2], nullptr, 10);
+    if (sectors <= 0 || sectors > device->length) return fail("the device doesn't have that size");
+    PedGeometry* wanted = ped_geometry_new(device, 0, sectors);
+    if (!wanted) return fail("out of memory");
     if (!ped_file_system_resize(system, wanted, nullptr)) return fail("it was not resized");
     ped_file_system_close(system);
     ped_device_close(device);
