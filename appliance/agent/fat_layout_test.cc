@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <fstream>
 
 #include "agent_harness.h"
 #include "fat_check.h"
@@ -27,7 +28,10 @@ class FatLayoutTest : public testing::Test {
         std::filesystem::resize_file(image_, size);
         const std::string command = "mkfs.fat -g 2/32 " + options + " " + image_ + " >/dev/null 2>&1";
         EXPECT_EQ(std::system(command.c_str()), 0) << command;
-        return read_text(image_).substr(0, kFatBootSector);
+        std::ifstream image(image_, std::ios::binary);
+        std::string boot(kFatBootSector, '\0');
+        image.read(boot.data(), kFatBootSector);
+        return boot;
     }
     static std::optional<FatLayout> parse(const std::string& boot) {
         return parse_fat_boot_sector(std::span<const uint8_t, kFatBootSector>(
