@@ -11,6 +11,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "fat_layout.h"
 #include "partition_format.h"
 
 namespace inspect::agent {
@@ -105,6 +106,22 @@ std::optional<Geometry> ntfs_geometry(const Volume& volume) {
     return Geometry{*size, sectors * sector};
 }
 
+std::optional<Geometry> fat_geometry(const Volume& volume) {
+    const std::vector<uint8_t> boot = volume.read(0, kFatBootSector);
+    if (boot.empty()) return std::nullopt;
+    const auto layout = parse_fat_boot_sector(std::span<const uint8_t, kFatBootSector>(boot));
+    if (!layout) {
+        Geometry geometry{volume.size()};
+        geometry.fixed = "its boot sector makes no sense";
+        return geometry;
+    }
+    Geometry geometry{layout->size(), layout->sector_size};
+    geometry.fixed = why_fat_is_fixed(*layout);
+    geometry.least = least_fat(*layout);
+    geometry.maximum = largest_fat(*layout);
+    return geometry;
+}
+
 std::optional<Geometry> swap_geometry(const Volume& volume) {
     constexpr uint32_t kPage = 4096;
     const std::vector<uint8_t> page = volume.read(0, kPage);
@@ -155,6 +172,7 @@ Geometry read_geometry(int fd, uint64_t offset, uint64_t volume_size, std::strin
     if (type == "xfs") found = xfs_geometry(volume);
     if (type == "btrfs") found = btrfs_geometry(volume);
     if (type == "ntfs") found = ntfs_geometry(volume);
+    if (type == "vfat") found = fat_geometry(volume);
     if (type == "swap") found = swap_geometry(volume);
     if (type == "crypto_LUKS") found = luks_geometry(volume);
     return found.value_or(Geometry{volume_size});

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace inspect::agent {
@@ -15,6 +16,10 @@ struct Geometry {
     std::optional<uint64_t> used = {};
     uint64_t header = 0;   // crypto_LUKS: what lies before the plaintext
     uint32_t devices = 1;  // btrfs: how many it lies on
+    // vfat: why it can't be resized, and what its type allows, in bytes
+    std::string fixed = {};
+    uint64_t least = 0;
+    std::optional<uint64_t> maximum = {};
 };
 
 // Of what libblkid calls `type`, on the volume at [offset, offset + volume_size) of a device, in bytes. A

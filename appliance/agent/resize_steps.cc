@@ -13,6 +13,7 @@
 
 #include "ext_growth.h"
 #include "failure.h"
+#include "fat_check.h"
 #include "geometry.h"
 #include "lvm.h"
 #include "partition_edit.h"
@@ -36,7 +37,9 @@ class Step {
 
     void check(const std::string& device) {
         Volume& volume = ready(device);
-        if (!is_ext(disks_.superblock(volume).type)) return;
+        const std::string& type = disks_.superblock(volume).type;
+        if (type == "vfat") return check_fat(programs_, volume);
+        if (!is_ext(type)) return;
         const ProgramResult result = programs_.run({"/usr/sbin/e2fsck", "-f", "-p", volume.node});
         // 1: errors were corrected. 2: and the system should be rebooted, which is about a mounted root.
         constexpr int kMostRepaired = 2;
@@ -82,6 +85,9 @@ class Step {
                 arguments.insert(arguments.end(), {"--size", std::to_string(request.size())});
             arguments.push_back(volume.node);
             run(arguments, what);
+        } else if (type == "vfat") {
+            run({"/usr/sbin/fat-resize", volume.node, sectors(request.size())}, what);
+            check_fat(programs_, volume);
         } else {
             throw Failure(proto::UNSUPPORTED, "cannot " + what + ": nothing here can resize " + type);
         }

@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "failure.h"
+#include "fat_check.h"
 #include "geometry.h"
 #include "programs.h"
 #include "resize.h"
@@ -109,6 +110,8 @@ class Survey {
         content.set_granule(geometry.granule);
         content.set_header(std::min(geometry.header, content.size()));
         if (geometry.used) content.set_used(std::min(*geometry.used, content.size()));
+        content.set_fixed(geometry.fixed);
+        if (geometry.maximum) content.set_maximum(*geometry.maximum);
         if (geometry.size > volume.size || geometry.header > volume.size)
             content.set_obstacle("what is in it is larger than it is: it may have been cut off");
         if (geometry.devices > 1) content.set_obstacle("it is one of several devices of a btrfs file system");
@@ -123,7 +126,7 @@ class Survey {
         if (superblock.type == "ntfs") describe_ntfs(volume, content);
         const auto& wanted = request_.minimum_of();
         if (std::find(wanted.begin(), wanted.end(), volume.device) != wanted.end())
-            find_minimum(volume, content);
+            find_minimum(volume, geometry, content);
     }
 
     // What a physical volume has of its device is what its group knows of it.
@@ -169,7 +172,7 @@ class Survey {
     }
 
     // By the file system's own tool: only that knows what it can move.
-    void find_minimum(Volume& volume, Content& content) {
+    void find_minimum(Volume& volume, const Geometry& geometry, Content& content) {
         context_.disks.make_node(volume);
         const std::string what = "find out how small " + volume.device + " can be made";
         std::optional<uint64_t> minimum;
@@ -182,6 +185,10 @@ class Survey {
                 minimum = number_after(
                     output_of({"/usr/bin/btrfs", "inspect-internal", "min-dev-size", path}, what), "");
             });
+        } else if (content.type() == "vfat" && content.fixed().empty()) {
+            check_fat(programs_, volume);
+            minimum = number_after(output_of({"/usr/sbin/fat-resize", volume.node}, what), "minimum ");
+            if (minimum) minimum = std::max(*minimum * content.granule(), geometry.least);
         }
         if (minimum) content.set_minimum(*minimum);
     }

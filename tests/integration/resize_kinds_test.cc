@@ -235,13 +235,77 @@ TEST_F(ResizeKinds, XfsMadeAnew) {
     EXPECT_EQ(insp(look, engine).out, before.out);
 }
 
-TEST_F(ResizeKinds, FatStaysAsItIs) {
-    const std::string image = copy_of("vfat");
+// A FAT16 or FAT32 in a partition, with files in it.
+class ResizeFat : public ResizeKinds, public testing::WithParamInterface<int> {
+  protected:
+    void SetUp() override {
+        ResizeKinds::SetUp();
+        if (IsSkipped()) return;
+        ok({"sh", "-ec", R"sh(
+            cd "$1"
+            mkdir -p files/dir/deeper
+            head -c 3000000 /dev/urandom >"files/a long name.bin"
+            for i in $(seq 40); do echo "$i" >"files/dir/file number $i"; done
+            echo hello >files/dir/deeper/hello.txt
+            truncate -s "$3" system
+            mkfs.fat -F "$2" -h 2048 -n DATA -i 1234ABCD system >/dev/null
+            mcopy -s -Q -i system files/* ::
+            truncate -s $(($(stat -c %s system) + 2097152)) disk
+            echo "label: gpt
+            start=1MiB, size=$(($3 / 512))" | sfdisk -q disk
+            dd if=system of=disk bs=1M seek=1 conv=notrunc,sparse status=none)sh",
+            "sh", scratch().string(), std::to_string(GetParam()), std::to_string(size())});
+    }
+    static uint64_t size() { return (GetParam() == 16 ? 64 : 300) * kMiB; }
+    std::string image() const { return scratch() / "disk"; }
+
+    // That it takes all of its partition, is sound, and has what it had.
+    void expect_sound() const {
+        EXPECT_THAT(ok({"sfdisk", "-V", image()}), HasSubstr("No errors detected"));
+        const std::string system = cut_out(image(), 1);
+        ok({"fsck.fat", "-n", system});
+        ok({"sh", "-ec",
+            R"(cd "$1"; rm -rf out; mkdir out; mcopy -s -n -i "$2" '::*' out; diff -r files out)", "sh",
+            scratch().string(), system});
+        const std::string boot = ok({"minfo", "-i", system, "::"});
+        EXPECT_THAT(boot, AllOf(HasSubstr("hidden sectors: 2048"), HasSubstr("serial number: 1234ABCD"),
+                                HasSubstr("disk label=\"DATA       \""),
+                                HasSubstr("disk type=\"FAT" + std::to_string(GetParam())),
+                                HasSubstr("big size: " + std::to_string(size_of(system) / 512))));
+    }
+};
+
+TEST_P(ResizeFat, GrowsAndShrinks) {
+    const uint64_t disk = size_of(image());
+    resize_ok({"-a", image(), "--size", "+50M"});
+    EXPECT_EQ(size_of(image()), disk + 50 * kMiB);
+    expect_sound();
+    resize_ok({"-a", image(), "--size", "-70M"});
+    EXPECT_EQ(size_of(image()), disk - 20 * kMiB);
+    expect_sound();
+    // So small it would be of another type, or unknown to libparted.
+    expect_refused(image(), {"--resize", GetParam() == 16 ? "/dev/sda1=32M" : "/dev/sda1=256M"},
+                   "can't be made smaller than");
+}
+
+INSTANTIATE_TEST_SUITE_P(, ResizeFat, testing::Values(16, 32));
+
+TEST_F(ResizeKinds, FatThatStaysAsItIs) {
+    const std::string image = scratch() / "disk";
+    write_host_file(image, "");
+    std::filesystem::resize_file(image, 8 * kMiB);
+    ok({"mkfs.fat", "-F", "12", image});
     const Outcome grown = resize({"-a", image, "--size", "+8M"});
     EXPECT_TRUE(grown.ok()) << grown.describe();
-    EXPECT_THAT(grown.err, HasSubstr("it holds vfat, which can't be resized here"));
-    expect_refused(image, {"--size", "-9M"}, "it holds vfat, which can't be resized here");
+    EXPECT_THAT(grown.err, HasSubstr("it holds vfat, which can't be resized here: it is a FAT12"));
+    expect_refused(image, {"--size", "-9M"}, "it holds vfat, which can't be resized here: it is a FAT12");
     ok({"fsck.fat", "-n", image});
+
+    // As a system leaves it that wasn't shut down.
+    std::filesystem::resize_file(image, 64 * kMiB);
+    ok({"mkfs.fat", "-F", "16", image});
+    ok({"sh", "-c", R"(printf '\001' | dd of="$1" bs=1 seek=37 conv=notrunc status=none)", "sh", image});
+    expect_refused(image, {"--size", "+9M"}, "repair it first");
 }
 
 }  // namespace

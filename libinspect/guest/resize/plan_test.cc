@@ -222,15 +222,42 @@ TEST(ResizePlan, LeastAndMostAreNamed) {
 
 TEST(ResizePlan, WhatCannotFollowIsSaid) {
     DiskState state = gpt(kGiB, {partition(1, kMiB, 64 * kMiB, holding("", "vfat", 0))});
+    state.partitions[0].content.fixed = "it is a FAT12";
     const ResizePlan plan = plan_resize(state, sized("+1G"));
     EXPECT_THAT(steps(plan), ElementsAre("the image grows from 1.0 GiB to 2.0 GiB",
                                          "the partition table of /dev/sda is written"));
-    EXPECT_THAT(plan.notes, ElementsAre(HasSubstr("it holds vfat, which can't be resized here")));
+    EXPECT_THAT(plan.notes,
+                ElementsAre(HasSubstr("it holds vfat, which can't be resized here: it is a FAT12")));
     ResizeWishes wishes;
     wishes.expand = {"/dev/sda1"};
     EXPECT_THAT(refusal(state, wishes, ErrorKind::kUnsupported), HasSubstr("--no-expand-content"));
     wishes.contents = false;
     EXPECT_EQ(number(plan_resize(state, wishes), 1).end(), 1023 * kMiB);
+}
+
+TEST(ResizePlan, FatGrowsAsFarAsItsTypeAllows) {
+    DiskState state = gpt(kGiB, {partition(1, kMiB, 64 * kMiB, holding("", "vfat", 0))});
+    DiskContent& fat = state.partitions[0].content;
+    fat.maximum_bytes = 128 * kMiB;
+    fat.minimum_bytes = 40 * kMiB;
+    ResizePlan plan = plan_resize(state, resized("/dev/sda1", "100M"));
+    EXPECT_THAT(steps(plan), ElementsAre(HasSubstr("checked"), HasSubstr("table"),
+                                         HasSubstr("vfat on /dev/sda1 grows from 64.0 MiB to 100.0 MiB")));
+    EXPECT_TRUE(plan.notes.empty());
+    plan = plan_resize(state, resized("/dev/sda1", "500M"));
+    EXPECT_EQ(number(plan, 1).content.size_bytes, 128 * kMiB);
+    EXPECT_THAT(plan.notes, ElementsAre(HasSubstr("vfat on /dev/sda1 can't be made larger than 128.0 MiB")));
+    plan = plan_resize(state, resized("/dev/sda1", "40M"));
+    EXPECT_THAT(steps(plan), ElementsAre(HasSubstr("checked"), HasSubstr("vfat on /dev/sda1 shrinks"),
+                                         HasSubstr("table")));
+    EXPECT_THAT(refusal(state, resized("/dev/sda1", "39M"), ErrorKind::kNoSpace),
+                HasSubstr("can't be made smaller than 40.0 MiB"));
+    fat.minimum_bytes = kMiB;
+    EXPECT_THAT(refusal(state, resized("/dev/sda1", "32M"), ErrorKind::kNoSpace),
+                HasSubstr("can't be made smaller than 33.0 MiB"));
+    state.partitions[0] = partition(1, kMiB, 16 * kMiB, holding("", "vfat", 0));
+    EXPECT_THAT(refusal(state, resized("/dev/sda1", "20M"), ErrorKind::kNoSpace),
+                HasSubstr("can only be given 33.0 MiB"));
 }
 
 TEST(ResizePlan, XfsGrowsAndDoesNotShrink) {

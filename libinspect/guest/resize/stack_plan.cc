@@ -15,6 +15,9 @@ namespace {
 constexpr uint64_t kLeastSwap = 40960;  // ten pages, as mkswap(8) wants them
 // The kernel gives a btrfs device no size below this, not even a larger one than it has (btrfs_ioctl_resize).
 constexpr uint64_t kLeastBtrfs = 256 << 20;
+// libparted makes no FAT16 with fewer than half of the clusters that it can have, nor with clusters below 1
+// KiB.
+constexpr uint64_t kLeastVfat = 33 << 20;
 constexpr uint64_t kLeastXfs = 300 << 20;  // of mkfs.xfs(8)
 
 using Kind = ResizeStep::Kind;
@@ -32,6 +35,7 @@ constexpr Ability kAbilities[] = {
     {"ext4", true, {}},
     {"btrfs", true, {}},
     {"ntfs", true, {}},
+    {"vfat", true, {}},
     {"swap", true, {}},
     {"crypto_LUKS", true, {}},
     {"LVM2_member", true, {}},
@@ -39,6 +43,7 @@ constexpr Ability kAbilities[] = {
 };
 
 const Ability* ability(const DiskContent& content) {
+    if (!content.fixed.empty()) return nullptr;
     for (const Ability& known : kAbilities) {
         if (known.type == content.type) return &known;
     }
@@ -46,8 +51,15 @@ const Ability* ability(const DiskContent& content) {
 }
 
 std::string unknown_content(const DiskContent& content) {
-    return content.type.empty() ? "it is not known what is in it"
-                                : "it holds " + printable(content.type) + ", which can't be resized here";
+    if (content.type.empty()) return "it is not known what is in it";
+    const std::string what = "it holds " + printable(content.type) + ", which can't be resized here";
+    return content.fixed.empty() ? what : what + ": " + printable(content.fixed);
+}
+
+// What no file system of this type can be given less of, not even when it grows.
+uint64_t least_of(std::string_view type) {
+    if (type == "btrfs") return kLeastBtrfs;
+    return type == "vfat" ? kLeastVfat : 0;
 }
 
 uint64_t floor_to(uint64_t value, uint64_t unit) { return unit > 1 ? value / unit * unit : value; }
@@ -119,14 +131,13 @@ std::optional<uint64_t> StackPlan::minimum(const DiskContent& content) {
         auto& wanted = plan_.minimum_wanted;
         if (std::find(wanted.begin(), wanted.end(), content.device) == wanted.end())
             wanted.push_back(content.device);
+        return std::nullopt;
     }
-    if (content.minimum_bytes && content.type == "btrfs")
-        return std::max(*content.minimum_bytes, kLeastBtrfs);
-    return content.minimum_bytes;
+    return std::max(*content.minimum_bytes, least_of(content.type));
 }
 
 void StackPlan::check(const DiskContent& content) {
-    if (!is_ext(content.type)) return;
+    if (!is_ext(content.type) && content.type != "vfat") return;
     for (const ResizeStep& step : checks) {
         if (step.device == content.device) return;
     }
@@ -180,11 +191,17 @@ void StackPlan::grow(DiskContent& content, uint64_t room) {
                     content.device + " can't grow with all that is in it: " + why +
                         "; --no-expand-content makes the partition alone larger");
     if (content.type == "LVM2_member") return grow_physical_volume(content, room);
-    const uint64_t new_size = floor_to(room, content.granule_bytes);
+    const uint64_t most = content.maximum_bytes.value_or(room);
+    if (most < room)
+        plan_.notes.push_back(printable(content.type) + " on " + content.device +
+                              " can't be made larger than " + exact_size_text(most) +
+                              "; what its device has beyond that stays unused");
+    const uint64_t new_size = floor_to(std::min(room, most), content.granule_bytes);
     if (new_size <= content.size_bytes) return;
-    if (content.type == "btrfs" && new_size < kLeastBtrfs)
-        throw Error(ErrorKind::kNoSpace, "btrfs on " + content.device + " can only be given " +
-                                             exact_size_text(kLeastBtrfs) + " or more; it was to become " +
+    const uint64_t least = least_of(content.type);
+    if (new_size < least)
+        throw Error(ErrorKind::kNoSpace, content.type + " on " + content.device + " can only be given " +
+                                             exact_size_text(least) + " or more; it was to become " +
                                              exact_size_text(new_size));
     const uint64_t old_size = content.size_bytes;
     content.size_bytes = new_size;

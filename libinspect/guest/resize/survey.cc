@@ -39,6 +39,8 @@ DiskContent to_content(const proto::DiskSurvey::Content& from, unsigned depth = 
     content.header_bytes = from.header();
     if (content.header_bytes > content.size_bytes) reject();
     content.volume_group = from.volume_group();
+    content.fixed = from.fixed();
+    if (from.has_maximum()) content.maximum_bytes = sane(from.maximum());
     for (const auto& inner : from.inner()) content.inner.push_back(to_content(inner, depth + 1));
     return content;
 }

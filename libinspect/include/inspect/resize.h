@@ -46,6 +46,10 @@ struct DiskContent {
     uint64_t header_bytes = 0;            // crypto_LUKS: what lies before the plaintext
     std::vector<DiskContent> inner = {};  // crypto_LUKS: the plaintext, when a key opened it; at most one
     std::string volume_group = {};        // LVM2_member
+    // Not empty: why it can't be resized here at all, though others of its type can be. "it is a FAT12".
+    std::string fixed = {};
+    // As large as it can be made, whatever its device has; absent: no such limit.
+    std::optional<uint64_t> maximum_bytes = {};
 };
 
 struct DiskPartition {
