@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstddef>
 #include <cstring>
 #include <string>
@@ -48,15 +49,9 @@ void store(Bytes& to, size_t offset, T value) {
 uint64_t hex_value(std::string_view text, size_t digits) {
     if (text.size() != digits) throw Failure(proto::USAGE, "an identifier of the wrong length", EINVAL);
     uint64_t value = 0;
-    for (const char c : text) {
-        const int digit = c >= '0' && c <= '9'   ? c - '0'
-                          : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                          : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                                 : -1;
-        if (digit < 0)
-            throw Failure(proto::USAGE, "an identifier with other than hexadecimal digits", EINVAL);
-        value = value << 4 | static_cast<uint64_t>(digit);
-    }
+    const char* const end = text.data() + text.size();
+    if (std::from_chars(text.data(), end, value, 16).ptr != end)
+        throw Failure(proto::USAGE, "an identifier with other than hexadecimal digits", EINVAL);
     return value;
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/temp_dir_for_test.h"
+#include "block/borrowed_device_for_test.h"
 #include "block/crc32c.h"
 #include "block/faulty.h"
 #include "block/undo_device.h"
@@ -15,27 +16,6 @@ namespace {
 using namespace journal_format;
 
 // What UndoDevice owns, while the thing itself is the test's.
-class BorrowedDevice final : public BlockDevice {
-  public:
-    explicit BorrowedDevice(BlockDevice& device) : device_(device) {}
-    uint64_t size() const noexcept override { return device_.size(); }
-    bool read_only() const noexcept override { return false; }
-    void read(uint64_t offset, std::span<std::byte> out) override { device_.read(offset, out); }
-    void write(uint64_t offset, std::span<const std::byte> in) override { device_.write(offset, in); }
-    void flush() override { device_.flush(); }
-    void discard(uint64_t offset, uint64_t length) override { device_.discard(offset, length); }
-    void write_zeroes(uint64_t offset, uint64_t length, bool unmap) override {
-        device_.write_zeroes(offset, length, unmap);
-    }
-    void resize(uint64_t size) override { device_.resize(size); }
-    std::vector<Extent> extents(uint64_t offset, uint64_t length) override {
-        return device_.extents(offset, length);
-    }
-
-  private:
-    BlockDevice& device_;
-};
-
 class BorrowedJournal final : public JournalFile {
   public:
     explicit BorrowedJournal(JournalFile& file) : file_(file) {}

@@ -9,7 +9,7 @@
 
 #include <set>
 
-#include "support/insp.h"
+#include "support/host_mount.h"
 
 namespace inspect::test {
 namespace {
@@ -17,21 +17,12 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-class BackupMount : public InspTest {
+class BackupMount : public HostMountTest {
   protected:
     void SetUp() override {
-        InspTest::SetUp();
-        if (access("/dev/fuse", R_OK | W_OK) != 0) GTEST_SKIP() << "/dev/fuse is missing or not permitted";
-        if (geteuid() != 0 && !have_program("fusermount3")) GTEST_SKIP() << "fusermount3 is not installed";
-        directory_ = scratch() / "mnt";
-        fs::create_directory(directory_);
-        fs::create_directory(scratch() / "run");
-        fs::permissions(scratch() / "run", fs::perms::owner_all);
+        HostMountTest::SetUp();
+        if (IsSkipped()) return;
         insp_ok({"backup", "init", "-q"}, environment_of_backups());
-    }
-    void TearDown() override {
-        umount2(directory_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);  // of a test that failed
-        InspTest::TearDown();
     }
     Options environment_of_backups() const {
         Options options;
@@ -47,8 +38,6 @@ class BackupMount : public InspTest {
         for (const auto& entry : fs::directory_iterator(directory)) names.insert(entry.path().filename());
         return names;
     }
-
-    fs::path directory_;
 };
 
 TEST_F(BackupMount, ShowsEverySnapshotAsFiles) {

@@ -16,7 +16,7 @@
 #include <random>
 #include <thread>
 
-#include "support/insp.h"
+#include "support/host_mount.h"
 
 namespace inspect::test {
 namespace {
@@ -24,21 +24,11 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-class Mount : public InspTest {
+class Mount : public HostMountTest {
   protected:
     void SetUp() override {
-        InspTest::SetUp();
+        HostMountTest::SetUp();
         if (!INSP_APPLIANCE_BUILT) GTEST_SKIP() << "the appliance is not built (INSP_APPLIANCE=OFF)";
-        if (access("/dev/fuse", R_OK | W_OK) != 0) GTEST_SKIP() << "/dev/fuse is missing or not permitted";
-        if (geteuid() != 0 && !have_program("fusermount3")) GTEST_SKIP() << "fusermount3 is not installed";
-        directory_ = scratch() / "mnt";
-        fs::create_directory(directory_);
-        fs::create_directory(scratch() / "run");
-        fs::permissions(scratch() / "run", fs::perms::owner_all);
-    }
-    void TearDown() override {
-        umount2(directory_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);  // of a test that failed
-        InspTest::TearDown();
     }
     // Whatever engine fits this host; much is read and written here.
     Options with_runtime(Options options = {}) const {
@@ -63,8 +53,6 @@ class Mount : public InspTest {
     }
     fs::path at(const std::string& path) const { return directory_ / path; }
     static Outcome shell(const std::string& script) { return run({"/bin/sh", "-ec", script}); }
-
-    fs::path directory_;
 };
 
 TEST_F(Mount, ShowsAGuestToTheHostsTools) {
