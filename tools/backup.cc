@@ -198,7 +198,7 @@ BackupOptions create_options(const Arguments& args) {
 int run_create(Context& context) {
     const std::vector<BackupGuest> guests = guests_of(context.args);
     BackupOptions options = create_options(context.args);
-    BackupRepository repository(access_of(context.args));
+    BackupRepository repository(access_of(context.args), true);
     int failed = 0;
     if (context.wants_json()) {
         context.json.begin_object();
@@ -216,8 +216,9 @@ int run_create(Context& context) {
                 context.out.write(backup_text(result));
             }
         } catch (const Error& error) {
-            // The others are backed up all the same.
             if (guests.size() == 1 || error.kind() == ErrorKind::kCancelled) throw;
+            repository.wait_until_open();  // or throws: no other guest would fare better
+            // The others are backed up all the same.
             context.error(error.message());
             ++failed;
         }
