@@ -102,7 +102,7 @@ class DiskSaver::Impl {
                 if (!known->zero) slice[i] = known->id;
                 continue;
             }
-            if (!read_chunk(data, at, size, chunks[waiting].bytes)) continue;
+            if (!read_chunk(data, at, size, true, chunks[waiting].bytes)) continue;
             chunks[waiting].number = i;
             if (++waiting < std::size(chunks)) continue;
             const auto ids = ObjectId::of_two(chunks[0].bytes, chunks[1].bytes);
@@ -133,7 +133,7 @@ class DiskSaver::Impl {
             if (!data) data = data_in(begin, std::min(slice_size_, size_ - begin));
             slice[i].reset();
             // What is saved is named by what was read now, should the image have changed meanwhile.
-            if (!read_chunk(*data, at, std::min(options_.chunk_size, size_ - at), bytes)) continue;
+            if (!read_chunk(*data, at, std::min(options_.chunk_size, size_ - at), false, bytes)) continue;
             slice[i] = ObjectId::of(bytes);
             writer_->save(BlobType::kData, *slice[i], bytes);
         }
@@ -183,8 +183,8 @@ class DiskSaver::Impl {
         return data;
     }
 
-    // False: zeros.
-    bool read_chunk(const RangeSet& data, uint64_t offset, uint64_t length, Bytes& buffer) {
+    // False: zeros. `first`: it is to be counted as read.
+    bool read_chunk(const RangeSet& data, uint64_t offset, uint64_t length, bool first, Bytes& buffer) {
         RangeSet reads;
         clip(data, offset, length, reads);
         if (reads.empty()) return false;
@@ -195,7 +195,7 @@ class DiskSaver::Impl {
         for (const auto& [begin, end] : reads.ranges()) {
             if (options_.limiter != nullptr) options_.limiter->pass(end - begin);
             device_.read(begin, std::span(buffer).subspan(begin - offset, end - begin));
-            counters_.read += end - begin;
+            if (first) counters_.read += end - begin;
         }
         if (options_.unused != nullptr) wipe_unused(buffer, offset, length);
         return !is_all_zeros(buffer);

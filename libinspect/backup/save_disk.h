@@ -24,7 +24,7 @@ uint64_t zero_unit_for(uint64_t disk_size, uint64_t chunk_size);
 
 struct SaveDiskCounters {
     std::atomic<uint64_t> done{0};       // bytes of the disk that are dealt with
-    std::atomic<uint64_t> read{0};       // bytes that were read
+    std::atomic<uint64_t> read{0};       // bytes of the disk that were read
     std::atomic<uint64_t> unchanged{0};  // bytes that are the parent's
 };
 
