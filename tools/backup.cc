@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -198,7 +198,7 @@ BackupOptions create_options(const Arguments& args) {
 int run_create(Context& context) {
     const std::vector<BackupGuest> guests = guests_of(context.args);
     BackupOptions options = create_options(context.args);
-    BackupRepository repository(access_of(context.args));
+    BackupRepository repository(access_of(context.args), true);
     int failed = 0;
     if (context.wants_json()) {
         context.json.begin_object();
@@ -216,8 +216,9 @@ int run_create(Context& context) {
                 context.out.write(backup_text(result));
             }
         } catch (const Error& error) {
-            // The others are backed up all the same.
             if (guests.size() == 1 || error.kind() == ErrorKind::kCancelled) throw;
+            repository.wait_until_open();  // or throws: no other guest would fare better
+            // The others are backed up all the same.
             context.error(error.message());
             ++failed;
         }
@@ -288,13 +289,21 @@ int run_restore(Context& context) {
     struct stat status = {};
     std::vector<std::pair<std::string, std::string>> files;  // disks, and where they go
     if (stat(target.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
-        for (const BackupDisk& disk : repository.info(name, false).disks) {
-            std::string file = disk.name;
+        const std::vector<BackupDisk> disks = repository.info(name, false).disks;
+        const std::string wanted = args.value("disk").value_or("");
+        for (size_t i = 0; i < disks.size(); ++i) {
+            if (!wanted.empty() && wanted != disks[i].name && wanted != std::to_string(i)) continue;
+            std::string file = disks[i].name;
             if (options.format == "qcow2")
                 file.replace(std::min(file.rfind('.'), file.size()), std::string::npos, ".qcow2");
-            if (!args.has("disk") || *args.value("disk") == disk.name)
-                files.emplace_back(disk.name, target + "/" + file);
+            file = target + "/" + file;
+            if (std::ranges::find(files, file, &std::pair<std::string, std::string>::second) != files.end())
+                throw UsageError("two disks would become '" + file +
+                                 "': restore each by itself, with --disk");
+            files.emplace_back(std::to_string(i), std::move(file));
         }
+        if (files.empty() && !wanted.empty())
+            throw Error(ErrorKind::kNotFound, "the snapshot '" + name + "' has no disk '" + wanted + "'");
     } else {
         files.emplace_back(args.value("disk").value_or(""), target);
     }
@@ -374,15 +383,9 @@ int run_diff(Context& context) {
     const auto& operands = context.args.operands();
     if (operands.size() != 3) throw UsageError("write: insp backup diff SNAPSHOT SNAPSHOT");
     const BackupAccess access = access_of(context.args);
-    std::string location = access.location;
-    if (location.empty()) {
-        const char* named = std::getenv("RESTIC_REPOSITORY");
-        location = named ? named : "";
-    }
-    if (location.empty()) throw UsageError("no repository was named: give --repo, or set RESTIC_REPOSITORY");
     auto disks = [&](const std::string& snapshot) {
         DiskSpec disk;
-        disk.path = "backup:" + location + ":" + snapshot;
+        disk.path = "backup:" + access.location + ":" + snapshot;  // none: the environment's
         disk.password_file = access.password_file;
         disk.password_command = access.password_command;
         return std::vector<DiskSpec>{disk};

@@ -4,6 +4,13 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include <inspect/backup.h>
+
 #include "backup/retention.h"
 #include "backup/save_disk.h"
 #include "backup/workers.h"
@@ -77,7 +84,7 @@ TEST(SaveDisk, ZerosAreNamedByTheUnit) {
     options.zero_unit = 16 << 20;
     options.threads = 3;
     SaveDiskCounters counters;
-    const auto ids = save_disk(disk, writer, options, counters);
+    const auto ids = DiskSaver(disk, options, counters).save(writer);
     ASSERT_EQ(ids.size(), 1U + 8U + 1U);
     EXPECT_EQ(ids[0], repository::zero_blob_id(16 << 20));
     EXPECT_EQ(ids[1], repository::zero_blob_id(kDefaultChunkSize));
@@ -99,15 +106,147 @@ TEST(SaveDisk, ZerosAreNamedByTheUnit) {
     unused.add(17 << 20, 4096);
     options.unused = &unused;
     SaveDiskCounters second;
-    EXPECT_EQ(save_disk(disk, writer, options, second)[1], repository::zero_blob_id(kDefaultChunkSize));
+    EXPECT_EQ(DiskSaver(disk, options, second).save(writer)[1], repository::zero_blob_id(kDefaultChunkSize));
     unchanged.add(0, disk.size());
     options.unused = nullptr;
     options.unchanged = &unchanged;
     options.parent = &contents;
     SaveDiskCounters third;
-    EXPECT_EQ(save_disk(disk, writer, options, third), ids);
+    EXPECT_EQ(DiskSaver(disk, options, third).save(writer), ids);
     EXPECT_EQ(third.read, 0U);
     EXPECT_EQ(third.unchanged, disk.size());
+}
+
+class HashAhead : public testing::Test {
+  protected:
+    HashAhead() {
+        options_.zero_unit = 16 << 20;
+        options_.threads = 3;
+        std::mt19937_64 random(1);
+        for (uint64_t at : {0, 512 << 10, 700 << 10, 5 << 20, 33 << 20}) {
+            const auto noise = random_bytes(random, 800 << 10);
+            disk_.write(at, noise);
+        }
+    }
+
+    // Each blob is in the repository (read_blob() checks that it is what its id says) and is what the disk
+    // has.
+    void expect_saved(const std::vector<ObjectId>& ids) {
+        uint64_t at = 0;
+        for (const ObjectId& id : ids) {
+            const repository::Bytes stored = repository_->read_blob(repository::BlobType::kData, id);
+            repository::Bytes now(stored.size());
+            disk_.read(at, now);
+            EXPECT_EQ(stored, now) << at;
+            at += stored.size();
+        }
+        EXPECT_EQ(at, disk_.size());
+    }
+
+    const repository::TestRepository test_;
+    const std::unique_ptr<repository::Repository> repository_ = test_.open();
+    repository::BlobWriter writer_{*repository_, {}};
+    MemoryDevice disk_{(40 << 20) + 100};
+    SaveDiskOptions options_;
+    SaveDiskCounters counters_;
+};
+
+TEST_F(HashAhead, WhatTheRepositoryLacksIsReadAgain) {
+    DiskSaver saver(disk_, options_, counters_);
+    saver.hash_ahead([] { return false; });
+    EXPECT_EQ(counters_.done, disk_.size());
+    const uint64_t once = counters_.read;
+    EXPECT_GT(once, 0U);
+    const auto ids = saver.save(writer_);
+    EXPECT_EQ(counters_.done, disk_.size());
+    EXPECT_EQ(counters_.read, once);
+    writer_.flush();
+    expect_saved(ids);
+
+    SaveDiskCounters second;
+    DiskSaver again(disk_, options_, second);
+    again.hash_ahead([] { return false; });
+    const uint64_t new_before = writer_.totals().new_blobs, known_before = writer_.totals().known_blobs;
+    EXPECT_EQ(again.save(writer_), ids);
+    EXPECT_EQ(second.read, once);
+    EXPECT_EQ(writer_.totals().new_blobs, new_before);
+    EXPECT_GT(writer_.totals().known_blobs, known_before);
+}
+
+TEST_F(HashAhead, MayEndAtAnySlice) {
+    std::vector<ObjectId> all;
+    for (int slices : {0, 1, 3, 20}) {
+        SaveDiskCounters counters;
+        DiskSaver saver(disk_, options_, counters);
+        std::atomic<int> left{slices};
+        saver.hash_ahead([&left] { return left-- <= 0; });
+        const auto ids = saver.save(writer_);
+        EXPECT_EQ(counters.done, disk_.size());
+        if (all.empty()) all = ids;
+        EXPECT_EQ(ids, all) << slices;
+    }
+    writer_.flush();
+    expect_saved(all);
+}
+
+// The image's owner is told that it changed, elsewhere; a blob is never stored by another's name.
+TEST_F(HashAhead, AnImageThatChangedIsNamedByWhatIsSaved) {
+    DiskSaver saver(disk_, options_, counters_);
+    saver.hash_ahead([] { return false; });
+    const repository::Bytes zeros(512 << 10);
+    const std::byte one{1};
+    disk_.write(5 << 20, zeros);
+    disk_.write(100, std::span(&one, 1));
+    const auto ids = saver.save(writer_);
+    writer_.flush();
+    expect_saved(ids);
+}
+
+TEST_F(HashAhead, PassesErrorsOn) {
+    DiskSaver saver(disk_, options_, counters_);
+    EXPECT_THROW(saver.hash_ahead([]() -> bool { throw Error(ErrorKind::kCancelled, "enough"); }), Error);
+}
+
+// Nothing is written, and the error is the password's, whenever it is told.
+TEST(CreateInBackground, AWrongPasswordLeavesNothing) {
+    const repository::TestRepository test;
+    const std::string image = test.dir().file("disk.img");
+    {
+        std::ofstream file(image);
+        file << std::string(3 << 20, 'x');
+    }
+    std::ofstream(test.dir().file("password")) << "not it\n";
+    const auto files = [&] {
+        std::set<std::string> names;
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(test.path()))
+            names.insert(entry.path());
+        return names;
+    };
+    const auto before = files();
+    BackupRepository repository({.location = test.path(), .password_file = test.dir().file("password")},
+                                true);
+    for (int i = 0; i < 2; ++i) {
+        expect_error(ErrorKind::kDenied, "password",
+                     [&] { repository.create({.name = "guest", .disks = {{.path = image}}}, {}); });
+        expect_error(ErrorKind::kDenied, "password", [&] { repository.wait_until_open(); });
+    }
+    EXPECT_EQ(files(), before);
+}
+
+TEST(CreateInBackground, AnErrorOfTheImageEndsItAndTheNextGuestIsSaved) {
+    const repository::TestRepository test;
+    const std::string image = test.dir().file("disk.img");
+    std::ofstream(image) << std::string(3 << 20, 'x');
+    std::ofstream(test.dir().file("password")) << repository::kTestPassword << "\n";
+    BackupRepository repository({.location = test.path(), .password_file = test.dir().file("password")},
+                                true);
+    BackupOptions stopped;
+    stopped.on_progress = [](const BackupProgress&) { throw Error(ErrorKind::kCancelled, "stopped"); };
+    const BackupGuest guest{.name = "guest", .disks = {{.path = image}}};
+    expect_error(ErrorKind::kCancelled, "stopped", [&] { repository.create(guest, stopped); });
+    EXPECT_TRUE(repository.list().empty());
+    EXPECT_EQ(repository.create(guest, {}).disk_size, 3U << 20);
+    EXPECT_EQ(repository.list().size(), 1U);
 }
 
 // mke2fs makes it, debugfs says what is free.

@@ -4,7 +4,11 @@
 //
 // Order is what makes it safe against being killed: blobs, then the indexes that find them, then the snapshot
 // that refers to them; each is durable before the next is written.
+//
+// Deriving the key takes as long as hashing 200 MB. So a thread of its own opens the repository, and locks
+// and reads what is to be known of it, while the images are read and hashed, for which no key is needed.
 #include <algorithm>
+#include <future>
 
 #include <inspect/session.h>
 
@@ -32,33 +36,20 @@ namespace {
 constexpr uint64_t kMaxNameLength = 255;
 // An appliance is up in a second or two, at worst; that much is read and hashed in the same time.
 constexpr uint64_t kWorthAsking = 1ULL << 30;
+// So much is hashed at most while a slow server opens the repository: what it lacks is read again.
+constexpr uint64_t kMostAhead = 1ULL << 30;
 
 class Creation {
   public:
-    Creation(repository::Repository& repository, const BackupGuest& guest, const BackupOptions& options)
-        : repository_(repository),
-          options_(options),
-          limiter_(options.rate_limit),
-          name_(backup_guest_name(guest)),
-          writer_(repository, {.compression_level = options.compression_level,
-                               .before_write = [this](uint64_t bytes) { limiter_.pass(bytes); }}) {
+    Creation(BackupRepository::Impl& access, const BackupGuest& guest, const BackupOptions& options)
+        : access_(access), options_(options), limiter_(options.rate_limit), name_(backup_guest_name(guest)) {
         for (const DiskSpec& spec : guest.disks) images_.push_back(Image::open(spec, {}));
         for (const auto& image : images_) total_ += image->size();
-        if (!repository.index_complaint().empty())
-            result_.warnings.push_back(repository.index_complaint() +
-                                       "; its packs are taken into a new index");
         record_.name = name_;
         record_.chunk_size = options.chunk_size != 0 ? options.chunk_size : kDefaultChunkSize;
         result_.guest = name_;
         result_.disk_size = total_;
-    }
-
-    const std::string& name() const { return name_; }
-    void adopt_unindexed_packs() { writer_.adopt_unindexed_packs(); }
-
-    void use_parent(const Snapshot& snapshot) {
-        result_.parent = snapshot.id.hex();
-        parent_ = read_guest_backup(repository_, snapshot);
+        preparing_ = std::async(std::launch::async, [this] { prepare(); });
     }
 
     // The result, and the snapshot that was written.
@@ -66,7 +57,10 @@ class Creation {
         for (const auto& image : images_)
             record_.zero_unit = std::max(record_.zero_unit, zero_unit_for(image->size(), record_.chunk_size));
         if (options_.used_blocks_only) find_unused(guest);
-        if (options_.inspect) find_systems(guest);
+        if (options_.inspect) {
+            wait_until_prepared();
+            find_systems(guest);
+        }
         repository::Tree files;
         for (size_t i = 0; i < images_.size(); ++i) files.push_back(save_disk_file(i, guest.disks[i]));
         for (size_t i = 0; i < images_.size(); ++i) check_not_changed(i, guest.disks[i]);
@@ -76,17 +70,19 @@ class Creation {
         Snapshot snapshot;
         snapshot.time = repository::Timestamp::now();
         TreeNode directory{.name = name_, .type = "dir", .mode = 0700, .modified = snapshot.time};
-        directory.subtree = writer_.save_tree(std::move(files));
-        snapshot.tree = writer_.save_tree({directory});
-        writer_.flush();
+        directory.subtree = writer_->save_tree(std::move(files));
+        snapshot.tree = writer_->save_tree({directory});
+        writer_->flush();
+        if (tidying_.valid()) tidying_.get();
         snapshot.parent = ObjectId::parse(result_.parent);
         snapshot.paths = {"/" + name_};
         snapshot.hostname = options_.hostname.empty() ? repository::host_name() : options_.hostname;
         snapshot.username = repository::user_name();
         snapshot.tags = options_.tags;
         snapshot.program_version = "insp " INSP_VERSION;
-        snapshot.id = repository_.write_file(repository::FileKind::kSnapshot, format_snapshot(snapshot));
-        const repository::BlobWriterTotals totals = writer_.totals();
+        snapshot.id =
+            access_.repository()->write_file(repository::FileKind::kSnapshot, format_snapshot(snapshot));
+        const repository::BlobWriterTotals totals = writer_->totals();
         result_.snapshot = snapshot.id.hex();
         result_.read = counters_.read;
         result_.unchanged = counters_.unchanged;
@@ -97,6 +93,41 @@ class Creation {
     }
 
   private:
+    // All that needs the repository's key, before the first blob; in a thread of its own.
+    void prepare() {
+        repository::Repository& repository = *access_.repository();
+        repository.require_writable();
+        writer_.emplace(repository, repository::BlobWriterOptions{
+                                        .compression_level = options_.compression_level,
+                                        .before_write = [this](uint64_t bytes) { limiter_.pass(bytes); }});
+        if (!access_.lock) access_.lock.emplace(repository, repository::LockKind::kShared);
+        if (!std::exchange(access_.adopted, true)) {
+            tidying_ = std::async(std::launch::async, [&repository] { repository.storage().tidy(); });
+            writer_->adopt_unindexed_packs();
+        }
+        const std::string host = options_.hostname.empty() ? repository::host_name() : options_.hostname;
+        const auto& snapshots = access_.snapshots();
+        const auto parent = std::find_if(snapshots.rbegin(), snapshots.rend(), [&](const Snapshot& snapshot) {
+            return snapshot.hostname == host && guest_name_of(snapshot) == name_;
+        });
+        if (parent != snapshots.rend()) parent_ = read_guest_backup(repository, *parent);
+    }
+
+    // Nothing that prepare() sets may be used before. Throws what it threw.
+    void wait_until_prepared() {
+        if (!preparing_.valid()) return;
+        preparing_.get();
+        if (const std::string& complaint = access_.repository()->index_complaint(); !complaint.empty())
+            result_.warnings.push_back(complaint + "; its packs are taken into a new index");
+        if (parent_) result_.parent = parent_->snapshot.id.hex();
+    }
+
+    // Whether the repository can't spare reading anything of the image, nor the user wants it to be slow.
+    bool may_hash_ahead(const Image& image) const {
+        return !options_.trust_mtime && options_.bitmap.empty() && options_.rate_limit == 0 &&
+               !image.node().backing;
+    }
+
     void find_unused(const BackupGuest& guest) {
         std::vector<BlockDevice*> devices;
         std::vector<std::unique_ptr<BlockDevice>> opened;
@@ -109,6 +140,7 @@ class Creation {
         if (options_.ask_appliance == Ask::kNever) return;
         const uint64_t enough = options_.ask_appliance == Ask::kAlways ? 1 : kWorthAsking;
         if (unknown_data(unused_, devices) < enough) return;
+        wait_until_prepared();  // a wrong password isn't told after an appliance was started
         for (const SparsifyResult& volume : ask_appliance(guest.disks, unused_, result_.warnings)) {
             const char* left_out = volume.way == SparsifyResult::Way::kDiscarded ? "free"
                                    : volume.way == SparsifyResult::Way::kCleared ? "swap"
@@ -156,6 +188,14 @@ class Creation {
             result_.free_space += record.left_out_free;
             result_.swap_space += record.left_out_swap;
         }
+        const auto device = image.node().open();
+        DiskSaver saver(*device, save, counters_);
+        if (may_hash_ahead(image))
+            saver.hash_ahead([this] {
+                return !preparing_.valid() || counters_.read >= kMostAhead ||
+                       preparing_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+            });
+        wait_until_prepared();
         std::optional<RangeSet> unchanged;
         std::optional<DiskContents> before;
         if (const size_t old = parent_disk(record); parent_ && old < parent_->disks.size()) {
@@ -167,10 +207,9 @@ class Creation {
             save.unchanged = &*unchanged;
             save.parent = &*before;
         }
-        const auto device = image.node().open();
         TreeNode file{.name = record.file, .type = "file", .mode = 0600, .size = image.size()};
         file.modified = repository::Timestamp::now();
-        file.content = save_disk(*device, writer_, save, counters_);
+        file.content = saver.save(*writer_);
         record_.disks.push_back(std::move(record));
         return file;
     }
@@ -190,7 +229,7 @@ class Creation {
     std::optional<DiskContents> contents_of(size_t disk) {
         try {
             std::vector<uint64_t> zeros{parent_->record->chunk_size, parent_->record->zero_unit};
-            return DiskContents(repository_, parent_->disks[disk], zeros);
+            return DiskContents(*access_.repository(), parent_->disks[disk], zeros);
         } catch (const Error& error) {
             result_.warnings.push_back("the last backup can't be built on: " + error.message());
             return std::nullopt;
@@ -210,7 +249,7 @@ class Creation {
 
     TreeNode save_text(std::string_view name, const std::string& text) {
         const ObjectId id = ObjectId::of(repository::as_bytes(text));
-        writer_.save(BlobType::kData, id, repository::as_bytes(text));
+        writer_->save(BlobType::kData, id, repository::as_bytes(text));
         TreeNode file{.name = std::string(name), .type = "file", .mode = 0600, .size = text.size()};
         file.modified = repository::Timestamp::now();
         file.content.push_back(id);
@@ -219,14 +258,15 @@ class Creation {
 
     void show_progress() {
         if (options_.on_progress)
-            options_.on_progress({counters_.done, total_, counters_.read, writer_.totals().stored_bytes});
+            options_.on_progress({counters_.done, total_, counters_.read,
+                                  preparing_.valid() ? 0 : writer_->totals().stored_bytes});
     }
 
-    repository::Repository& repository_;
+    BackupRepository::Impl& access_;
     const BackupOptions& options_;
     RateLimiter limiter_;
     const std::string name_;
-    BlobWriter writer_;
+    std::optional<BlobWriter> writer_;
     std::vector<std::unique_ptr<Image>> images_;
     std::vector<UnusedSpace> unused_;
     uint64_t total_ = 0;
@@ -234,6 +274,8 @@ class Creation {
     std::optional<GuestBackup> parent_;
     GuestRecord record_;
     BackupResult result_;
+    std::future<void> tidying_;
+    std::future<void> preparing_;  // last: it is waited for before what it uses goes
 };
 
 }  // namespace
@@ -255,17 +297,7 @@ std::string backup_guest_name(const BackupGuest& guest) {
 }
 
 BackupResult BackupRepository::create(const BackupGuest& guest, const BackupOptions& options) {
-    impl_->repository->require_writable();
-    Creation creation(*impl_->repository, guest, options);
-    if (!impl_->lock) impl_->lock.emplace(*impl_->repository, repository::LockKind::kShared);
-    if (!std::exchange(impl_->adopted, true)) creation.adopt_unindexed_packs();
-    const std::string host = options.hostname.empty() ? repository::host_name() : options.hostname;
-    const auto& snapshots = impl_->snapshots();
-    const auto parent = std::find_if(snapshots.rbegin(), snapshots.rend(), [&](const Snapshot& snapshot) {
-        return snapshot.hostname == host && guest_name_of(snapshot) == creation.name();
-    });
-    if (parent != snapshots.rend()) creation.use_parent(*parent);
-    auto [result, snapshot] = creation.run(guest);
+    auto [result, snapshot] = Creation(*impl_, guest, options).run(guest);
     impl_->known_snapshots->push_back(std::move(snapshot));
     return result;
 }

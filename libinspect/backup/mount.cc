@@ -233,7 +233,7 @@ void BackupRepository::mount_on_host(const HostMountOptions& options) {
     fuse::MountResult result;
     try {
         impl_->lock_shared();
-        SnapshotTree tree(impl_->repository, impl_->snapshots());
+        SnapshotTree tree(impl_->repository(), impl_->snapshots());
         std::vector<std::string> fuse_options = options.fuse_options;
         fuse_options.push_back("default_permissions");
         const fuse::Mounted mounted(

@@ -72,29 +72,43 @@ std::string create_backup_repository(const BackupAccess& access) {
     return Repository::create(std::move(storage), password)->config().id;
 }
 
-BackupRepository::Impl::Impl(const BackupAccess& given) : access(given) {
+BackupRepository::Impl::Impl(const BackupAccess& given, bool background)
+    : access(given), in_background(background) {
     auto storage = repository::open_storage(repository::find_location(to_access(access)));
-    repository = Repository::open(std::move(storage), repository::find_password(to_access(access), false));
+    location = storage->location();
+    // Waiting for a server can't be interrupted, so nobody is to wait for its thread.
+    if (storage->is_remote()) in_background = false;
+    opening = std::async(in_background ? std::launch::async : std::launch::deferred,
+                         [storage = std::move(storage),
+                          password = repository::find_password(to_access(access), false)]() mutable {
+                             return std::shared_ptr(Repository::open(std::move(storage), password));
+                         })
+                  .share();
 }
 
-BackupRepository::BackupRepository(const BackupAccess& access) : impl_(std::make_unique<Impl>(access)) {}
+BackupRepository::BackupRepository(const BackupAccess& access, bool in_background)
+    : impl_(std::make_unique<Impl>(access, in_background)) {
+    if (!impl_->in_background) wait_until_open();
+}
 BackupRepository::~BackupRepository() = default;
 
-const std::string& BackupRepository::location() const noexcept { return impl_->repository->location(); }
+void BackupRepository::wait_until_open() { impl_->repository(); }
+
+const std::string& BackupRepository::location() const noexcept { return impl_->location; }
 
 std::vector<Snapshot>& BackupRepository::Impl::snapshots() {
-    if (!known_snapshots) known_snapshots = repository->snapshots();
+    if (!known_snapshots) known_snapshots = repository()->snapshots();
     return *known_snapshots;
 }
 
 GuestBackup BackupRepository::Impl::find(const std::string& name) {
-    return read_guest_backup(*repository, find_snapshot(snapshots(), name));
+    return read_guest_backup(*repository(), find_snapshot(snapshots(), name));
 }
 
 void BackupRepository::Impl::lock_shared() {
     if (lock) return;
     try {
-        lock.emplace(*repository, repository::LockKind::kShared);
+        lock.emplace(*repository(), repository::LockKind::kShared);
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::kDenied) throw;
         log(LogLevel::kVerbose, "the repository is read without a lock: " + error.message());
@@ -109,7 +123,7 @@ std::vector<BackupSnapshot> BackupRepository::list() {
 
 BackupInfo BackupRepository::info(const std::string& name, bool with_sizes) {
     impl_->lock_shared();
-    Repository& repository = *impl_->repository;
+    Repository& repository = *impl_->repository();
     const GuestBackup backup = impl_->find(name);
     BackupInfo info;
     info.snapshot = to_public(backup.snapshot);

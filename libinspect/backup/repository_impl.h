@@ -3,8 +3,10 @@
 // What a BackupRepository has inside.
 #pragma once
 
+#include <future>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <inspect/backup.h>
@@ -17,8 +19,10 @@
 namespace inspect {
 
 struct BackupRepository::Impl {
-    explicit Impl(const BackupAccess& access);
+    Impl(const BackupAccess& access, bool in_background);
 
+    // Waits until it is open. Throws why it can't be, each time.
+    const std::shared_ptr<repository::Repository>& repository() const { return opening.get(); }
     // Read once; what this process adds is added.
     std::vector<repository::Snapshot>& snapshots();
     repository::GuestBackup find(const std::string& name);
@@ -26,7 +30,9 @@ struct BackupRepository::Impl {
     void lock_shared();
 
     const BackupAccess access;
-    std::shared_ptr<repository::Repository> repository;
+    std::string location;
+    bool in_background;  // `opening` is under way by itself
+    std::shared_future<std::shared_ptr<repository::Repository>> opening;
     std::optional<repository::RepositoryLock> lock;
     std::optional<std::vector<repository::Snapshot>> known_snapshots;
     bool adopted = false;  // the packs that no index named

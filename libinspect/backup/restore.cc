@@ -145,7 +145,7 @@ RestoreResult BackupRepository::restore(const std::string& name, const std::stri
     impl_->lock_shared();
     const repository::GuestBackup backup = impl_->find(name);
     const size_t number = find_disk(backup, disk);
-    const DiskContents contents(*impl_->repository, backup.disks[number], zero_lengths(backup, number));
+    const DiskContents contents(*impl_->repository(), backup.disks[number], zero_lengths(backup, number));
     if (contents.size() == 0) throw Error(ErrorKind::kUnsupported, "an empty file is no disk");
     RestoreResult result{.size = contents.size(), .written = 0};
     struct stat status {};
@@ -154,7 +154,7 @@ RestoreResult BackupRepository::restore(const std::string& name, const std::stri
         NewHostFile image(target);
         format_image(image.open(), target, options.format, contents.size());
         const DiskSpec spec{.path = image.path(), .format = options.format};
-        result.written = write_image(*impl_->repository, contents, spec, false, options);
+        result.written = write_image(*impl_->repository(), contents, spec, false, options);
         image.publish();
         return result;
     }
@@ -163,7 +163,7 @@ RestoreResult BackupRepository::restore(const std::string& name, const std::stri
                     "'" + target + "' exists; give --overwrite to make it what the backup is");
     DiskSpec spec{.path = target};
     if (S_ISBLK(status.st_mode)) spec.format = "raw";
-    result.written = write_image(*impl_->repository, contents, spec, true, options);
+    result.written = write_image(*impl_->repository(), contents, spec, true, options);
     return result;
 }
 

@@ -71,7 +71,7 @@ ForgetResult BackupRepository::forget(const ForgetOptions& options) {
     if (options.snapshots.empty() && options.policy.empty())
         throw Error(ErrorKind::kUsage,
                     "forget what? Give snapshots, or what to keep (--keep-last, --keep-daily...)");
-    repository::Repository& repository = *impl_->repository;
+    repository::Repository& repository = *impl_->repository();
     repository.require_writable();
     std::optional<repository::RepositoryLock> alone;
     impl_->lock.reset();

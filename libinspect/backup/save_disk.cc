@@ -3,8 +3,9 @@
 // The disk is dealt with in slices, each by one thread from its first chunk to its last: what a slice has is
 // read, hashed, compressed, sealed and written to a pack by the same thread, so the data stay in its CPU's
 // cache, and nobody waits for anybody but at the packs. Slices are small, so that all CPUs have a part of a
-// file that was written lately, which lies in one piece as a rule. Several of them are a unit: what one blob
-// of zeros stands for, so that the list of a huge sparse disk's chunks stays short.
+// file that was written lately, which lies in one piece as a rule. Chunks are hashed two at a time, which
+// takes little longer than one. Several of them are a unit: what one blob of zeros stands for, so that the
+// list of a huge sparse disk's chunks stays short.
 #include "backup/save_disk.h"
 
 #include <algorithm>
@@ -12,11 +13,14 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <thread>
 
 #include <inspect/error.h>
 
 #include "backup/workers.h"
+#include "base/zeros.h"
 #include "block/shared_device.h"
 
 namespace inspect {
@@ -24,6 +28,7 @@ namespace inspect {
 namespace {
 
 using repository::BlobType;
+using repository::BlobWriter;
 using repository::Bytes;
 using repository::ObjectId;
 
@@ -32,27 +37,41 @@ constexpr uint64_t kLargeDisk = 1ULL << 40, kLargestDisk = 256ULL << 40;
 // Data that lie no further apart are read together.
 constexpr uint64_t kReadTogether = 32 << 10;
 constexpr uint64_t kSlicesPerUnit = 8;
+// So much of a disk is asked for its extents at once, and the answers for so many of them are kept. A slice
+// is never larger.
+constexpr uint64_t kExtentStep = 256 << 20;
+constexpr size_t kStepsKept = 4;
 
-bool is_zero(std::span<const std::byte> bytes) {
-    return bytes.empty() ||
-           (bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
-}
+}  // namespace
 
-class DiskSaver {
+class DiskSaver::Impl {
   public:
-    DiskSaver(BlockDevice& device, repository::BlobWriter& writer, const SaveDiskOptions& options,
-              SaveDiskCounters& counters)
+    Impl(BlockDevice& device, const SaveDiskOptions& options, SaveDiskCounters& counters)
         : device_(device),
           size_(device.size()),
-          writer_(writer),
           options_(options),
           counters_(counters),
-          slice_size_(std::max(options.zero_unit / kSlicesPerUnit, options.chunk_size)) {}
+          slice_size_(std::max(options.zero_unit / kSlicesPerUnit, options.chunk_size)),
+          slices_((size_ + slice_size_ - 1) / slice_size_),
+          hashed_(slices_.size()) {}
 
-    std::vector<ObjectId> save() {
-        slices_.resize((size_ + slice_size_ - 1) / slice_size_);
+    void hash_ahead(const std::function<bool()>& enough) {
+        // One CPU is left to whoever opens the repository: nothing can be saved before he is through.
+        const unsigned threads = std::max(2U, std::thread::hardware_concurrency()) - 1;
         work_in_parallel(
-            slices_.size(), options_.threads, [this](size_t slice) { save_slice(slice); }, options_.tick);
+            slices_.size(), std::min(threads, options_.threads),
+            [&](size_t slice) {
+                if (!enough()) hash_slice(slice);
+            },
+            options_.tick);
+    }
+
+    std::vector<ObjectId> save(BlobWriter& writer) {
+        writer_ = &writer;
+        work_in_parallel(
+            slices_.size(), options_.threads,
+            [this](size_t slice) { hashed_[slice] != 0 ? save_hashed(slice) : hash_slice(slice); },
+            options_.tick);
         return all_ids();
     }
 
@@ -60,9 +79,95 @@ class DiskSaver {
     // nullopt: zeros.
     using Slice = std::vector<std::optional<ObjectId>>;
 
-    void save_slice(size_t number) {
+    // A chunk that was read.
+    struct Chunk {
+        size_t number;  // in its slice
+        Bytes bytes;
+    };
+
+    // With the writer, the slice is saved as well.
+    void hash_slice(size_t number) {
         const uint64_t begin = number * slice_size_;
         const uint64_t length = std::min(slice_size_, size_ - begin);
+        const RangeSet data = data_in(begin, length);
+        Slice slice((length + options_.chunk_size - 1) / options_.chunk_size);
+        thread_local Chunk chunks[2];
+        size_t waiting = 0;
+        for (size_t i = 0; i < slice.size(); ++i) {
+            const uint64_t at = begin + i * options_.chunk_size;
+            const uint64_t size = std::min(options_.chunk_size, size_ - at);
+            counters_.done += size;
+            if (const auto known = from_parent(at, size)) {
+                counters_.unchanged += size;
+                if (!known->zero) slice[i] = known->id;
+                continue;
+            }
+            if (!read_chunk(data, at, size, true, chunks[waiting].bytes)) continue;
+            chunks[waiting].number = i;
+            if (++waiting < std::size(chunks)) continue;
+            const auto ids = ObjectId::of_two(chunks[0].bytes, chunks[1].bytes);
+            finish_chunk(slice, chunks[0], ids.first);
+            finish_chunk(slice, chunks[1], ids.second);
+            waiting = 0;
+        }
+        if (waiting != 0) finish_chunk(slice, chunks[0], ObjectId::of(chunks[0].bytes));
+        hashed_[number] = 1;
+        keep(number, std::move(slice));
+    }
+
+    void finish_chunk(Slice& slice, const Chunk& chunk, const ObjectId& id) {
+        slice[chunk.number] = id;
+        if (writer_ != nullptr) writer_->save(BlobType::kData, id, chunk.bytes);
+    }
+
+    // What was hashed ahead: as a rule the repository has it.
+    void save_hashed(size_t number) {
+        if (!slices_[number]) return;
+        Slice slice = std::move(*slices_[number]);
+        const uint64_t begin = number * slice_size_;
+        std::optional<RangeSet> data;
+        Bytes bytes;
+        for (size_t i = 0; i < slice.size(); ++i) {
+            if (!slice[i] || writer_->skip(BlobType::kData, *slice[i])) continue;
+            const uint64_t at = begin + i * options_.chunk_size;
+            if (!data) data = data_in(begin, std::min(slice_size_, size_ - begin));
+            slice[i].reset();
+            // What is saved is named by what was read now, should the image have changed meanwhile.
+            if (!read_chunk(*data, at, std::min(options_.chunk_size, size_ - at), false, bytes)) continue;
+            slice[i] = ObjectId::of(bytes);
+            writer_->save(BlobType::kData, *slice[i], bytes);
+        }
+        keep(number, std::move(slice));
+    }
+
+    void keep(size_t number, Slice slice) {
+        const bool zero = std::ranges::none_of(slice, [](const auto& id) { return id.has_value(); });
+        slices_[number] = zero ? nullptr : std::make_unique<Slice>(std::move(slice));
+    }
+
+    // What of a slice is to be read.
+    RangeSet data_in(uint64_t begin, uint64_t length) {
+        const uint64_t end = begin + length;
+        const auto all = data_of_step(begin / kExtentStep);
+        RangeSet data;
+        auto it = std::ranges::upper_bound(all->ranges(), begin, {}, &RangeSet::Range::end);
+        for (; it != all->ranges().end() && it->begin < end; ++it)
+            data.add(std::max(it->begin, begin), std::min(it->end, end) - std::max(it->begin, begin));
+        return data;
+    }
+
+    // Asking for a device's extents stops all who read it: it is done for many slices at once.
+    std::shared_ptr<const RangeSet> data_of_step(uint64_t step) {
+        const std::lock_guard guard(steps_mutex_);
+        auto& found = steps_[step];
+        if (!found) found = std::make_shared<const RangeSet>(find_data(step * kExtentStep));
+        const auto result = found;
+        if (steps_.size() > kStepsKept) steps_.erase(steps_.begin());
+        return result;
+    }
+
+    RangeSet find_data(uint64_t begin) {
+        const uint64_t length = std::min(kExtentStep, size_ - begin);
         const auto extents =
             device_.alone([&](BlockDevice& device) { return device.extents(begin, length); });
         RangeSet data;
@@ -75,26 +180,14 @@ class DiskSaver {
                                               [&data](uint64_t at, uint64_t size) { data.add(at, size); });
             }
         }
-        Slice slice;
-        bool zero = true;
-        for (uint64_t at = begin; at < begin + length; at += options_.chunk_size) {
-            const uint64_t size = std::min(options_.chunk_size, size_ - at);
-            slice.push_back(save_chunk(data, at, size));
-            zero = zero && !slice.back();
-            counters_.done += size;
-        }
-        if (!zero) slices_[number] = std::make_unique<Slice>(std::move(slice));
+        return data;
     }
 
-    std::optional<ObjectId> save_chunk(const RangeSet& data, uint64_t offset, uint64_t length) {
-        if (const auto known = from_parent(offset, length)) {
-            counters_.unchanged += length;
-            return known->zero ? std::nullopt : std::optional(known->id);
-        }
+    // False: zeros. `first`: it is to be counted as read.
+    bool read_chunk(const RangeSet& data, uint64_t offset, uint64_t length, bool first, Bytes& buffer) {
         RangeSet reads;
         clip(data, offset, length, reads);
-        if (reads.empty()) return std::nullopt;
-        thread_local Bytes buffer;
+        if (reads.empty()) return false;
         buffer.resize(length);
         reads.for_each_gap(offset, length, [&](uint64_t at, uint64_t size) {
             std::memset(buffer.data() + (at - offset), 0, size);
@@ -102,13 +195,10 @@ class DiskSaver {
         for (const auto& [begin, end] : reads.ranges()) {
             if (options_.limiter != nullptr) options_.limiter->pass(end - begin);
             device_.read(begin, std::span(buffer).subspan(begin - offset, end - begin));
-            counters_.read += end - begin;
+            if (first) counters_.read += end - begin;
         }
         if (options_.unused != nullptr) wipe_unused(buffer, offset, length);
-        if (is_zero(buffer)) return std::nullopt;
-        const ObjectId id = ObjectId::of(buffer);
-        writer_.save(BlobType::kData, id, buffer);
-        return id;
+        return !is_all_zeros(buffer);
     }
 
     // The ranges of `data` within a chunk, with small gaps closed.
@@ -150,7 +240,7 @@ class DiskSaver {
         const auto found = zero_ids_.find(length);
         if (found != zero_ids_.end()) return found->second;
         const ObjectId id = repository::zero_blob_id(length);
-        if (!writer_.has(BlobType::kData, id)) writer_.save(BlobType::kData, id, Bytes(length));
+        if (!writer_->has(BlobType::kData, id)) writer_->save(BlobType::kData, id, Bytes(length));
         zero_ids_.emplace(length, id);
         return id;
     }
@@ -180,28 +270,34 @@ class DiskSaver {
 
     SharedDevice device_;
     const uint64_t size_;
-    repository::BlobWriter& writer_;
+    BlobWriter* writer_ = nullptr;  // null: not yet
     const SaveDiskOptions& options_;
     SaveDiskCounters& counters_;
-    const uint64_t slice_size_;                   // a power of two, as the unit's
-    std::vector<std::unique_ptr<Slice>> slices_;  // null: zeros
+    std::mutex steps_mutex_;
+    std::map<uint64_t, std::shared_ptr<const RangeSet>> steps_;  // what is data there
+    const uint64_t slice_size_;                                  // a power of two, as the unit's
+    std::vector<std::unique_ptr<Slice>> slices_;                 // null: zeros
+    std::vector<char> hashed_;  // the slices that are, one byte for each: threads write them
     std::map<uint64_t, ObjectId> zero_ids_;
 };
-
-}  // namespace
 
 uint64_t zero_unit_for(uint64_t disk_size, uint64_t chunk_size) {
     return std::max(disk_size > kLargeDisk ? kLargeZeroUnit : kZeroUnit, chunk_size);
 }
 
-std::vector<ObjectId> save_disk(BlockDevice& device, repository::BlobWriter& writer,
-                                const SaveDiskOptions& options, SaveDiskCounters& counters) {
+DiskSaver::DiskSaver(BlockDevice& device, const SaveDiskOptions& options, SaveDiskCounters& counters) {
     if (!std::has_single_bit(options.chunk_size) || options.chunk_size < kMinChunkSize ||
         options.chunk_size > kMaxChunkSize)
         throw Error(ErrorKind::kUsage, "the size of chunks is a power of two from 64 KiB to 8 MiB");
     if (device.size() > kLargestDisk)
         throw Error(ErrorKind::kUnsupported, "a disk of more than 256 TiB can't be backed up");
-    return DiskSaver(device, writer, options, counters).save();
+    impl_ = std::make_unique<Impl>(device, options, counters);
 }
+
+DiskSaver::~DiskSaver() = default;
+
+void DiskSaver::hash_ahead(const std::function<bool()>& enough) { impl_->hash_ahead(enough); }
+
+std::vector<ObjectId> DiskSaver::save(BlobWriter& writer) { return impl_->save(writer); }
 
 }  // namespace inspect

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "backup/rate_limiter.h"
@@ -23,7 +24,7 @@ uint64_t zero_unit_for(uint64_t disk_size, uint64_t chunk_size);
 
 struct SaveDiskCounters {
     std::atomic<uint64_t> done{0};       // bytes of the disk that are dealt with
-    std::atomic<uint64_t> read{0};       // bytes that were read
+    std::atomic<uint64_t> read{0};       // bytes of the disk that were read
     std::atomic<uint64_t> unchanged{0};  // bytes that are the parent's
 };
 
@@ -38,8 +39,23 @@ struct SaveDiskOptions {
     std::function<void()> tick = {};
 };
 
-// The ids of the blobs that the disk consists of, all saved. Throws Error.
-std::vector<repository::ObjectId> save_disk(BlockDevice& device, repository::BlobWriter& writer,
-                                            const SaveDiskOptions& options, SaveDiskCounters& counters);
+// Saves one disk: perhaps hash_ahead(), then save(). Used by one thread; the work is done by several.
+class DiskSaver {
+  public:
+    // All that is given must outlive it. Throws Error(kUsage, kUnsupported) for what can't be cut so.
+    DiskSaver(BlockDevice& device, const SaveDiskOptions& options, SaveDiskCounters& counters);
+    ~DiskSaver();
+
+    // Reads and hashes until all is, or enough() says so; for the time in which there is no writer yet. What
+    // is kept of a chunk is its id alone: those that the repository turns out to lack are read, and hashed,
+    // again.
+    void hash_ahead(const std::function<bool()>& enough);
+    // The ids of the blobs that the disk consists of, all saved. Once.
+    std::vector<repository::ObjectId> save(repository::BlobWriter& writer);
+
+  private:
+    class Impl;
+    std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace inspect

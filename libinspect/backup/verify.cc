@@ -240,7 +240,7 @@ std::string look_inside(const repository::GuestBackup& backup, const BackupAcces
 
 VerifyReport BackupRepository::verify(const VerifyOptions& options) {
     impl_->lock_shared();
-    VerifyReport report = Verification(*impl_->repository, options).run();
+    VerifyReport report = Verification(*impl_->repository(), options).run();
     if (!options.inspect) return report;
     std::map<std::string, const Snapshot*> newest;
     for (const Snapshot& snapshot : impl_->snapshots())
@@ -248,7 +248,7 @@ VerifyReport BackupRepository::verify(const VerifyOptions& options) {
     for (const auto& [guest, snapshot] : newest) {
         const std::string name = "snapshot " + snapshot->id.short_hex() + " of '" + guest + "'";
         try {
-            const repository::GuestBackup backup = read_guest_backup(*impl_->repository, *snapshot);
+            const repository::GuestBackup backup = read_guest_backup(*impl_->repository(), *snapshot);
             if (const std::string fault = look_inside(backup, impl_->access); !fault.empty()) {
                 report.damage.push_back({name + ": " + fault});
                 report.affected.push_back(name);

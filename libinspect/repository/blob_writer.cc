@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "repository/blob_writer.h"
 
+#include <future>
+
 #include <inspect/error.h>
 
 #include "base/log.h"
@@ -23,7 +25,6 @@ BlobWriter::BlobWriter(Repository& repository, BlobWriterOptions options)
 void BlobWriter::adopt_unindexed_packs() {
     Index& index = repository_.index();
     Storage& storage = repository_.storage();
-    storage.tidy();
     for (const StoredFile& file : storage.list(FileKind::kPack)) {
         if (index.has_pack(file.id)) continue;
         try {
@@ -43,6 +44,12 @@ void BlobWriter::adopt_unindexed_packs() {
                                         " is in no index, and can't be used: " + error.message());
         }
     }
+}
+
+bool BlobWriter::skip(BlobType type, const ObjectId& id) {
+    if (!has(type, id)) return false;
+    ++known_blobs_;
+    return true;
 }
 
 bool BlobWriter::save(BlobType type, const ObjectId& id, std::span<const std::byte> plain) {
@@ -104,8 +111,18 @@ void BlobWriter::write_index(std::vector<IndexedPack> packs) {
 }
 
 void BlobWriter::flush() {
-    for (PackBuilder& pack : packs_)
-        if (!pack.empty()) write_pack(std::exchange(pack, PackBuilder()));
+    // Beside each other: a disk that is asked to make two files durable at once does so in one go, often.
+    std::future<void> other;
+    for (PackBuilder& pack : packs_) {
+        if (pack.empty()) continue;
+        if (&pack == &packs_[0] && !packs_[1].empty()) {
+            other = std::async(std::launch::async,
+                               [this, &pack] { write_pack(std::exchange(pack, PackBuilder())); });
+        } else {
+            write_pack(std::exchange(pack, PackBuilder()));
+        }
+    }
+    if (other.valid()) other.get();
     if (unindexed_.empty()) return;
     write_index(std::exchange(unindexed_, {}));
     unindexed_blobs_ = 0;

@@ -41,6 +41,8 @@ class BlobWriter {
 
     // Whether the repository has it already, for blobs that would have to be made to be saved.
     bool has(BlobType type, const ObjectId& id) { return repository_.index().has(type, id); }
+    // Counts it as saved when the repository has it already; false: it is to be saved.
+    bool skip(BlobType type, const ObjectId& id);
     // Stores the blob unless the repository has it. True when it hadn't.
     bool save(BlobType type, const ObjectId& id, std::span<const std::byte> plain);
     ObjectId save_tree(Tree tree);

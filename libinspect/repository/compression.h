@@ -15,7 +15,8 @@ namespace inspect::repository {
 inline constexpr size_t kMaxObjectSize = 1U << 30;
 
 // Thread-safe; a thread keeps its context for the next call.
-// Empty when the result wouldn't be smaller than the input. `level` is zstd's.
+// Empty when the result wouldn't be smaller than the input. `level` is zstd's; what seems to have no
+// repetitions is compressed by the first, whatever it says up to 3.
 Bytes compress(std::span<const std::byte> plain, int level);
 // `size` is what it must become. Throws Error(kCorrupt).
 Bytes decompress(std::span<const std::byte> compressed, size_t size);

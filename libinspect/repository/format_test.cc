@@ -24,8 +24,24 @@ TEST(ObjectId, IsSha256InHexadecimal) {
     EXPECT_EQ(ObjectId::parse("E3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
               std::nullopt);
     EXPECT_EQ(ObjectId::parse("e3"), std::nullopt);
-    for (uint64_t length : {0, 1, 65536, 65537, 200'000})
+    for (uint64_t length : {0, 1, 32 << 10, 65537, 200'000, 64 << 10, 128 << 10, 256 << 10, 512 << 10,
+                            1 << 20, 2 << 20, 4 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20, 128 << 20})
         EXPECT_EQ(ObjectId::of_zeros(length), ObjectId::of(Bytes(length)));
+}
+
+// OpenSSL judges, in of().
+TEST(ObjectId, OfTwoIsThatOfEach) {
+    std::mt19937_64 random(1);
+    for (size_t length = 0; length < 300; ++length) {
+        const Bytes one = random_bytes(random, length), other = random_bytes(random, length);
+        EXPECT_EQ(ObjectId::of_two(one, other), std::pair(ObjectId::of(one), ObjectId::of(other))) << length;
+    }
+    const Bytes large = random_bytes(random, 512 << 10), larger = random_bytes(random, (512 << 10) + 1);
+    EXPECT_EQ(ObjectId::of_two(large, large), std::pair(ObjectId::of(large), ObjectId::of(large)));
+    EXPECT_EQ(ObjectId::of_two(large, larger), std::pair(ObjectId::of(large), ObjectId::of(larger)));
+    // Not aligned to anything.
+    EXPECT_EQ(ObjectId::of_two(std::span(larger).subspan(1), large).first,
+              ObjectId::of(std::span(larger).subspan(1)));
 }
 
 // The example of RFC 7914, section 12. (That the rest is right, restic judges: repository_test.cc.)
@@ -73,6 +89,27 @@ TEST(Compression, IsBounded) {
     EXPECT_THROW(decompress_unknown_size({}), Error);
     std::mt19937_64 random(1);
     EXPECT_TRUE(compress(random_bytes(random, 1000), 3).empty());
+}
+
+TEST(Compression, LooksHardOnlyWhereThereAreRepetitions) {
+    std::mt19937_64 random(1);
+    std::string digits, words;
+    while (digits.size() < 512 << 10) digits += std::to_string(random());
+    std::vector<std::string> vocabulary(1000);
+    for (std::string& word : vocabulary)
+        for (size_t i = 0, length = 3 + random() % 7; i < length; ++i)
+            word += static_cast<char>('a' + random() % 26);
+    while (words.size() < 512 << 10) words += vocabulary[random() % vocabulary.size()] + " ";
+    // By the third level they would be an eighth larger.
+    EXPECT_LE(compress(as_bytes(digits), 3).size(), compress(as_bytes(digits), 1).size());
+    EXPECT_LT(compress(as_bytes(words), 3).size(), compress(as_bytes(words), 1).size());
+    // Where samples are taken are only zeros.
+    std::string sparse(512 << 10, '\0');
+    sparse.replace(64 << 10, 60 << 10, words, 0, 60 << 10);
+    sparse.replace(192 << 10, 60 << 10, words, 100 << 10, 60 << 10);
+    EXPECT_LT(compress(as_bytes(sparse), 3).size(), compress(as_bytes(sparse), 1).size());
+    const Bytes small = compress(as_bytes(digits), 3);
+    EXPECT_EQ(as_text(decompress(small, digits.size())), digits);
 }
 
 TEST(Keys, PolynomialsAreIrreducible) {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <memory>
 
 #include <inspect/error.h>
@@ -59,6 +60,9 @@ void for_each_name(const std::string& path, Found found) {
 
 }  // namespace
 
+LocalStorage::LocalStorage(std::string path)
+    : location_(std::move(path)), path_(std::filesystem::absolute(location_)) {}
+
 std::string LocalStorage::directory(FileKind kind, const ObjectId& id) const {
     if (kind == FileKind::kConfig) return path_;
     std::string result = path_ + "/" + std::string(directory_name(kind));
@@ -71,7 +75,7 @@ std::string LocalStorage::path(FileKind kind, const ObjectId& id) const {
 }
 
 std::string LocalStorage::what(const char* verb, FileKind kind, const ObjectId& id) const {
-    return std::string("can't ") + verb + " " + describe(kind, id) + " in the repository '" + path_ + "'";
+    return std::string("can't ") + verb + " " + describe(kind, id) + " in the repository '" + location_ + "'";
 }
 
 Bytes LocalStorage::read(FileKind kind, const ObjectId& id) {
@@ -82,7 +86,7 @@ Bytes LocalStorage::read(FileKind kind, const ObjectId& id) {
         static_cast<uint64_t>(status.st_size) > kMaxObjectSize)
         throw Error(ErrorKind::kCorrupt, what("read", kind, id) + ": it is no file of a sensible size");
     Bytes content(static_cast<size_t>(status.st_size));
-    content.resize(pread_full(fd.get(), content, 0, "read a file of the repository"));
+    content.resize(pread_full(fd.get(), content, 0, what("read", kind, id).c_str()));
     return content;
 }
 
@@ -90,7 +94,7 @@ Bytes LocalStorage::read_range(FileKind kind, const ObjectId& id, uint64_t offse
     const Fd fd(::open(path(kind, id).c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) throw Error::from_errno(what("read", kind, id), errno);
     Bytes content(length);
-    if (pread_full(fd.get(), content, offset, "read a file of the repository") != length)
+    if (pread_full(fd.get(), content, offset, what("read", kind, id).c_str()) != length)
         throw Error(ErrorKind::kCorrupt, what("read", kind, id) + ": it is shorter than it should be");
     return content;
 }
@@ -104,10 +108,10 @@ void LocalStorage::write_aside(const std::string& directory, const std::string& 
         fd.reset(::open(aside.c_str(), flags, kFileMode));
     }
     if (!fd) throw Error::from_errno("can't make a file in '" + directory + "' of the repository", errno);
+    const std::string what = "can't write a file in '" + directory + "' of the repository";
     try {
-        write_full(fd.get(), content, "write a file of the repository");
-        if (::fsync(fd.get()) != 0)
-            throw Error::from_errno("can't write a file in '" + directory + "' of the repository", errno);
+        write_full(fd.get(), content, what.c_str());
+        if (::fsync(fd.get()) != 0) throw Error::from_errno(what, errno);
     } catch (...) {
         ::unlink(aside.c_str());
         throw;
@@ -130,7 +134,7 @@ void LocalStorage::write(FileKind kind, const ObjectId& id, std::span<const std:
         ::unlink(aside.c_str());
     }
     if (error == EEXIST && kind == FileKind::kConfig)
-        throw Error(ErrorKind::kUsage, "there is a repository at '" + path_ + "' already");
+        throw Error(ErrorKind::kUsage, "there is a repository at '" + location_ + "' already");
     if (error != 0 && error != EEXIST) throw Error::from_errno(what("write", kind, id), error);
     sync_directory(directory(kind, id));
 }
@@ -143,7 +147,7 @@ void LocalStorage::remove(FileKind kind, const ObjectId& id) {
 bool LocalStorage::has_config() {
     if (::access((path_ + "/config").c_str(), F_OK) == 0) return true;
     if (errno == ENOENT || errno == ENOTDIR) return false;
-    throw Error::from_errno("can't look into the repository '" + path_ + "'", errno);
+    throw Error::from_errno("can't look into the repository '" + location_ + "'", errno);
 }
 
 std::vector<StoredFile> LocalStorage::list(FileKind kind) {

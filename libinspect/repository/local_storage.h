@@ -10,9 +10,9 @@ namespace inspect::repository {
 
 class LocalStorage final : public Storage {
   public:
-    explicit LocalStorage(std::string path) : path_(std::move(path)) {}
+    explicit LocalStorage(std::string path);
 
-    const std::string& location() const noexcept override { return path_; }
+    const std::string& location() const noexcept override { return location_; }
     Bytes read(FileKind kind, const ObjectId& id) override;
     Bytes read_range(FileKind kind, const ObjectId& id, uint64_t offset, size_t length) override;
     void write(FileKind kind, const ObjectId& id, std::span<const std::byte> content) override;
@@ -29,7 +29,8 @@ class LocalStorage final : public Storage {
     void write_aside(const std::string& directory, const std::string& aside,
                      std::span<const std::byte> content);
 
-    std::string path_;
+    const std::string location_;  // as it was given
+    const std::string path_;      // the same, absolute: who mounts goes to / afterwards
 };
 
 }  // namespace inspect::repository

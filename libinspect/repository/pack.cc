@@ -16,6 +16,9 @@ namespace {
 
 enum : uint8_t { kPlainData = 0, kPlainTree = 1, kCompressedData = 2, kCompressedTree = 3 };
 
+// Packs are written when they have 16 MiB; the last blob goes beyond that.
+constexpr size_t kUsualCapacity = 24U << 20;
+
 struct PlainEntry {
     uint8_t kind;
     le32 length;
@@ -108,6 +111,8 @@ std::vector<PackedBlob> read_pack_header(const SealingKey& key, std::span<const 
 
 void PackBuilder::add(BlobType type, const ObjectId& id, std::span<const std::byte> sealed,
                       uint32_t uncompressed_length) {
+    // Memory that isn't touched costs nothing, and growing means copying all of it again and again.
+    if (file_.empty()) file_.reserve(kUsualCapacity);
     blobs_.push_back({type, id, static_cast<uint32_t>(file_.size()), static_cast<uint32_t>(sealed.size()),
                       uncompressed_length});
     file_.insert(file_.end(), sealed.begin(), sealed.end());

@@ -85,8 +85,7 @@ TEST(Repository, RemovesWhatKilledWritersLeft) {
     for (const std::string& path : {old, fresh}) std::ofstream(path) << "half";
     std::filesystem::last_write_time(old,
                                      std::filesystem::file_time_type::clock::now() - std::chrono::hours(25));
-    const auto repository = test.open();
-    BlobWriter(*repository, {}).adopt_unindexed_packs();
+    open_storage(test.path())->tidy();
     EXPECT_FALSE(std::filesystem::exists(old));
     EXPECT_TRUE(std::filesystem::exists(fresh)) << "somebody may be writing it";
 }

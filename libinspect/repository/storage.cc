@@ -45,7 +45,7 @@ std::string describe(FileKind kind, const ObjectId& id) {
 }
 
 std::unique_ptr<Storage> open_storage(const std::string& location) {
-    if (location.empty())
+    if (location.empty() || location == "local:")
         throw Error(ErrorKind::kUsage,
                     "no repository was named: give --repo, or set RESTIC_REPOSITORY in the environment");
     if (location.starts_with("local:")) return std::make_unique<LocalStorage>(location.substr(6));

@@ -23,6 +23,20 @@ bool changes(const IdChange& id, Kind kind) { return id.kind == kind && id.kept.
 
 std::string what_for(const IdChange& id) { return "give " + id.device + " a new identifier"; }
 
+// ntfslabel refuses a volume that Windows will come back to: it would find another one than it left.
+void apply_ntfs(Session& session, const IdChange& id, const std::string& digits) {
+    try {
+        run_tool(session, {"ntfslabel", "--new-serial=" + digits, id.device}, false, what_for(id));
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::kInternal) throw;
+        throw Error(ErrorKind::kDenied,
+                    "cannot " + what_for(id) +
+                        ": Windows is hibernated on it, was not shut down completely, or is to check it. "
+                        "Start it and shut it down (shutdown /s /t 0), or clone it without --new-ids (" +
+                        error.message() + ")");
+    }
+}
+
 // With the tool for it, what the agent can't do by itself.
 void apply_contents(Session& session, const IdChange& id) {
     const auto tool = [&](std::vector<std::string> arguments) {
@@ -38,7 +52,7 @@ void apply_contents(Session& session, const IdChange& id) {
     } else if (id.type == "exfat") {
         tool({"tune.exfat", "-I", "0x" + digits, id.device});
     } else if (id.type == "ntfs") {
-        tool({"ntfslabel", "--new-serial=" + digits, id.device});
+        apply_ntfs(session, id, digits);
     } else if (id.type == "udf") {
         tool({"udflabel", "-u", id.new_id, id.device});
     } else if (id.type == "btrfs") {

@@ -127,6 +127,40 @@ TEST_F(Backup, RestoreOntoAnImageWritesWhatDiffers) {
     EXPECT_TRUE(refused(insp(overwrite, repository()), kFailed, "too small"));
 }
 
+TEST_F(Backup, RestoresTheDisksThatAreWantedIntoADirectory) {
+    const std::string first = random_disk("first.img", 1 << 20, 18),
+                      second = random_disk("second.img", 1 << 20, 19);
+    create({"-a", first, "-a", second, "--name", "guest"});
+    const auto into = [&](const std::string& name, const Args& more) {
+        fs::create_directory(scratch() / name);
+        Args args{"backup", "restore", "-q", "guest", "--target", scratch() / name};
+        args.insert(args.end(), more.begin(), more.end());
+        return insp(args, repository());
+    };
+    EXPECT_TRUE(into("both", {}).ok());
+    EXPECT_TRUE(same_bytes(scratch() / "both" / "disk0.raw", first));
+    EXPECT_TRUE(same_bytes(scratch() / "both" / "disk1.raw", second));
+    EXPECT_TRUE(into("by-number", {"--disk", "1"}).ok());
+    EXPECT_TRUE(same_bytes(scratch() / "by-number" / "disk1.raw", second));
+    EXPECT_FALSE(fs::exists(scratch() / "by-number" / "disk0.raw"));
+    EXPECT_TRUE(into("by-name", {"--disk", "disk0.raw"}).ok());
+    EXPECT_TRUE(same_bytes(scratch() / "by-name" / "disk0.raw", first));
+    EXPECT_TRUE(refused(into("none", {"--disk", "2"}), kFailed, "has no disk '2'"));
+    EXPECT_TRUE(fs::is_empty(scratch() / "none"));
+    // restic's snapshots may have files of the same name in several directories.
+    if (!have_program("restic")) return;
+    for (const char* directory : {"a", "b"}) {
+        fs::create_directory(scratch() / directory);
+        fs::copy_file(first, scratch() / directory / "same.img");
+    }
+    ASSERT_TRUE(restic({"backup", scratch() / "a", scratch() / "b"}).ok());
+    fs::create_directory(scratch() / "twice");
+    const Outcome twice =
+        insp({"backup", "restore", "latest", "--target", scratch() / "twice"}, repository());
+    EXPECT_TRUE(refused(twice, kUsage, "--disk"));
+    EXPECT_TRUE(fs::is_empty(scratch() / "twice"));
+}
+
 TEST_F(Backup, ReadsWhatResticMade) {
     if (!have_program("restic")) GTEST_SKIP() << "restic is not installed";
     const std::string disk = random_disk("disk.img", 8 << 20, 5);
@@ -224,6 +258,10 @@ TEST_F(Backup, RefusesBadInput) {
     Options wrong = repository();
     wrong.env["RESTIC_PASSWORD"] = "wrong";
     EXPECT_TRUE(refused(insp({"backup", "create", disk}, wrong), kFailed, "the password opens none"));
+    // Once, and not for every image.
+    const Outcome several = insp({"backup", "create", disk, random_disk("other.img", 1 << 20, 17)}, wrong);
+    EXPECT_TRUE(refused(several, kFailed, "the password opens none"));
+    EXPECT_EQ(several.err.find("the password opens none"), several.err.rfind("the password opens none"));
     wrong.env["RESTIC_PASSWORD"] = "";
     EXPECT_TRUE(refused(insp({"backup", "list"}, wrong), kFailed, "--password-file"));
     EXPECT_TRUE(refused(insp({"backup", "init"}, repository()), kFailed, "already"));
@@ -245,6 +283,12 @@ TEST_F(Backup, APasswordFromAFileAndFromACommand) {
     insp_ok({"backup", "list", "--password-command", "echo 'correct horse'"}, options);
     options.env["RESTIC_PASSWORD_FILE"] = scratch() / "password";
     insp_ok({"backup", "list"}, options);
+    options.env["RESTIC_REPOSITORY"] = "";
+    write_host_file(scratch() / "where", path() + "\n");
+    options.env["RESTIC_REPOSITORY_FILE"] = scratch() / "where";
+    insp_ok({"backup", "list"}, options);
+    // It has found the repository.
+    EXPECT_TRUE(refused(insp({"backup", "diff", "latest", "latest"}, options), kFailed, "no snapshots"));
 }
 
 TEST_F(Backup, IsServedLikeAnImage) {

@@ -180,6 +180,7 @@ TEST_F(BackupFaults, AFullDisk) {
     if (have_program("restic")) script += "; restic --no-cache -q check --read-data";
     const Outcome outcome = run({"unshare", "-rm", "/bin/sh", "-c", script}, environment(options));
     EXPECT_TRUE(outcome.ok()) << outcome.describe();
+    EXPECT_THAT(outcome.err, HasSubstr("can't write a file in '" + (mounted / "repository").string()));
     EXPECT_THAT(outcome.err, HasSubstr("No space left on device"));
     EXPECT_THAT(outcome.out, HasSubstr("small"));
     EXPECT_THAT(outcome.out, ::testing::Not(HasSubstr("large")));

@@ -112,6 +112,7 @@ TEST_P(BackupFreeSpaceOf, IsLeftOut) {
 INSTANTIATE_TEST_SUITE_P(All, BackupFreeSpaceOf,
                          ::testing::Values(Case{"xfs", {"/dev/sda"}, {"/usr/sbin/xfs_repair", "-n", "-f"}},
                                            Case{"vfat", {"/dev/sda"}, {"/usr/sbin/fsck.fat", "-n"}},
+                                           Case{"exfat", {"/dev/sda"}, {"/usr/sbin/fsck.exfat", "-n"}},
                                            Case{"btrfs", {"/dev/sda1"}, {}},
                                            Case{"lvm", {"/dev/debian-vg/root"}, {}}),
                          [](const auto& one) { return std::string(one.param.guest); });

@@ -80,6 +80,18 @@ TEST_F(BackupMount, ShowsEverySnapshotAsFiles) {
     EXPECT_TRUE(fs::is_empty(scratch() / "repository/locks"));
 }
 
+// Who mounts goes to / afterwards.
+TEST_F(BackupMount, OfARepositoryThatIsNamedFromHere) {
+    Options options = environment_of_backups();
+    options.env["RESTIC_REPOSITORY"] = fs::relative(scratch() / "repository");
+    const std::string disk = scratch() / "disk.img";
+    write_host_file(disk, std::string(1 << 20, 'x'));
+    insp_ok({"backup", "create", "-q", disk}, options);
+    insp_ok({"backup", "mount", directory_}, options);
+    EXPECT_TRUE(same_bytes(directory_ / "guests/disk/latest/disk0.raw", disk));
+    insp_ok({"umount", directory_}, options);
+}
+
 TEST_F(BackupMount, ShowsWhatResticMade) {
     if (!have_program("restic")) GTEST_SKIP() << "restic is not installed";
     fs::create_directories(scratch() / "tree/below");

@@ -11,6 +11,7 @@
 namespace inspect::test {
 namespace {
 
+namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -109,6 +110,21 @@ TEST_F(NewIds, EveryOtherFileSystem) {
         Args check = kind.check;
         check.push_back(after);
         EXPECT_TRUE(run(check, {}).ok()) << kind.guest << ": " << run(check, {}).describe();
+    }
+}
+
+// Windows would come back to another volume than it left. What a clone may not be, isn't there.
+TEST_F(NewIds, NtfsThatWindowsComesBackToIsRefused) {
+    for (const char* kind : {"ntfs-dirty", "ntfs-hibernated"}) {
+        const std::string source = guest(kind), path = scratch() / "clone.img";
+        const Args clone = {"clone", "-q", "--format=raw", "-a", source, "-o", path};
+        Args anew = clone;
+        anew.push_back("--new-ids");
+        EXPECT_TRUE(refused(insp(anew, qemu()), kFailed, "shutdown /s")) << kind;
+        EXPECT_FALSE(fs::exists(path)) << kind;
+        insp_ok(clone, qemu());
+        EXPECT_TRUE(same_bytes(path, source)) << kind;
+        fs::remove(path);
     }
 }
 

@@ -186,8 +186,12 @@ class BackupRepository {
   public:
     // Opens it: finds the password and derives the key. Throws Error: kNotFound, kDenied (wrong password),
     // kUnsupported (an unknown version of the format), kCorrupt, kUsage (no password to be had).
-    explicit BackupRepository(const BackupAccess& access);
+    // `in_background`: the password is found at once, but a directory's key is derived by a thread of its own
+    // while create() reads and hashes; what is wrong is thrown by the first call that needs the repository.
+    explicit BackupRepository(const BackupAccess& access, bool in_background = false);
     ~BackupRepository();
+    // Waits until it is open. Throws what the constructor would have thrown.
+    void wait_until_open();
     BackupRepository(const BackupRepository&) = delete;
     BackupRepository& operator=(const BackupRepository&) = delete;
 
@@ -219,8 +223,9 @@ class BackupRepository {
     // remove snapshots.
     void mount_on_host(const HostMountOptions& options);
 
+    struct Impl;  // the library's own
+
   private:
-    struct Impl;
     std::unique_ptr<Impl> impl_;
 };
 
