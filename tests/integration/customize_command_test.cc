@@ -78,6 +78,20 @@ TEST_F(Customize, ARealGuest) {
                                      "/etc/three:s/two/2/",
                                      "--link",
                                      "/etc/one:/etc/l1:/etc/l2",
+                                     "--mkdir",
+                                     "/etc/tree/deep",
+                                     "--write",
+                                     "/etc/tree/deep/file:below",
+                                     "--chown",
+                                     "3:4:/etc/tree/deep/file",
+                                     "--copy",
+                                     "/etc/tree:/etc/tree2",
+                                     "--write",
+                                     "/etc/dos:one\r\ntwo",
+                                     "--append-line",
+                                     "/etc/dos:three",
+                                     "--run",
+                                     "/usr/bin/env",
                                      "--selinux-relabel"});
     ASSERT_TRUE(done.ok()) << done.describe();
     EXPECT_THAT(done.err, HasSubstr("Setting the host name: web-01.example.org\n"));
@@ -100,6 +114,10 @@ TEST_F(Customize, ARealGuest) {
     EXPECT_THAT(debugfs(root, "stat /home/alice/.ssh/authorized_keys"), HasSubstr("User:  1000"));
     EXPECT_THAT(debugfs(root, "stat /ran"), HasSubstr("Type: regular"));
     EXPECT_EQ(debugfs(root, "cat /etc/three"), "line\n2\n");
+    EXPECT_EQ(debugfs(root, "cat /etc/tree2/deep/file"), "below");
+    EXPECT_THAT(debugfs(root, "stat /etc/tree2/deep/file"), HasSubstr("User:     3   Group:     4"));
+    EXPECT_EQ(debugfs(root, "cat /etc/dos"), "one\r\ntwo\r\nthree\r\n");
+    EXPECT_THAT(done.err, HasSubstr("PATH=")) << "a program in machine code is run as it is";
     EXPECT_THAT(debugfs(root, "stat /etc/three"), HasSubstr("Mode:  0640"));
     EXPECT_THAT(debugfs(root, "stat /etc/l2"), HasSubstr("\"/etc/one\""));
     EXPECT_THAT(debugfs(root, "ls -p /etc/cron.d"), Not(HasSubstr("e2scrub")));

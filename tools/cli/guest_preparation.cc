@@ -2,8 +2,7 @@
 #include "cli/guest_preparation.h"
 
 #include <algorithm>
-
-#include <inspect/customize.h>
+#include <optional>
 
 #include "cli/guest.h"
 #include "cli/text.h"
@@ -43,19 +42,19 @@ void warn_of(Context& context, const NewIdsPlan& plan) {
     for (const std::string& warning : plan.warnings) context.warning(warning);
 }
 
-SysprepAction naming() { return {"customize", SysprepAction::Kind::kEdit, "/etc/hostname"}; }
+// In the guest's tree, which is mounted. As virt-sysprep does: keys that customize leaves in a directory of
+// the user's would go with it afterwards.
+void change_files(Guest& guest, const PreparationWishes& wishes, Preparation& result) {
+    if (!wishes.operations.empty()) result.actions = sysprep(guest.call("sysprep"), {wishes.operations});
+    if (wishes.customize == nullptr) return;
+    result.steps = wishes.customize->steps();
+    wishes.customize->apply(guest.call("customize"));
+    result.passwords = wishes.customize->take_passwords();
+}
 
-// In the guest's tree, which is mounted.
-std::vector<SysprepAction> change_files(Guest& guest, const PreparationWishes& wishes) {
-    std::vector<SysprepAction> actions;
-    // First, while the old name is known: /etc/hosts has it, too.
-    if (!wishes.hostname.empty()) {
-        Customization({{"hostname", wishes.hostname}}, {}).apply(guest.call("customize"));
-        actions.push_back(naming());
-    }
-    for (SysprepAction& action : sysprep(guest.call("sysprep"), {wishes.operations}))
-        actions.push_back(std::move(action));
-    return actions;
+SessionOptions for_change(SessionOptions options, const PreparationWishes& wishes) {
+    if (wishes.customize != nullptr) wishes.customize->adjust(options);
+    return with_access(std::move(options), true);
 }
 
 }  // namespace
@@ -71,13 +70,10 @@ std::vector<std::string> operations_of(const Arguments& args) {
     }
 }
 
-std::string checked_hostname(const std::string& name) {
-    try {
-        const Customization checked({{"hostname", name}}, {});
-        return name;
-    } catch (const Error& error) {
-        throw UsageError("--" + error.message());
-    }
+void require_customize_operation(const std::vector<std::string>& operations, const CustomizeSteps& steps) {
+    if (!steps.steps.empty() && std::ranges::find(operations, "customize") == operations.end())
+        throw UsageError("--" + steps.steps[0].operation +
+                         " is done by the operation 'customize', which is not among --operations");
 }
 
 Preparation preview_guest(Context& context, const SessionOptions& options, const PreparationWishes& wishes) {
@@ -85,11 +81,10 @@ Preparation preview_guest(Context& context, const SessionOptions& options, const
     Guest guest(context, with_access(options, false));
     result.ids = plan_ids(guest, wishes);
     warn_of(context, result.ids);
+    if (wishes.customize != nullptr) result.steps = wishes.customize->steps();
     if (wishes.operations.empty()) return result;
     guest.call("mount_os").mount_os();
-    if (!wishes.hostname.empty()) result.actions.push_back(naming());
-    for (SysprepAction& action : sysprep(guest.call("sysprep"), {wishes.operations, true}))
-        result.actions.push_back(std::move(action));
+    result.actions = sysprep(guest.call("sysprep"), {wishes.operations, true});
     return result;
 }
 
@@ -104,20 +99,23 @@ NewIdsPlan plan_for_clones(Context& context, const SessionOptions& options, cons
 Preparation prepare_guest(Context& context, const SessionOptions& options, const PreparationWishes& wishes,
                           const NewIdsPlan* clones) {
     Preparation result;
-    Guest guest(context, with_access(options, true));
+    std::optional<NewIdsPlan> planned;
+    // The images of --attach are none of the guest's disks, whose identifiers are planned.
+    if (clones == nullptr && wishes.customize != nullptr && wishes.customize->attaches())
+        clones = &planned.emplace(plan_for_clones(context, options, wishes));
+    Guest guest(context, for_change(options, wishes));
     result.ids = clones != nullptr ? with_new_draw(*clones) : plan_ids(guest, wishes);
     if (clones == nullptr) warn_of(context, result.ids);
-    const auto in_tree = [&] {
-        if (!wishes.operations.empty()) result.actions = change_files(guest, wishes);
-    };
+    const auto in_tree = [&] { change_files(guest, wishes, result); };
     const bool has_tree = !result.ids.ids.empty() && !result.ids.root.empty();
-    if (!has_tree && !wishes.operations.empty()) {
+    if (!has_tree && wishes.in_tree()) {
         guest.call("mount_os").mount_os();
         in_tree();
         guest.call("unmount").unmount();
     }
     if (!result.ids.ids.empty())
         apply_new_ids(guest.call("apply_new_ids"), result.ids, has_tree ? in_tree : std::function<void()>());
+    if (wishes.before_commit) wishes.before_commit();
     guest.commit();
     return result;
 }
@@ -141,6 +139,7 @@ std::string preparation_text(const Preparation& preparation) {
     for (const SysprepAction& action : preparation.actions)
         text += std::string(sysprep_action_name(action.kind)) + " " + action.path + "  (" + action.operation +
                 ")\n";
+    for (const std::string& step : preparation.steps) text += step + "  (customize)\n";
     std::string shown;
     for (size_t at = 0; at < text.size();) {
         const size_t end = text.find('\n', at);
@@ -185,6 +184,15 @@ void preparation_json(JsonWriter& json, const Preparation& preparation) {
         json.text("operation", action.operation);
         json.text("action", sysprep_action_name(action.kind));
         json.text("path", action.path);
+        json.end_object();
+    }
+    json.end_array();
+    json.texts("customize", preparation.steps);
+    json.begin_array("passwords");
+    for (const auto& [user, password] : preparation.passwords) {
+        json.begin_object();
+        json.text("user", user);
+        json.text("password", password);
         json.end_object();
     }
     json.end_array();
