@@ -40,6 +40,8 @@ constexpr Option kOptions[] = {
     {0, "new-vg-names", Takes::kNothing, "", "give LVM's volume groups other names, too"},
     {0, "sysprep", Takes::kNothing, "", "free each clone of what must not be in two guests"},
     {0, "operations", Takes::kValue, "LIST", "do these of sysprep's operations (see insp sysprep)"},
+    {0, "keep-user-accounts", Takes::kValue, "USER,...", "not these, in the operation 'user-account'"},
+    {0, "remove-user-accounts", Takes::kValue, "USER,...", "these alone, in the operation 'user-account'"},
     {0, "hostname", Takes::kOptionalValue, "PATTERN", "the clone's host name; without a value its name"},
     {0, "cloud-init-iso", Takes::kNothing, "",
      "what --cloud-init gives goes to NAME-seed.iso beside each clone"},
@@ -233,7 +235,7 @@ class Customizing {
     }
     // Null when there is nothing to be done.
     CustomizeWork* work(const PreparationWishes& wishes) {
-        const bool renews_seed = std::ranges::find(wishes.operations, "customize") != wishes.operations.end();
+        const bool renews_seed = is_chosen(wishes.sysprep, "customize");
         return steps_.steps.empty() && !renews_seed ? nullptr : &*work_;
     }
     const CustomizeSteps& steps() const { return steps_; }
@@ -261,10 +263,11 @@ PreparationWishes wishes_of(const Arguments& args, Customizing& customizing) {
     wishes.new_ids = args.has("new-ids");
     wishes.new_group_names = args.has("new-vg-names");
     if (args.has("sysprep")) {
-        wishes.operations = operations_of(args);
-        require_customize_operation(wishes.operations, customizing.steps());
-    } else if (args.has("operations")) {
-        throw UsageError("--operations is about --sysprep");
+        wishes.sysprep = sysprep_options(args);
+        require_customize_operation(wishes.sysprep, customizing.steps());
+    } else {
+        for (const std::string name : {"operations", "keep-user-accounts", "remove-user-accounts"})
+            if (args.has(name)) throw UsageError("--" + name + " is about --sysprep");
     }
     wishes.customize = customizing.work(wishes);
     return wishes;

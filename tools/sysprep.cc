@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // insp sysprep: a guest is freed of what must not be in a second one, and given new identifiers.
-#include <algorithm>
 #include <optional>
 
 #include "cli/guest.h"
@@ -15,9 +14,12 @@ namespace {
 constexpr Option kOptions[] = {
     {0, "operations", Takes::kValue, "LIST", "do these: NAME,-NAME,defaults,all", "enable"},
     {0, "list-operations", Takes::kNothing, "", "show the operations; '*' are done by default"},
+    {0, "keep-user-accounts", Takes::kValue, "USER,...", "not these, in the operation 'user-account'"},
+    {0, "remove-user-accounts", Takes::kValue, "USER,...", "these alone, in the operation 'user-account'"},
+    {0, "no-selinux-relabel", Takes::kNothing, "", "as it always is, without --selinux-relabel"},
     {0, "new-ids", Takes::kNothing, "", "give the disks new identifiers, and rewrite what names them"},
     {0, "new-vg-names", Takes::kNothing, "", "give LVM's volume groups other names, too"},
-    {'n', "dry-run", Takes::kNothing, "", "show what would be done, and do nothing"},
+    {'n', "dry-run", Takes::kNothing, "", "show what would be done, and do nothing", "dryrun"},
 };
 
 int list_operations(Context& context) {
@@ -53,19 +55,18 @@ int run_sysprep(Context& context) {
     PreparationWishes wishes;
     wishes.new_ids = args.has("new-ids");
     wishes.new_group_names = args.has("new-vg-names");
-    wishes.operations = operations_of(args);
+    wishes.sysprep = sysprep_options(args);
     const auto seed_path = args.value("cloud-init-iso");
     CloudInitSeed seed;
     const CustomizeSteps steps = customize_steps(args, seed_path ? &seed : nullptr);
-    require_customize_operation(wishes.operations, steps);
+    require_customize_operation(wishes.sysprep, steps);
     const SessionOptions options = session_options(args, dry_run ? Access::kRead : Access::kChange);
     if (options.disks.empty()) throw UsageError("no disk was given: use -a, -d or --domain-xml");
     std::optional<SeedImage> image;
     if (seed_path) image.emplace(*seed_path, std::move(seed), steps);
     CustomizeWork work(context, steps);
     // Without any step it still renews the random seed.
-    if (std::ranges::find(wishes.operations, "customize") != wishes.operations.end())
-        wishes.customize = &work;
+    if (is_chosen(wishes.sysprep, "customize")) wishes.customize = &work;
     if (image) wishes.before_commit = [&image] { image->write(); };
     const Preparation preparation =
         dry_run ? preview_guest(context, options, wishes) : prepare_guest(context, options, wishes);

@@ -135,7 +135,9 @@ Clone Cloner::make(const CloneTarget& target, const Change& change) {
     };
     for (size_t i = 0; i < target.paths.size(); ++i) {
         CloneSource& source = impl_->sources[i];
-        DiskSpec spec{.path = {}, .sector_size = impl_->options.sources[i].sector_size};
+        const DiskSpec& original = impl_->options.sources[i];
+        // A copy of an encrypted image's file is encrypted as well.
+        DiskSpec spec{.path = {}, .sector_size = original.sector_size, .keys = original.keys};
         if (methods[i] == CloneMethod::kLvmSnapshot) {
             parts.volumes.push_back(source.snapshot(target.paths[i]));
             clone.disks.push_back(source.describe(parts.volumes.back()));

@@ -165,6 +165,10 @@ TEST_F(CustomizeClones, SysprepHasThemToo) {
                        "web-01",
                        "--write",
                        "/var/lib/systemd/random-seed:old",
+                       "--add-user",
+                       "alice",
+                       "--add-user",
+                       "bob:users",
                        "--attach-format",
                        "raw",
                        "--attach",
@@ -197,14 +201,27 @@ TEST_F(CustomizeClones, SysprepHasThemToo) {
     ASSERT_TRUE(done.out.starts_with("root: ")) << done.out;
     expect_password(root, "root", done.out.substr(6, done.out.find('\n') - 6));
 
-    // By default the random seed is another one, with no option at all.
-    ASSERT_TRUE(with_auto({"sysprep", "-q", "-a", image}).ok());
-    EXPECT_THAT(debugfs(root_of(image), "stat /var/lib/systemd/random-seed"), HasSubstr("Size: 512"));
+    // By default the random seed is another one, with no option at all; accounts go when that is asked for.
+    EXPECT_THAT(debugfs(root, "cat /etc/group"), HasSubstr("users:x:100:bob\n"));
+    const Outcome again = with_auto({"sysprep", "-q", "-a", image, "--operations", "defaults,user-account",
+                                     "--keep-user-accounts", "alice"});
+    ASSERT_TRUE(again.ok()) << again.describe();
+    const std::string after = root_of(image);
+    EXPECT_TRUE(ext_is_clean(after));
+    EXPECT_THAT(debugfs(after, "stat /var/lib/systemd/random-seed"), HasSubstr("Size: 512"));
+    for (const char* file : {"/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow"})
+        EXPECT_THAT(debugfs(after, std::string("cat ") + file),
+                    AllOf(HasSubstr("root:"), HasSubstr("\nalice:"), Not(HasSubstr("bob"))))
+            << file;
+    EXPECT_THAT(debugfs(after, "ls -p /home"), AllOf(HasSubstr("/alice/"), Not(HasSubstr("/bob/"))));
+    EXPECT_THAT(debugfs(after, "stat /etc/shadow"), HasSubstr("Mode:  0640"));
 
     EXPECT_TRUE(
         refused(with_auto({"sysprep", "-a", image, "--operations", "defaults,-customize", "--hostname", "x"}),
                 kUsage, "the operation 'customize'"));
     EXPECT_TRUE(refused(with_auto({"sysprep", "-a", image, "--hostname", "a b"}), kUsage, "not a host name"));
+    EXPECT_TRUE(refused(with_auto({"sysprep", "-a", image, "--keep-user-accounts", "x"}), kUsage,
+                        "the operation 'user-account'"));
 }
 
 }  // namespace

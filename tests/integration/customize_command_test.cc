@@ -257,26 +257,29 @@ TEST_F(Customize, ACloudInitSeedAsAnImage) {
               kUsage);
 }
 
-// Each option of virt-customize is here under its name, or in the manual's list of those that are not.
-TEST_F(Customize, OptionsOfVirtCustomize) {
+// Each option of virt-customize and virt-sysprep is here under its name, or in the manuals' lists of those
+// that are not.
+TEST_F(Customize, OptionsOfTheVirtTools) {
     if (!have_program("virt-customize")) GTEST_SKIP() << "no virt-customize here";
-    const std::string theirs = run({"virt-customize", "--help"}).out;
-    const std::string manual = read_host_file(INSP_SOURCE_DIR "/man/insp-customize.1.scd");
     // The lines that name them.
-    std::istringstream section(manual.substr(manual.find("# OPTIONS OF VIRT-CUSTOMIZE")));
     std::string missing;
-    for (std::string line; std::getline(section, line);)
-        if (line.starts_with("\\--")) missing += line + "\n";
-    const std::regex word("--[a-z][a-z-]*");
-    int count = 0;
-    for (std::sregex_iterator at(theirs.begin(), theirs.end(), word), end; at != end; ++at, ++count) {
-        const std::string option = at->str();
-        if (option == "--options") continue;  // of the line that shows its usage
-        const std::regex whole(option + "(?![a-z-])");
-        const bool ours = insp({"customize", option}).err.find("unknown option") == std::string::npos;
-        EXPECT_NE(ours, std::regex_search(missing, whole)) << option;
+    for (const std::string command : {"customize", "sysprep"}) {
+        const std::string manual = read_host_file(INSP_SOURCE_DIR "/man/insp-" + command + ".1.scd");
+        std::istringstream section(manual.substr(manual.find("# OPTIONS OF VIRT-")));
+        for (std::string line; std::getline(section, line);)
+            if (line.starts_with("\\--")) missing += line + "\n";
+        const std::string theirs = run({"virt-" + command, "--help"}).out;
+        const std::regex word("--[a-z][a-z-]*");
+        int count = 0;
+        for (std::sregex_iterator at(theirs.begin(), theirs.end(), word), end; at != end; ++at, ++count) {
+            const std::string option = at->str();
+            if (option == "--options") continue;  // of the line that shows its usage
+            const std::regex whole(option + "(?![a-z-])");
+            const bool ours = insp({command, option}).err.find("unknown option") == std::string::npos;
+            EXPECT_NE(ours, std::regex_search(missing, whole)) << command << " " << option;
+        }
+        EXPECT_GT(count, 40);
     }
-    EXPECT_GT(count, 40);
 }
 
 }  // namespace

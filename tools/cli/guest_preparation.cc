@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <sstream>
 
 #include "cli/guest.h"
 #include "cli/text.h"
@@ -29,7 +30,7 @@ NewIdsPlan plan_ids(Guest& guest, const PreparationWishes& wishes) {
     if (!wishes.changes_ids()) return {};
     NewIdsWishes wanted;
     wanted.group_names = wishes.new_group_names;
-    if (!wishes.new_ids) wanted.kinds = ids_of_operations(wishes.operations);
+    if (!wishes.new_ids) wanted.kinds = ids_of_operations(wishes.sysprep.operations);
     if (!wishes.new_ids && wanted.kinds.empty()) wanted.kinds = {IdChange::Kind::kGroupName};
     // Most guests have no volume group, and then there is nothing to plan.
     if (!wanted.kinds.empty() && std::ranges::all_of(wanted.kinds, is_of_lvm) && !wanted.group_names &&
@@ -45,7 +46,7 @@ void warn_of(Context& context, const NewIdsPlan& plan) {
 // In the guest's tree, which is mounted. As virt-sysprep does: keys that customize leaves in a directory of
 // the user's would go with it afterwards.
 void change_files(Guest& guest, const PreparationWishes& wishes, Preparation& result) {
-    if (!wishes.operations.empty()) result.actions = sysprep(guest.call("sysprep"), {wishes.operations});
+    if (!wishes.sysprep.operations.empty()) result.actions = sysprep(guest.call("sysprep"), wishes.sysprep);
     if (wishes.customize == nullptr) return;
     result.steps = wishes.customize->steps();
     wishes.customize->apply(guest.call("customize"));
@@ -53,25 +54,41 @@ void change_files(Guest& guest, const PreparationWishes& wishes, Preparation& re
 }
 
 SessionOptions for_change(SessionOptions options, const PreparationWishes& wishes) {
+    options = with_access(std::move(options), true);
     if (wishes.customize != nullptr) wishes.customize->adjust(options);
-    return with_access(std::move(options), true);
+    return options;
 }
 
 }  // namespace
 
-std::vector<std::string> operations_of(const Arguments& args) {
-    const auto list = args.value("operations");
-    if (!list) return default_operations();
+SysprepOptions sysprep_options(const Arguments& args) {
+    SysprepOptions options;
     try {
-        return choose_operations(*list);
+        const auto list = args.value("operations");
+        options.operations = list ? choose_operations(*list) : default_operations();
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::kUsage) throw UsageError(error.message());
         throw;
     }
+    for (const auto& [name, accounts] : {std::pair("keep-user-accounts", &options.keep_accounts),
+                                         {"remove-user-accounts", &options.remove_accounts}}) {
+        for (const std::string& list : args.values(name)) {
+            std::istringstream words(list);
+            for (std::string word; std::getline(words, word, ',');) accounts->push_back(word);
+        }
+        if (args.has(name) && !is_chosen(options, "user-account"))
+            throw UsageError(std::string("--") + name +
+                             " is about the operation 'user-account', which is not among --operations");
+    }
+    return options;
 }
 
-void require_customize_operation(const std::vector<std::string>& operations, const CustomizeSteps& steps) {
-    if (!steps.steps.empty() && std::ranges::find(operations, "customize") == operations.end())
+bool is_chosen(const SysprepOptions& options, std::string_view operation) {
+    return std::ranges::find(options.operations, operation) != options.operations.end();
+}
+
+void require_customize_operation(const SysprepOptions& options, const CustomizeSteps& steps) {
+    if (!steps.steps.empty() && !is_chosen(options, "customize"))
         throw UsageError("--" + steps.steps[0].operation +
                          " is done by the operation 'customize', which is not among --operations");
 }
@@ -82,9 +99,11 @@ Preparation preview_guest(Context& context, const SessionOptions& options, const
     result.ids = plan_ids(guest, wishes);
     warn_of(context, result.ids);
     if (wishes.customize != nullptr) result.steps = wishes.customize->steps();
-    if (wishes.operations.empty()) return result;
+    if (wishes.sysprep.operations.empty()) return result;
     guest.call("mount_os").mount_os();
-    result.actions = sysprep(guest.call("sysprep"), {wishes.operations, true});
+    SysprepOptions dry_run = wishes.sysprep;
+    dry_run.dry_run = true;
+    result.actions = sysprep(guest.call("sysprep"), dry_run);
     return result;
 }
 

@@ -15,23 +15,26 @@
 namespace inspect::cli {
 
 struct PreparationWishes {
-    bool new_ids = false;                 // all identifiers
-    bool new_group_names = false;         // volume groups' names
-    std::vector<std::string> operations;  // empty: none
+    bool new_ids = false;          // all identifiers
+    bool new_group_names = false;  // volume groups' names
+    SysprepOptions sysprep = {};   // without operations: none
     // After them; null: nothing. It is what the operation "customize" does.
     CustomizeWork* customize = nullptr;
     // When all is done but the commit; may throw to end it.
     std::function<void()> before_commit = {};
     bool any() const { return new_ids || new_group_names || in_tree(); }
-    bool in_tree() const { return !operations.empty() || customize != nullptr; }
+    bool in_tree() const { return !sysprep.operations.empty() || customize != nullptr; }
     // What of that is identifiers.
-    bool changes_ids() const { return new_ids || new_group_names || !ids_of_operations(operations).empty(); }
+    bool changes_ids() const {
+        return new_ids || new_group_names || !ids_of_operations(sysprep.operations).empty();
+    }
 };
 
-// What --operations (or --enable, or neither) chooses. Throws UsageError.
-std::vector<std::string> operations_of(const Arguments& args);
+// What --operations (or --enable, or neither) chooses, and the options of operations. Throws UsageError.
+SysprepOptions sysprep_options(const Arguments& args);
+bool is_chosen(const SysprepOptions& options, std::string_view operation);
 // Throws UsageError when there are options of customize and these operations are without that one.
-void require_customize_operation(const std::vector<std::string>& operations, const CustomizeSteps& steps);
+void require_customize_operation(const SysprepOptions& options, const CustomizeSteps& steps);
 
 struct Preparation {
     NewIdsPlan ids;
