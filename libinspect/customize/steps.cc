@@ -169,6 +169,8 @@ void Customization::set_argument(std::string_view operation, const std::string& 
 }
 
 void Customization::apply(Session& session) {
+    // A mount that failed may show only now, and must not pass for files that aren't there.
+    session.stat("/");
     for (const PreparedStep& step : impl_->steps) {
         if (impl_->options.on_step) impl_->options.on_step(step.what);
         try {

@@ -54,6 +54,8 @@ class Sysprep {
         : session_(session), options_(options), glob_(session) {}
 
     std::vector<SysprepAction> run() {
+        // A mount that failed may show only now, and must not pass for a guest that is clean.
+        session_.stat("/");
         for (const SysprepRule& rule : sysprep_rules())
             if (std::ranges::find(options_.operations, rule.operation) != options_.operations.end())
                 plan(rule);

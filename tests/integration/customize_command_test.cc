@@ -37,7 +37,7 @@ std::string field_of(const std::string& shadow, const std::string& user) {
 
 TEST_F(Customize, ARealGuest) {
     std::string image = copy_of("debian12-small");
-    write_host_file(scratch() / "script", "echo \"as $(id -u)\"; touch /ran\n");
+    write_host_file(scratch() / "script", "echo \"as $(id -u)\"; touch /ran ~/here\n");
     write_host_file(scratch() / "key.pub", "ssh-ed25519 AAAA test\n");
     write_host_file(scratch() / "commands", "# with a secret\npassword root:password:from a file\n");
     Outcome done = customize(image, {"--hostname",
@@ -113,6 +113,7 @@ TEST_F(Customize, ARealGuest) {
     EXPECT_THAT(debugfs(root, "stat /home/alice/.ssh"), HasSubstr("Mode:  0700"));
     EXPECT_THAT(debugfs(root, "stat /home/alice/.ssh/authorized_keys"), HasSubstr("User:  1000"));
     EXPECT_THAT(debugfs(root, "stat /ran"), HasSubstr("Type: regular"));
+    EXPECT_THAT(debugfs(root, "stat /root/here"), HasSubstr("Type: regular"));
     EXPECT_EQ(debugfs(root, "cat /etc/three"), "line\n2\n");
     EXPECT_EQ(debugfs(root, "cat /etc/tree2/deep/file"), "below");
     EXPECT_THAT(debugfs(root, "stat /etc/tree2/deep/file"), HasSubstr("User:     3   Group:     4"));
