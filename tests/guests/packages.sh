@@ -11,7 +11,7 @@ source "$here/debian.sh"
 
 # The tree of package-managers, a tar archive
 guest_package_managers_tar() {
-    bootstrap "$1" --variant=minbase --include=adduser,rpm,dnf,zypper,pacman-package-manager,makepkg
+    bootstrap "$1" --variant=minbase --include=adduser,rpm,dnf,zypper,pacman-package-manager,makepkg,libarchive-tools
 }
 # A Debian 12 with the real dnf, zypper and pacman: GPT, ESP, ext4 root
 guest_package_managers() { with_tree "$(guest package-managers-tar)" ext4_disk "$1" 2048 130 managers; }
