@@ -135,9 +135,7 @@ Clone Cloner::make(const CloneTarget& target, const Change& change) {
     };
     for (size_t i = 0; i < target.paths.size(); ++i) {
         CloneSource& source = impl_->sources[i];
-        const DiskSpec& original = impl_->options.sources[i];
-        // A copy of an encrypted image's file is encrypted as well.
-        DiskSpec spec{.path = {}, .sector_size = original.sector_size, .keys = original.keys};
+        DiskSpec spec{.path = {}, .sector_size = impl_->options.sources[i].sector_size};
         if (methods[i] == CloneMethod::kLvmSnapshot) {
             parts.volumes.push_back(source.snapshot(target.paths[i]));
             clone.disks.push_back(source.describe(parts.volumes.back()));

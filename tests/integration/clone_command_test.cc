@@ -166,6 +166,26 @@ TEST_F(CloneCommand, RefusesAndLeavesNothing) {
     EXPECT_EQ(files(), before);
 }
 
+// What was encrypted is not there for everybody to read, unless that is said.
+TEST_F(CloneCommand, EncryptedImagesStayEncrypted) {
+    write_host_file(scratch() / "key", "secret");
+    qemu_img({"convert", "-O", "qcow2", "--object", "secret,id=k,file=key", "-o",
+              "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=200", guest("ext4"), "luks.qcow2"});
+    const std::string source = scratch() / "luks.qcow2", clone = scratch() / "clone.qcow2";
+    const Args args = {"clone", "-q",   "--key", "all:file:" + (scratch() / "key").string(),
+                       "-a",    source, "-o",    clone};
+    for (const char* method : {"auto", "copy"}) {
+        Args refusing = args;
+        refusing.insert(refusing.end(), {"--method", method});
+        EXPECT_TRUE(refused(insp(refusing), kFailed, "a copy would not be"));
+        EXPECT_FALSE(fs::exists(clone));
+    }
+    Args converting = args;
+    converting.insert(converting.end(), {"--output-format", "qcow2"});
+    insp_ok(converting);
+    expect_same_disk(guest("ext4"), clone);
+}
+
 // LVM by programs that were made up: what they are told is what counts.
 TEST_F(CloneCommand, SnapshotsOfLogicalVolumes) {
     if (geteuid() != 0) GTEST_SKIP() << "only root can make a block device";
