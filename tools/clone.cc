@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // insp clone: from one guest's disks those of others.
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
 #include <inspect/clone.h>
 #include <inspect/cloud_init.h>
 
+#include "cli/customize_options.h"
 #include "cli/guest.h"
 #include "cli/guest_preparation.h"
 #include "cli/progress.h"
@@ -38,10 +40,11 @@ constexpr Option kOptions[] = {
     {0, "new-vg-names", Takes::kNothing, "", "give LVM's volume groups other names, too"},
     {0, "sysprep", Takes::kNothing, "", "free each clone of what must not be in two guests"},
     {0, "operations", Takes::kValue, "LIST", "do these of sysprep's operations (see insp sysprep)"},
-    {0, "hostname", Takes::kOptionalValue, "NAME", "with --sysprep: the clone's host name (its name)"},
-    {0, "cloud-init-iso", Takes::kNothing, "", "make NAME-seed.iso beside each clone: cloud-init's seed"},
-    {0, "cloud-init", Takes::kValue, "FILE:NAME",
-     "with --cloud-init-iso: also user-data, network-config, ..."},
+    {0, "keep-user-accounts", Takes::kValue, "USER,...", "not these, in the operation 'user-account'"},
+    {0, "remove-user-accounts", Takes::kValue, "USER,...", "these alone, in the operation 'user-account'"},
+    {0, "hostname", Takes::kOptionalValue, "PATTERN", "the clone's host name; without a value its name"},
+    {0, "cloud-init-iso", Takes::kNothing, "",
+     "what --cloud-init gives goes to NAME-seed.iso beside each clone"},
     {0, "domain-output", Takes::kValue, "PATH", "with -d, --domain-xml: write the clone's libvirt XML", "",
      "<file>"},
 };
@@ -153,17 +156,31 @@ class Domains {
     bool force_, many_;
 };
 
+// The clones' host names; empty when they are not to be set.
+std::vector<std::string> host_names_of(const Arguments& args, const CustomizeSteps& steps,
+                                       const std::vector<CloneTarget>& targets) {
+    const std::optional<std::string> pattern = host_name_of(steps);
+    if (!pattern) return {};
+    std::vector<std::string> names;
+    if (pattern->empty()) {
+        for (const CloneTarget& target : targets) names.push_back(target.name);
+    } else if (makes_many(args)) {
+        try {
+            names = clone_names(*pattern, number_of(args, "start", 1), targets.size());
+        } catch (const Error& error) {
+            throw UsageError("--hostname: " + error.message());
+        }
+    } else {
+        names = {*pattern};
+    }
+    return names;
+}
+
 // The seeds of cloud-init, one for each clone.
 class Seeds {
   public:
-    explicit Seeds(const Arguments& args) : wanted_(args.has("cloud-init-iso")), force_(args.has("force")) {
-        if (args.has("cloud-init") && !wanted_) throw UsageError("--cloud-init is about --cloud-init-iso");
-        understood([&] {
-            for (const std::string& file : args.values("cloud-init")) add_cloud_init_file(seed_, file);
-        });
-        if (seed_.contains("meta-data"))
-            throw UsageError("--cloud-init: each clone has meta-data of its own, which are made here");
-    }
+    Seeds(const Arguments& args, CloudInitSeed seed)
+        : seed_(std::move(seed)), wanted_(args.has("cloud-init-iso")), force_(args.has("force")) {}
     // That one can be made is found out before anything is.
     void check(const CloneTarget& target) const {
         if (!wanted_) return;
@@ -176,10 +193,10 @@ class Seeds {
         tried_ = true;
     }
     // Where it was written; empty when none is wanted.
-    std::string write(const Clone& clone) const {
+    std::string write(const Clone& clone, const std::string& host_name) const {
         if (!wanted_) return {};
         CloudInitSeed seed = seed_;
-        seed.emplace("meta-data", make_cloud_init_meta_data(clone.name));
+        seed.emplace("meta-data", make_cloud_init_meta_data(host_name));
         const std::string path = path_for(clone.disks[0].path, clone.name);
         write_clone_file(path, make_cloud_init_iso(std::move(seed)), force_);
         return path;
@@ -195,16 +212,64 @@ class Seeds {
     mutable bool tried_ = false;
 };
 
-PreparationWishes wishes_of(const Arguments& args, const std::string& name) {
+// What the options of customize say of the clones.
+class Customizing {
+  public:
+    // That it can be done to each of the clones is found out before anything is made. Passwords are asked for
+    // here, once.
+    Customizing(Context& context, const std::vector<CloneTarget>& targets)
+        : steps_(customize_steps(context.args, context.args.has("cloud-init-iso") ? &seed_ : nullptr)),
+          names_(host_names_of(context.args, steps_, targets)) {
+        if (targets.size() > 1 && has_meta_data())
+            throw UsageError(
+                "--cloud-init: the clones would have the same meta-data, and with them one instance-id; "
+                "without any, each gets its own");
+        for (CustomizeStep& step : steps_.steps)
+            if (step.operation == "hostname") step.argument = names_[0];
+        work_.emplace(context, steps_);
+        for (size_t i = 0; i < targets.size(); ++i) begin(targets, i);
+    }
+    void begin(const std::vector<CloneTarget>& targets, size_t i) {
+        work_->begin_guest(targets[i].name,
+                           names_.empty() ? std::nullopt : std::optional<std::string>(names_[i]));
+    }
+    // Null when there is nothing to be done.
+    CustomizeWork* work(const PreparationWishes& wishes) {
+        const bool renews_seed = is_chosen(wishes.sysprep, "customize");
+        return steps_.steps.empty() && !renews_seed ? nullptr : &*work_;
+    }
+    const CustomizeSteps& steps() const { return steps_; }
+    const CloudInitSeed& seed() const { return seed_; }
+    std::string host_name(const std::vector<CloneTarget>& targets, size_t i) const {
+        return names_.empty() ? targets[i].name : names_[i];
+    }
+
+  private:
+    bool has_meta_data() const {
+        return seed_.contains("meta-data") ||
+               std::ranges::any_of(steps_.steps, [](const CustomizeStep& step) {
+                   return step.operation == "cloud-init" && step.argument.ends_with(":meta-data");
+               });
+    }
+
+    CloudInitSeed seed_;
+    CustomizeSteps steps_;
+    std::vector<std::string> names_;
+    std::optional<CustomizeWork> work_;
+};
+
+PreparationWishes wishes_of(const Arguments& args, Customizing& customizing) {
     PreparationWishes wishes;
     wishes.new_ids = args.has("new-ids");
     wishes.new_group_names = args.has("new-vg-names");
     if (args.has("sysprep")) {
-        wishes.operations = operations_of(args);
-        if (args.has("hostname")) wishes.hostname = checked_hostname(args.value("hostname").value_or(name));
-    } else if (args.has("operations") || args.has("hostname")) {
-        throw UsageError("--operations and --hostname are about --sysprep");
+        wishes.sysprep = sysprep_options(args);
+        require_customize_operation(wishes.sysprep, customizing.steps());
+    } else {
+        for (const std::string name : {"operations", "keep-user-accounts", "remove-user-accounts"})
+            if (args.has(name)) throw UsageError("--" + name + " is about --sysprep");
     }
+    wishes.customize = customizing.work(wishes);
     return wishes;
 }
 
@@ -229,11 +294,15 @@ void show(Context& context, const Clone& clone, const std::string& domain, const
         context.json.optional_text("cloud_init_iso", seed);
         if (preparation != nullptr) preparation_json(context.json, *preparation);
         context.json.end_object();
-    } else if (!context.quiet()) {
+    } else {
         for (const ClonedDisk& disk : clone.disks)
-            context.out.write(escape_control(disk.path) + ": " + disk.format + ", " +
-                              human_size(disk.virtual_size) + ", " +
-                              std::string(clone_method_name(disk.method)) + "\n");
+            if (!context.quiet())
+                context.out.write(escape_control(disk.path) + ": " + disk.format + ", " +
+                                  human_size(disk.virtual_size) + ", " +
+                                  std::string(clone_method_name(disk.method)) + "\n");
+        if (preparation != nullptr)
+            for (const auto& [user, password] : preparation->passwords)
+                context.out.write(escape_control(clone.name) + ": " + user + ": " + password + "\n");
     }
     context.out.flush();
 }
@@ -250,30 +319,38 @@ int run_clone(Context& context) {
     Cloner cloner(options);
     const std::vector<CloneTarget> targets = targets_of(context.args, options, cloner.formats());
     const Domains domains(context.args);
-    const Seeds seeds(context.args);
-    for (const CloneTarget& target : targets) {
-        domains.check(target, cloner.formats());
-        seeds.check(target);
-        wishes_of(context.args, target.name);
-    }
+    for (const CloneTarget& target : targets) domains.check(target, cloner.formats());
+    Customizing customizing(context, targets);
+    const Seeds seeds(context.args, customizing.seed());
+    for (const CloneTarget& target : targets) seeds.check(target);
+    const PreparationWishes wishes = wishes_of(context.args, customizing);
     SessionOptions session = session_options(context.args, Access::kChange);
     cloner.require_room(targets);
     std::optional<NewIdsPlan> plan;
-    if (targets.size() > 1)
-        plan = plan_for_clones(context, session, wishes_of(context.args, targets[0].name));
-    for (const CloneTarget& target : targets) {
+    if (targets.size() > 1) plan = plan_for_clones(context, session, wishes);
+    for (size_t i = 0; i < targets.size(); ++i) {
         check_interrupted();
-        const PreparationWishes wishes = wishes_of(context.args, target.name);
+        customizing.begin(targets, i);
         std::optional<Preparation> preparation;
-        const Clone clone = cloner.make(target, [&](const std::vector<DiskSpec>& disks) {
+        const Clone clone = cloner.make(targets[i], [&](const std::vector<DiskSpec>& disks) {
             progress.wipe();
             if (!wishes.any()) return;
             session.disks = disks;
             preparation = prepare_guest(context, session, wishes, plan ? &*plan : nullptr);
         });
-        const std::string domain = domains.write(clone);
-        const std::string seed = seeds.write(clone);
-        show(context, clone, domain, seed, preparation ? &*preparation : nullptr);
+        std::string domain, seed;
+        // The clone is there whatever comes now, and its passwords are nowhere else.
+        const auto show_it = [&] {
+            show(context, clone, domain, seed, preparation ? &*preparation : nullptr);
+        };
+        try {
+            domain = domains.write(clone);
+            seed = seeds.write(clone, customizing.host_name(targets, i));
+        } catch (...) {
+            show_it();
+            throw;
+        }
+        show_it();
     }
     return kExitSuccess;
 }
@@ -288,14 +365,16 @@ constexpr Command kCloneCommand = {
         "Makes one clone, or --count of them, of the disks given. They share blocks with the source\n"
         "where the file system can, and are copies elsewhere; overlays where that is asked for.\n"
         "A clone appears under its name when it is complete. With -d also its libvirt XML.\n"
-        "--new-ids and --sysprep make it a guest of its own.",
+        "--new-ids and --sysprep make it a guest of its own, and the options of customize are\n"
+        "done to each clone.",
     .examples =
         "insp clone -a template.qcow2 --output web.qcow2\n"
         "insp clone -a template.qcow2 --output /srv/vms --count 20 --name-pattern web-%03d --method=overlay\n"
         "insp clone -a template.img --output web.img --new-ids --sysprep --hostname\n"
+        "insp clone -a template.img --output vms/ --count 3 --hostname --root-password random\n"
         "insp clone -d template --output /srv/vms --name web --domain-output web.xml",
     .options = kOptions,
-    .shared_options = kDiskOptions | kJsonOption,
+    .shared_options = kDiskOptions | kJsonOption | kCustomizeOptions,
     .max_operands = 0,
     .run = run_clone,
 };

@@ -252,6 +252,8 @@ void run_program(const Context& context, const proto::RunProgram& request, Progr
         program.environment.push_back(variable);
     };
     for (char** variable = environ; *variable; ++variable) set_variable(*variable);
+    // In the guest's tree /tmp is the appliance's: what a script leaves at home would be gone.
+    if (request.chroot()) set_variable("HOME=/root");
     for (const std::string& variable : request.environment()) set_variable(variable);
     require_text(request.directory());
     program.directory = request.directory().empty() ? "/" : request.directory();

@@ -47,6 +47,7 @@ class CloneSource {
 
   private:
     const ImageFile* whole_file(const std::string& target) const;
+    void require_no_secrets() const;
     const HostVolume& logical_volume();
     std::optional<NewBacking> kept_backing() const;
     NewBacking overlay_backing() const;

@@ -68,6 +68,9 @@ Selector parse_selector(const std::string& user, std::string text, const Customi
             "a password is file:PATH, fd:NUMBER, env:NAME, prompt, random or disabled, each also after "
             "'locked:'");
     }
+    // By mistake: an empty file, a variable that a script forgot to set. Everybody could log in.
+    if (selector.kind == Selector::Kind::kText && selector.password.empty() && kind != "password")
+        throw Error(ErrorKind::kUsage, "the password is empty");
     return selector;
 }
 
@@ -148,9 +151,7 @@ std::string keys_of(const std::string& selector) {
     if (!selector.starts_with("file:"))
         throw Error(ErrorKind::kUsage, "a key is file:PATH or string:KEY, not '" + printable(selector) + "'");
     constexpr size_t kMost = 256 << 10;
-    const Fd fd = open_file(selector.substr(5), O_RDONLY);
-    std::string text(kMost, '\0');
-    text.resize(read_full(fd.get(), std::as_writable_bytes(std::span(text)), "read the keys"));
+    std::string text = read_input(selector.substr(5), kMost);
     if (text.find("PRIVATE KEY") != text.npos)
         throw Error(ErrorKind::kUsage,
                     "'" + selector.substr(5) + "' is a private key: give the public one, *.pub");

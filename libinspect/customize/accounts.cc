@@ -90,15 +90,24 @@ std::optional<std::string> with_password(std::string_view shadow, std::string_vi
     return changed;
 }
 
-std::string hash_password(const std::string& password, const std::string& method) {
+namespace {
+
+// What crypt(3) knows it by.
+const char* prefix_of(const std::string& method) {
     static constexpr std::array<std::array<const char*, 2>, 4> kPrefixes = {
         {{"yescrypt", "$y$"}, {"sha512", "$6$"}, {"sha256", "$5$"}, {"md5", "$1$"}}};
-    const char* prefix = nullptr;
     for (const auto& [name, text] : kPrefixes)
-        if (method == name) prefix = text;
-    if (!prefix)
-        throw Error(ErrorKind::kUsage,
-                    "passwords are hashed by yescrypt, sha512, sha256 or md5, not by '" + method + "'");
+        if (method == name) return text;
+    throw Error(ErrorKind::kUsage,
+                "passwords are hashed by yescrypt, sha512, sha256 or md5, not by '" + method + "'");
+}
+
+}  // namespace
+
+void require_hash_method(const std::string& method) { prefix_of(method); }
+
+std::string hash_password(const std::string& password, const std::string& method) {
+    const char* prefix = prefix_of(method);
     if (password.find('\0') != password.npos)
         throw Error(ErrorKind::kUsage, "a password with a zero byte in it");
     std::array<char, 32> random;

@@ -29,6 +29,8 @@ std::optional<std::string> password_field(std::string_view shadow, std::string_v
 // The password as crypt(5) stores it, with a fresh salt. `method`: yescrypt, sha512, sha256, md5. Throws
 // Error(kUsage) for another, and for a password that crypt(3) can't take.
 std::string hash_password(const std::string& password, const std::string& method);
+// Throws that for another method.
+void require_hash_method(const std::string& method);
 
 // Sixteen letters and digits that can't be taken for each other: some 90 bits.
 std::string random_password();

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include <fcntl.h>
-
 #include <inspect/customize.h>
 
-#include "base/fd.h"
 #include "customize/steps.h"
 
 namespace inspect {
@@ -40,10 +37,7 @@ std::vector<CustomizeStep> parse_customize_commands(std::string_view text, const
 
 std::vector<CustomizeStep> read_customize_file(const std::string& path) {
     constexpr size_t kMost = 16 << 20;
-    const Fd fd = open_file(path, O_RDONLY);
-    std::string text(kMost, '\0');
-    text.resize(read_full(fd.get(), std::as_writable_bytes(std::span(text)), "read the commands"));
-    return parse_customize_commands(text, "'" + path + "'");
+    return parse_customize_commands(read_input(path, kMost), "'" + path + "'");
 }
 
 }  // namespace inspect

@@ -19,15 +19,35 @@ namespace inspect {
 
 namespace {
 
+// What ends the lines of a text, as its beginning shows it.
+std::string line_end_of(std::string_view text) {
+    for (const char* end : {"\r\n", "\n", "\r"})
+        if (text.find(end) != text.npos) return end;
+    return "\n";
+}
+
+std::string read_piece(Session& session, const std::string& path, uint64_t offset, uint64_t length) {
+    std::string text;
+    session.read_file(
+        path,
+        [&](std::span<const std::byte> bytes) {
+            text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        },
+        offset, length);
+    return text;
+}
+
 void append_line(Session& session, const std::string& path, const std::string& line) {
     const std::optional<FileStat> found = find_file(session, path);
-    std::string text;
+    std::string end = "\n";
+    bool complete = true;  // the last line that is there
     if (found && found->size > 0) {
-        session.read_file(
-            path, [&](std::span<const std::byte> last) { text = last[0] == std::byte{'\n'} ? "" : "\n"; },
-            found->size - 1, 1);
+        constexpr uint64_t kEnough = 8192;
+        end = line_end_of(read_piece(session, path, 0, std::min<uint64_t>(found->size, kEnough)));
+        const uint64_t length = std::min<uint64_t>(found->size, end.size());
+        complete = read_piece(session, path, found->size - length, length) == end;
     }
-    text += line + "\n";
+    const std::string text = (complete ? "" : end) + line + end;
     WriteOptions options;
     options.mode = WriteOptions::Mode::kAppend;
     session.write_file(path, source_of(text), options);
@@ -45,10 +65,16 @@ Source source_of_file(int fd) {
     return [fd](std::span<std::byte> out) { return read_full(fd, out, "read the file"); };
 }
 
-void copy_within(Session& session, const std::string& from, std::string to) {
+void copy_within(Session& session, const std::string& from, std::string to, const CustomizeOptions& all) {
     const FileStat stat = session.stat(from, true);
+    // A tree with all that its files have is the work of the guest's own cp.
+    if (S_ISDIR(stat.mode))
+        return require_success(session.run({.arguments = {"cp", "-a", "--", from, to},
+                                            .chroot = true,
+                                            .on_output = all.on_output,
+                                            .on_error_output = all.on_output}));
     if (!S_ISREG(stat.mode))
-        throw Error(ErrorKind::kUnsupported, quoted(from) + " is not a regular file: only those are copied");
+        throw Error(ErrorKind::kUnsupported, quoted(from) + " is neither a regular file nor a directory");
     if (is_directory(session, to)) to += "/" + std::string(last_name(from));
     const Fd file = scratch_file();
     session.read_file(
@@ -110,8 +136,8 @@ PreparedStep prepare_copy(const std::string& argument, const CustomizeOptions&) 
     require_guest_path(from);
     require_guest_path(to);
     return {"Copying " + printable(from) + " to " + printable(to),
-            [from = from, to = to](Session& session, const CustomizeOptions&) {
-                copy_within(session, from, to);
+            [from = from, to = to](Session& session, const CustomizeOptions& all) {
+                copy_within(session, from, to, all);
             }};
 }
 
@@ -218,6 +244,8 @@ PreparedStep prepare_upload(const std::string& argument, const CustomizeOptions&
     if (!S_ISREG(st.st_mode)) throw Error(ErrorKind::kUsage, "'" + from + "' is not a regular file");
     return {"Uploading " + printable(from) + " to " + printable(to),
             [file, st, to, name = std::string(last_name(from))](Session& session, const CustomizeOptions&) {
+                // For each guest from its beginning.
+                if (::lseek(file->get(), 0, SEEK_SET) != 0) throw Error::from_errno("read the file", errno);
                 WriteOptions options;
                 options.permissions = st.st_mode & 07777;
                 options.owner = std::to_string(st.st_uid) + ":" + std::to_string(st.st_gid);

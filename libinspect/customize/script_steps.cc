@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Steps that run something: in the guest's tree now, or in the guest at its next boot.
-#include <fcntl.h>
-
 #include <cstdio>
 
-#include "base/fd.h"
 #include "customize/steps.h"
 #include "guest/guest_files.h"
 #include "guest/names.h"
@@ -15,14 +12,16 @@ namespace inspect {
 
 namespace {
 
-constexpr size_t kMostScript = 16 << 20;
+constexpr size_t kMostScript = 64 << 20;
 
 std::string read_script(const std::string& path) {
-    const Fd fd = open_file(path, O_RDONLY);
-    std::string text(kMostScript, '\0');
-    text.resize(read_full(fd.get(), std::as_writable_bytes(std::span(text)), "read the script"));
+    std::string text = read_input(path, kMostScript);
     if (text.empty()) throw Error(ErrorKind::kUsage, "'" + path + "' is empty");
-    return text;
+    // One that doesn't say who runs it is the shell's; a program may be one in machine code.
+    const bool says = text.starts_with("#!") || text.starts_with(
+                                                    "\x7f"
+                                                    "ELF");
+    return says ? text : "#!/bin/sh\n" + text;
 }
 
 void run_in_guest(Session& session, std::vector<std::string> command, const CustomizeOptions& options) {
@@ -153,9 +152,7 @@ PreparedStep prepare_run(const std::string& argument, const CustomizeOptions&) {
                 const std::string path = "/insp-customize-script";
                 if (exists(session, path))
                     throw Error(ErrorKind::kUnsupported, "the guest has a file " + path);
-                // One that doesn't say who runs it is the shell's.
-                const bool says = text.starts_with("#!");
-                write_text(session, path, says ? text : "#!/bin/sh\n" + text, 0700);
+                write_text(session, path, text, 0700);
                 run_in_guest(session, {path}, options);
                 session.remove(path, false, true);
             }};
@@ -174,8 +171,7 @@ PreparedStep prepare_firstboot(const std::string& argument, const CustomizeOptio
                            c == '.' || c == '_' || c == '-';
         name += plain ? c : '-';
     }
-    std::string text = read_script(argument);
-    if (!text.starts_with("#!")) text.insert(0, "#!/bin/sh\n");
+    const std::string text = read_script(argument);
     return {"Leaving a script for the first boot: " + printable(argument),
             [name, text](Session& session, const CustomizeOptions&) {
                 leave_firstboot_script(session, name, text);

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "customize/steps.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <array>
 
+#include "base/fd.h"
+#include "customize/accounts.h"
 #include "guest/printable.h"
 
 namespace inspect {
@@ -19,7 +23,7 @@ constexpr StepOperation kOperations[] = {
     {{"chown", "UID.GID:PATH", "change the owner of a file"}, prepare_chown},
     {{"cloud-init", "FILE:NAME", "put a file into cloud-init's NoCloud seed: user-data, meta-data, ..."},
      prepare_cloud_init},
-    {{"copy", "SOURCE:DEST", "copy a file within the guest"}, prepare_copy},
+    {{"copy", "SOURCE:DEST", "copy a file or a directory within the guest"}, prepare_copy},
     {{"copy-in", "LOCALPATH:REMOTEDIR", "copy files of the host into a directory of the guest"},
      prepare_copy_in},
     {{"delete", "PATH", "delete a file or a directory; the path may be a pattern"}, prepare_delete},
@@ -83,41 +87,90 @@ std::pair<std::string, std::string> split_argument(const std::string& argument, 
     return {argument.substr(0, colon), argument.substr(colon + 1)};
 }
 
+namespace {
+
+PreparedStep prepare_step(const CustomizeStep& step, const CustomizeOptions& options) {
+    const StepOperation* operation = find_customize_operation(step.operation);
+    if (!operation)
+        throw Error(ErrorKind::kUsage, "there is no operation '" + printable(step.operation) + "'");
+    if (step.argument.empty() != (*operation->shown.argument == 0))
+        throw Error(ErrorKind::kUsage,
+                    step.operation + (step.argument.empty() ? " needs an argument: " : " takes no argument") +
+                        operation->shown.argument);
+    try {
+        return operation->prepare(step.argument, options);
+    } catch (const Error& error) {
+        throw error.with_context(step.operation);
+    }
+}
+
+}  // namespace
+
+std::string read_input(const std::string& path, size_t most) {
+    const Fd fd = open_file(path, O_RDONLY);
+    std::string text;
+    constexpr size_t kPiece = 64 << 10;
+    const auto too_much = [&] {
+        return Error(ErrorKind::kUnsupported,
+                     "'" + path + "' has more than " + std::to_string(most >> 10) + " KiB");
+    };
+    for (size_t got = kPiece; got == kPiece;) {
+        const size_t before = text.size();
+        if (before > most) throw too_much();
+        text.resize(before + kPiece);
+        got = read_full(fd.get(), std::as_writable_bytes(std::span(text).subspan(before)), "read the file");
+        text.resize(before + got);
+    }
+    if (text.size() > most) throw too_much();
+    return text;
+}
+
 struct Customization::Impl {
+    std::vector<std::string> operations;  // of the steps
     std::vector<PreparedStep> steps;
     CustomizeOptions options;
+
+    void add(std::string operation, PreparedStep step) {
+        operations.push_back(std::move(operation));
+        steps.push_back(std::move(step));
+    }
 };
 
 Customization::Customization(const std::vector<CustomizeStep>& steps, CustomizeOptions options)
     : impl_(std::make_unique<Impl>()) {
     impl_->options = std::move(options);
+    try {
+        if (!impl_->options.password_crypto.empty()) require_hash_method(impl_->options.password_crypto);
+    } catch (const Error& error) {
+        throw error.with_context("password-crypto");
+    }
+    impl_->add("", prepare_random_seed());
     // New files want labels, too.
     std::vector<CustomizeStep> ordered = steps;
     std::ranges::stable_partition(
         ordered, [](const CustomizeStep& step) { return step.operation != "selinux-relabel"; });
-    for (const CustomizeStep& step : ordered) {
-        const StepOperation* operation = find_customize_operation(step.operation);
-        if (!operation)
-            throw Error(ErrorKind::kUsage, "there is no operation '" + printable(step.operation) + "'");
-        if (step.argument.empty() != (*operation->shown.argument == 0))
-            throw Error(ErrorKind::kUsage,
-                        step.operation +
-                            (step.argument.empty() ? " needs an argument: " : " takes no argument") +
-                            operation->shown.argument);
-        try {
-            impl_->steps.push_back(operation->prepare(step.argument, impl_->options));
-        } catch (const Error& error) {
-            throw error.with_context(step.operation);
-        }
-    }
+    for (const CustomizeStep& step : ordered) impl_->add(step.operation, prepare_step(step, impl_->options));
 }
 
 Customization::~Customization() = default;
 Customization::Customization(Customization&&) noexcept = default;
 Customization& Customization::operator=(Customization&&) noexcept = default;
 
+std::vector<std::string> Customization::steps() const {
+    std::vector<std::string> sentences;
+    for (const PreparedStep& step : impl_->steps) sentences.push_back(step.what);
+    return sentences;
+}
+
+void Customization::set_argument(std::string_view operation, const std::string& argument) {
+    for (size_t i = 0; i < impl_->steps.size(); ++i)
+        if (impl_->operations[i] == operation)
+            impl_->steps[i] = prepare_step({std::string(operation), argument}, impl_->options);
+}
+
 void Customization::apply(Session& session) {
-    renew_random_seed(session);
+    // A mount that failed may show only now, and must not pass for files that aren't there.
+    session.stat("/");
     for (const PreparedStep& step : impl_->steps) {
         if (impl_->options.on_step) impl_->options.on_step(step.what);
         try {

@@ -31,6 +31,10 @@ const StepOperation* find_customize_operation(std::string_view name);
 // read_customize_file() of a text; `name` is what errors call it.
 std::vector<CustomizeStep> parse_customize_commands(std::string_view text, const std::string& name);
 
+// All of a file of the host's that a step is made of. Throws Error; kUnsupported when it has more than `most`
+// bytes: a part of a script would do something else.
+std::string read_input(const std::string& path, size_t most);
+
 // "A:B" at the first colon. Throws Error(kUsage) that shows `form` when there is none, or nothing before it.
 std::pair<std::string, std::string> split_argument(const std::string& argument, const char* form);
 
@@ -78,6 +82,6 @@ PreparedStep prepare_locale(const std::string& argument, const CustomizeOptions&
 PreparedStep prepare_selinux_relabel(const std::string& argument, const CustomizeOptions& options);
 PreparedStep prepare_timezone(const std::string& argument, const CustomizeOptions& options);
 // Not an operation: what every customization does first.
-void renew_random_seed(Session& session);
+PreparedStep prepare_random_seed();
 
 }  // namespace inspect

@@ -157,20 +157,24 @@ PreparedStep prepare_cloud_init(const std::string& argument, const CustomizeOpti
                 const std::string directory = "/var/lib/cloud/seed/nocloud";
                 session.make_directory(directory, true);
                 write_text(session, directory + "/" + name, text, 0600);
-                // NoCloud wants both, be they empty.
-                for (const char* needed : {"/user-data", "/meta-data"})
-                    if (!exists(session, directory + needed))
-                        write_text(session, directory + needed, "", 0600);
+                // NoCloud wants both. An instance-id of its own, so that cloud-init takes the guest for a new
+                // one; no host name, which may be set by a step yet to come.
+                if (!exists(session, directory + "/user-data"))
+                    write_text(session, directory + "/user-data", "", 0600);
+                if (!exists(session, directory + "/meta-data"))
+                    write_text(session, directory + "/meta-data", make_cloud_init_meta_data(""), 0600);
             }};
 }
 
-void renew_random_seed(Session& session) {
-    std::string seed(512, '\0');
-    draw_random(std::as_writable_bytes(std::span(seed)));
-    // systemd; Red Hat, and Debian, before it.
-    for (const char* path :
-         {"/var/lib/systemd/random-seed", "/var/lib/random-seed", "/var/lib/urandom/random-seed"})
-        if (exists(session, path)) write_text(session, path, seed, 0600);
+PreparedStep prepare_random_seed() {
+    return {"Renewing the random seed", [](Session& session, const CustomizeOptions&) {
+                std::string seed(512, '\0');
+                draw_random(std::as_writable_bytes(std::span(seed)));
+                // systemd; Red Hat, and Debian, before it.
+                for (const char* path :
+                     {"/var/lib/systemd/random-seed", "/var/lib/random-seed", "/var/lib/urandom/random-seed"})
+                    if (exists(session, path)) write_text(session, path, seed, 0600);
+            }};
 }
 
 }  // namespace inspect

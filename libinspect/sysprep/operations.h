@@ -18,6 +18,7 @@ enum class SysprepStep {
     kEmpty,             // the file, if it is there, has no contents afterwards
     kTouch,             // the file is there afterwards
     kDropSettings,      // lines that begin with `setting` go from the files that the pattern finds
+    kRemoveAccounts,    // of people, from the file, /etc/passwd, and its like, and their homes
     kBackupFiles,       // *~ and *.bak anywhere below the directory
 };
 

@@ -12,6 +12,7 @@
 
 #include "guest/guest_files.h"
 #include "sysprep/operations.h"
+#include "sysprep/user_accounts.h"
 
 namespace inspect {
 
@@ -53,6 +54,8 @@ class Sysprep {
         : session_(session), options_(options), glob_(session) {}
 
     std::vector<SysprepAction> run() {
+        // A mount that failed may show only now, and must not pass for a guest that is clean.
+        session_.stat("/");
         for (const SysprepRule& rule : sysprep_rules())
             if (std::ranges::find(options_.operations, rule.operation) != options_.operations.end())
                 plan(rule);
@@ -86,6 +89,9 @@ class Sysprep {
                     add(rule, Kind::kEdit, match.path);
                 }
                 break;
+            case SysprepStep::kRemoveAccounts:
+                accounts(rule);
+                break;
             case SysprepStep::kEmpty:
                 for (const GuestGlob::Match& match : glob_.find(rule.pattern))
                     if (match.type == DT_REG && session_.stat(match.path).size != 0)
@@ -106,6 +112,30 @@ class Sysprep {
                 }
                 break;
         }
+    }
+
+    void accounts(const SysprepRule& rule) {
+        const auto names = [](const std::vector<std::string>& list) {
+            return std::set<std::string>(list.begin(), list.end());
+        };
+        const UserAccounts gone =
+            accounts_to_remove(read_text(session_, rule.pattern).value_or(""),
+                               uid_range(read_text(session_, "/etc/login.defs").value_or("")),
+                               names(options_.keep_accounts), names(options_.remove_accounts));
+        if (gone.names.empty()) return;
+        for (const std::string file : {"/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow"}) {
+            const std::optional<std::string> before = read_text(session_, file);
+            if (!before) continue;
+            const bool groups = file == "/etc/group" || file == "/etc/gshadow";
+            std::string after =
+                groups ? without_members(*before, gone.names) : without_users(*before, gone.names);
+            if (after == *before) continue;
+            edited_[file] = std::move(after);
+            add(rule, Kind::kEdit, file);
+        }
+        for (const std::string& home : gone.homes)
+            if (const auto found = glob_.find(home); found.size() == 1 && found[0].type == DT_DIR)
+                remove(rule, home);
     }
 
     void below(const SysprepRule& rule) {
@@ -129,7 +159,8 @@ class Sysprep {
         for (size_t slash = path.find('/', 1); slash != path.npos; slash = path.find('/', slash + 1))
             if (trees_.contains(path.substr(0, slash))) return;
         if (!removed_.insert(path).second) return;
-        if (rule.step == SysprepStep::kRemoveTrees) trees_.insert(path);
+        if (rule.step == SysprepStep::kRemoveTrees || rule.step == SysprepStep::kRemoveAccounts)
+            trees_.insert(path);
         add(rule, Kind::kRemove, path);
     }
 

@@ -40,7 +40,7 @@ TEST(SysprepOperations, AreChosenAsVirtSysprepDoes) {
     EXPECT_THAT(choose_operations("all,-script"), Not(Contains("script")));
     expect_error(ErrorKind::kUsage, "no operation 'x'", [] { choose_operations("x"); });
     expect_error(ErrorKind::kUsage, "no operation ''", [] { choose_operations(""); });
-    expect_error(ErrorKind::kUnsupported, "userdel", [] { choose_operations("user-account"); });
+    expect_error(ErrorKind::kUnsupported, "insp run", [] { choose_operations("script"); });
 }
 
 }  // namespace

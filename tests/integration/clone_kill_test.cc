@@ -26,8 +26,8 @@ class CloneKill : public KvmTest {
     }
     Options any_engine() const { return environment({.env = {{"INSP_ENGINE", "auto"}}}); }
     Args clone() const {
-        return command({"clone", "-q", "--format=raw", "--new-ids", "--sysprep", "--hostname", "-a", source_,
-                        "-o", target_});
+        return command({"clone", "-q", "--format=raw", "--new-ids", "--sysprep", "--hostname", "--touch",
+                        "/etc/customized", "-a", source_, "-o", target_});
     }
     fs::path folder() const { return scratch() / "clones"; }
 
@@ -38,6 +38,7 @@ class CloneKill : public KvmTest {
         const std::string root = cut_out(image, 1);
         EXPECT_TRUE(ext_is_clean(root));
         EXPECT_EQ(debugfs(root, "cat /etc/hostname"), "clone\n");
+        EXPECT_THAT(debugfs(root, "stat /etc/customized"), ::testing::HasSubstr("Type: regular"));
     }
 
     std::string source_, target_;

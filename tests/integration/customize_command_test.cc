@@ -37,7 +37,7 @@ std::string field_of(const std::string& shadow, const std::string& user) {
 
 TEST_F(Customize, ARealGuest) {
     std::string image = copy_of("debian12-small");
-    write_host_file(scratch() / "script", "echo \"as $(id -u)\"; touch /ran\n");
+    write_host_file(scratch() / "script", "echo \"as $(id -u)\"; touch /ran ~/here\n");
     write_host_file(scratch() / "key.pub", "ssh-ed25519 AAAA test\n");
     write_host_file(scratch() / "commands", "# with a secret\npassword root:password:from a file\n");
     Outcome done = customize(image, {"--hostname",
@@ -78,6 +78,20 @@ TEST_F(Customize, ARealGuest) {
                                      "/etc/three:s/two/2/",
                                      "--link",
                                      "/etc/one:/etc/l1:/etc/l2",
+                                     "--mkdir",
+                                     "/etc/tree/deep",
+                                     "--write",
+                                     "/etc/tree/deep/file:below",
+                                     "--chown",
+                                     "3:4:/etc/tree/deep/file",
+                                     "--copy",
+                                     "/etc/tree:/etc/tree2",
+                                     "--write",
+                                     "/etc/dos:one\r\ntwo",
+                                     "--append-line",
+                                     "/etc/dos:three",
+                                     "--run",
+                                     "/usr/bin/env",
                                      "--selinux-relabel"});
     ASSERT_TRUE(done.ok()) << done.describe();
     EXPECT_THAT(done.err, HasSubstr("Setting the host name: web-01.example.org\n"));
@@ -99,7 +113,12 @@ TEST_F(Customize, ARealGuest) {
     EXPECT_THAT(debugfs(root, "stat /home/alice/.ssh"), HasSubstr("Mode:  0700"));
     EXPECT_THAT(debugfs(root, "stat /home/alice/.ssh/authorized_keys"), HasSubstr("User:  1000"));
     EXPECT_THAT(debugfs(root, "stat /ran"), HasSubstr("Type: regular"));
+    EXPECT_THAT(debugfs(root, "stat /root/here"), HasSubstr("Type: regular"));
     EXPECT_EQ(debugfs(root, "cat /etc/three"), "line\n2\n");
+    EXPECT_EQ(debugfs(root, "cat /etc/tree2/deep/file"), "below");
+    EXPECT_THAT(debugfs(root, "stat /etc/tree2/deep/file"), HasSubstr("User:     3   Group:     4"));
+    EXPECT_EQ(debugfs(root, "cat /etc/dos"), "one\r\ntwo\r\nthree\r\n");
+    EXPECT_THAT(done.err, HasSubstr("PATH=")) << "a program in machine code is run as it is";
     EXPECT_THAT(debugfs(root, "stat /etc/three"), HasSubstr("Mode:  0640"));
     EXPECT_THAT(debugfs(root, "stat /etc/l2"), HasSubstr("\"/etc/one\""));
     EXPECT_THAT(debugfs(root, "ls -p /etc/cron.d"), Not(HasSubstr("e2scrub")));
@@ -239,26 +258,29 @@ TEST_F(Customize, ACloudInitSeedAsAnImage) {
               kUsage);
 }
 
-// Each option of virt-customize is here under its name, or in the manual's list of those that are not.
-TEST_F(Customize, OptionsOfVirtCustomize) {
+// Each option of virt-customize and virt-sysprep is here under its name, or in the manuals' lists of those
+// that are not.
+TEST_F(Customize, OptionsOfTheVirtTools) {
     if (!have_program("virt-customize")) GTEST_SKIP() << "no virt-customize here";
-    const std::string theirs = run({"virt-customize", "--help"}).out;
-    const std::string manual = read_host_file(INSP_SOURCE_DIR "/man/insp-customize.1.scd");
     // The lines that name them.
-    std::istringstream section(manual.substr(manual.find("# OPTIONS OF VIRT-CUSTOMIZE")));
     std::string missing;
-    for (std::string line; std::getline(section, line);)
-        if (line.starts_with("\\--")) missing += line + "\n";
-    const std::regex word("--[a-z][a-z-]*");
-    int count = 0;
-    for (std::sregex_iterator at(theirs.begin(), theirs.end(), word), end; at != end; ++at, ++count) {
-        const std::string option = at->str();
-        if (option == "--options") continue;  // of the line that shows its usage
-        const std::regex whole(option + "(?![a-z-])");
-        const bool ours = insp({"customize", option}).err.find("unknown option") == std::string::npos;
-        EXPECT_NE(ours, std::regex_search(missing, whole)) << option;
+    for (const std::string command : {"customize", "sysprep"}) {
+        const std::string manual = read_host_file(INSP_SOURCE_DIR "/man/insp-" + command + ".1.scd");
+        std::istringstream section(manual.substr(manual.find("# OPTIONS OF VIRT-")));
+        for (std::string line; std::getline(section, line);)
+            if (line.starts_with("\\--")) missing += line + "\n";
+        const std::string theirs = run({"virt-" + command, "--help"}).out;
+        const std::regex word("--[a-z][a-z-]*");
+        int count = 0;
+        for (std::sregex_iterator at(theirs.begin(), theirs.end(), word), end; at != end; ++at, ++count) {
+            const std::string option = at->str();
+            if (option == "--options") continue;  // of the line that shows its usage
+            const std::regex whole(option + "(?![a-z-])");
+            const bool ours = insp({command, option}).err.find("unknown option") == std::string::npos;
+            EXPECT_NE(ours, std::regex_search(missing, whole)) << command << " " << option;
+        }
+        EXPECT_GT(count, 40);
     }
-    EXPECT_GT(count, 40);
 }
 
 }  // namespace

@@ -157,8 +157,15 @@ TEST_F(Sysprep, RefusesWhatMakesNoSense) {
     EXPECT_TRUE(refused(insp({"sysprep", "-a", image, "--operations", "script"}), kFailed, "insp run"));
     EXPECT_TRUE(refused(insp({"sysprep", "-a", image, "--hostname", "a b"}), kUsage, "host name"));
     EXPECT_TRUE(refused(insp({"sysprep"}), kUsage, "no disk"));
-    EXPECT_TRUE(
-        refused(insp({"clone", "-a", image, "-o", scratch() / "x", "--hostname=y"}), kUsage, "--sysprep"));
+    EXPECT_TRUE(refused(insp({"clone", "-a", image, "-o", scratch() / "x", "--operations", "utmp"}), kUsage,
+                        "--sysprep"));
+    // Disks without a guest are no clean guest.
+    const std::string none = copy_of("ext4");
+    for (const Args& args :
+         {Args{"sysprep", "-q", "-a", none}, Args{"sysprep", "-q", "-a", none, "-n"},
+          Args{"clone", "-q", "--format=raw", "-a", none, "-o", scratch() / "x", "--sysprep"},
+          Args{"customize", "-q", "-a", none, "--touch", "/x"}})
+        EXPECT_TRUE(refused(insp(args, qemu()), kFailed, "no operating system was found"));
     EXPECT_FALSE(fs::exists(scratch() / "x"));
 }
 

@@ -157,7 +157,11 @@ void check_operands(const Arguments& arguments) {
     if (count < command.min_operands) throw UsageError("operands are missing; write: " + usage);
     if (command.max_operands >= 0 && count > command.max_operands) {
         const std::string& extra = arguments.operands()[static_cast<size_t>(command.max_operands)];
-        throw UsageError("unexpected operand '" + escape_message(extra) + "'; write: " + usage);
+        std::string hint;
+        for (const auto& [option, value] : arguments.given())
+            if (option->takes == Takes::kOptionalValue && !value)
+                hint = std::string(" (is it the value of --") + option->name + "? That wants a '=')";
+        throw UsageError("unexpected operand '" + escape_message(extra) + "'; write: " + usage + hint);
     }
 }
 

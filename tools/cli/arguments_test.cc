@@ -101,6 +101,9 @@ TEST(Arguments, ErrorsNameTheMistake) {
     EXPECT_EQ(parse_error({"-a", "x"}), "operands are missing; write: insp try -a IMAGE PATH...");
     EXPECT_EQ(parse_error({"-a", "x", "1", "2", "3", "4\n"}),
               "unexpected operand '4\\n'; write: insp try -a IMAGE PATH...");
+    EXPECT_EQ(parse_error({"-a", "x", "1", "2", "3", "--stats", "json"}),
+              "unexpected operand 'json'; write: insp try -a IMAGE PATH... (is it the value of --stats? That "
+              "wants a '=')");
 }
 
 TEST(Arguments, HelpIsGivenWhateverElseIsWrong) {

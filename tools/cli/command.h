@@ -44,9 +44,10 @@ struct Option {
 inline constexpr unsigned kDiskOptions = 1;   // -a and how the appliance runs
 inline constexpr unsigned kMountOptions = 2;  // -m, --root
 inline constexpr unsigned kJsonOption = 4;
-inline constexpr unsigned kMemoryOption = 8;    // --memory alone, without disks
-inline constexpr unsigned kDisksOptional = 16;  // beside kDiskOptions: no disk need be given
-inline constexpr unsigned kDiskOperand = 32;    // beside both: without -a the first operand is the disk
+inline constexpr unsigned kMemoryOption = 8;       // --memory alone, without disks
+inline constexpr unsigned kDisksOptional = 16;     // beside kDiskOptions: no disk need be given
+inline constexpr unsigned kDiskOperand = 32;       // beside both: without -a the first operand is the disk
+inline constexpr unsigned kCustomizeOptions = 64;  // the operations of customize (cli/customize_options.h)
 
 // Which operands are host files, for completion.
 enum class HostOperands : uint8_t { kNone, kLast, kAllButLast, kAll };
@@ -116,7 +117,9 @@ struct OptionGroup {
     const char* title;  // "": it continues the group before it
     std::span<const Option> options;
 };
-// All that the command accepts, its own first. An own option's letter wins over a shared one's.
+// All that the command accepts, its own first. An own option's letter or name wins over a shared one's.
 std::vector<OptionGroup> option_groups(const Command& command);
+// A shared option in whose place the command has one of its own.
+bool is_replaced(const Command& command, const Option& option);
 
 }  // namespace inspect::cli

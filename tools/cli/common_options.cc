@@ -2,6 +2,7 @@
 //
 // The options that commands share, and their order in the help.
 #include "cli/command.h"
+#include "cli/customize_options.h"
 
 namespace inspect::cli {
 namespace {
@@ -71,6 +72,8 @@ constexpr Option kGeneral[] = {
 std::vector<OptionGroup> option_groups(const Command& command) {
     std::vector<OptionGroup> groups;
     groups.push_back({"Options", command.options});
+    if (command.shared_options & kCustomizeOptions)
+        groups.push_back({"Customizing, in the order of the options", customize_options()});
     if (command.shared_options & kJsonOption) groups.push_back({"Output", kJson});
     if (command.shared_options & kDiskOptions) groups.push_back({"Disks", kDisk});
     if (command.shared_options & kMountOptions) groups.push_back({"Mounts", kMount});
@@ -78,6 +81,12 @@ std::vector<OptionGroup> option_groups(const Command& command) {
     if (command.shared_options & kDiskOptions) groups.push_back({"", kAppliance});
     groups.push_back({"General", kGeneral});
     return groups;
+}
+
+bool is_replaced(const Command& command, const Option& option) {
+    for (const Option& own : command.options)
+        if (&own != &option && *option.name != 0 && std::string_view(own.name) == option.name) return true;
+    return false;
 }
 
 }  // namespace inspect::cli

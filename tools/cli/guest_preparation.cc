@@ -2,8 +2,8 @@
 #include "cli/guest_preparation.h"
 
 #include <algorithm>
-
-#include <inspect/customize.h>
+#include <optional>
+#include <sstream>
 
 #include "cli/guest.h"
 #include "cli/text.h"
@@ -30,7 +30,7 @@ NewIdsPlan plan_ids(Guest& guest, const PreparationWishes& wishes) {
     if (!wishes.changes_ids()) return {};
     NewIdsWishes wanted;
     wanted.group_names = wishes.new_group_names;
-    if (!wishes.new_ids) wanted.kinds = ids_of_operations(wishes.operations);
+    if (!wishes.new_ids) wanted.kinds = ids_of_operations(wishes.sysprep.operations);
     if (!wishes.new_ids && wanted.kinds.empty()) wanted.kinds = {IdChange::Kind::kGroupName};
     // Most guests have no volume group, and then there is nothing to plan.
     if (!wanted.kinds.empty() && std::ranges::all_of(wanted.kinds, is_of_lvm) && !wanted.group_names &&
@@ -43,41 +43,54 @@ void warn_of(Context& context, const NewIdsPlan& plan) {
     for (const std::string& warning : plan.warnings) context.warning(warning);
 }
 
-SysprepAction naming() { return {"customize", SysprepAction::Kind::kEdit, "/etc/hostname"}; }
+// In the guest's tree, which is mounted. As virt-sysprep does: keys that customize leaves in a directory of
+// the user's would go with it afterwards.
+void change_files(Guest& guest, const PreparationWishes& wishes, Preparation& result) {
+    if (!wishes.sysprep.operations.empty()) result.actions = sysprep(guest.call("sysprep"), wishes.sysprep);
+    if (wishes.customize == nullptr) return;
+    result.steps = wishes.customize->steps();
+    wishes.customize->apply(guest.call("customize"));
+    result.passwords = wishes.customize->take_passwords();
+}
 
-// In the guest's tree, which is mounted.
-std::vector<SysprepAction> change_files(Guest& guest, const PreparationWishes& wishes) {
-    std::vector<SysprepAction> actions;
-    // First, while the old name is known: /etc/hosts has it, too.
-    if (!wishes.hostname.empty()) {
-        Customization({{"hostname", wishes.hostname}}, {}).apply(guest.call("customize"));
-        actions.push_back(naming());
-    }
-    for (SysprepAction& action : sysprep(guest.call("sysprep"), {wishes.operations}))
-        actions.push_back(std::move(action));
-    return actions;
+SessionOptions for_change(SessionOptions options, const PreparationWishes& wishes) {
+    options = with_access(std::move(options), true);
+    if (wishes.customize != nullptr) wishes.customize->adjust(options);
+    return options;
 }
 
 }  // namespace
 
-std::vector<std::string> operations_of(const Arguments& args) {
-    const auto list = args.value("operations");
-    if (!list) return default_operations();
+SysprepOptions sysprep_options(const Arguments& args) {
+    SysprepOptions options;
     try {
-        return choose_operations(*list);
+        const auto list = args.value("operations");
+        options.operations = list ? choose_operations(*list) : default_operations();
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::kUsage) throw UsageError(error.message());
         throw;
     }
+    for (const auto& [name, accounts] : {std::pair("keep-user-accounts", &options.keep_accounts),
+                                         {"remove-user-accounts", &options.remove_accounts}}) {
+        for (const std::string& list : args.values(name)) {
+            std::istringstream words(list);
+            for (std::string word; std::getline(words, word, ',');) accounts->push_back(word);
+        }
+        if (args.has(name) && !is_chosen(options, "user-account"))
+            throw UsageError(std::string("--") + name +
+                             " is about the operation 'user-account', which is not among --operations");
+    }
+    return options;
 }
 
-std::string checked_hostname(const std::string& name) {
-    try {
-        const Customization checked({{"hostname", name}}, {});
-        return name;
-    } catch (const Error& error) {
-        throw UsageError("--" + error.message());
-    }
+bool is_chosen(const SysprepOptions& options, std::string_view operation) {
+    return std::ranges::find(options.operations, operation) != options.operations.end();
+}
+
+void require_customize_operation(const SysprepOptions& options, const CustomizeSteps& steps) {
+    if (!steps.steps.empty() && !is_chosen(options, "customize"))
+        throw UsageError("--" + steps.steps[0].operation +
+                         " is done by the operation 'customize', which is not among --operations");
 }
 
 Preparation preview_guest(Context& context, const SessionOptions& options, const PreparationWishes& wishes) {
@@ -85,11 +98,12 @@ Preparation preview_guest(Context& context, const SessionOptions& options, const
     Guest guest(context, with_access(options, false));
     result.ids = plan_ids(guest, wishes);
     warn_of(context, result.ids);
-    if (wishes.operations.empty()) return result;
+    if (wishes.customize != nullptr) result.steps = wishes.customize->steps();
+    if (wishes.sysprep.operations.empty()) return result;
     guest.call("mount_os").mount_os();
-    if (!wishes.hostname.empty()) result.actions.push_back(naming());
-    for (SysprepAction& action : sysprep(guest.call("sysprep"), {wishes.operations, true}))
-        result.actions.push_back(std::move(action));
+    SysprepOptions dry_run = wishes.sysprep;
+    dry_run.dry_run = true;
+    result.actions = sysprep(guest.call("sysprep"), dry_run);
     return result;
 }
 
@@ -104,20 +118,23 @@ NewIdsPlan plan_for_clones(Context& context, const SessionOptions& options, cons
 Preparation prepare_guest(Context& context, const SessionOptions& options, const PreparationWishes& wishes,
                           const NewIdsPlan* clones) {
     Preparation result;
-    Guest guest(context, with_access(options, true));
+    std::optional<NewIdsPlan> planned;
+    // The images of --attach are none of the guest's disks, whose identifiers are planned.
+    if (clones == nullptr && wishes.customize != nullptr && wishes.customize->attaches())
+        clones = &planned.emplace(plan_for_clones(context, options, wishes));
+    Guest guest(context, for_change(options, wishes));
     result.ids = clones != nullptr ? with_new_draw(*clones) : plan_ids(guest, wishes);
     if (clones == nullptr) warn_of(context, result.ids);
-    const auto in_tree = [&] {
-        if (!wishes.operations.empty()) result.actions = change_files(guest, wishes);
-    };
+    const auto in_tree = [&] { change_files(guest, wishes, result); };
     const bool has_tree = !result.ids.ids.empty() && !result.ids.root.empty();
-    if (!has_tree && !wishes.operations.empty()) {
+    if (!has_tree && wishes.in_tree()) {
         guest.call("mount_os").mount_os();
         in_tree();
         guest.call("unmount").unmount();
     }
     if (!result.ids.ids.empty())
         apply_new_ids(guest.call("apply_new_ids"), result.ids, has_tree ? in_tree : std::function<void()>());
+    if (wishes.before_commit) wishes.before_commit();
     guest.commit();
     return result;
 }
@@ -141,6 +158,7 @@ std::string preparation_text(const Preparation& preparation) {
     for (const SysprepAction& action : preparation.actions)
         text += std::string(sysprep_action_name(action.kind)) + " " + action.path + "  (" + action.operation +
                 ")\n";
+    for (const std::string& step : preparation.steps) text += step + "  (customize)\n";
     std::string shown;
     for (size_t at = 0; at < text.size();) {
         const size_t end = text.find('\n', at);
@@ -185,6 +203,15 @@ void preparation_json(JsonWriter& json, const Preparation& preparation) {
         json.text("operation", action.operation);
         json.text("action", sysprep_action_name(action.kind));
         json.text("path", action.path);
+        json.end_object();
+    }
+    json.end_array();
+    json.texts("customize", preparation.steps);
+    json.begin_array("passwords");
+    for (const auto& [user, password] : preparation.passwords) {
+        json.begin_object();
+        json.text("user", user);
+        json.text("password", password);
         json.end_object();
     }
     json.end_array();

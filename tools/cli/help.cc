@@ -85,6 +85,7 @@ std::string command_help(const Command& command) {
         if (group.options.empty()) continue;
         if (*group.title != 0) out += std::string("\n") + group.title + ":\n";
         for (const Option& option : group.options) {
+            if (is_replaced(command, option)) continue;
             out += two_columns(option_head(option, letter_of(command, option)), option.help);
         }
     }
@@ -104,6 +105,7 @@ std::string machine_help(std::span<const Command* const> commands) {
                field(command->operand_words) + "\n";
         for (const OptionGroup& group : option_groups(*command)) {
             for (const Option& option : group.options) {
+                if (is_replaced(*command, option)) continue;
                 char letter = letter_of(*command, option);
                 const char* takes = option.takes == Takes::kNothing ? "nothing"
                                     : option.takes == Takes::kValue ? "value"

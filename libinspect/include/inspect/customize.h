@@ -15,6 +15,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <inspect/error.h>
@@ -76,9 +77,17 @@ class Customization {
     Customization(Customization&&) noexcept;
     Customization& operator=(Customization&&) noexcept;
 
+    // What apply() will do, a sentence (printable) for each step, as on_step gets them.
+    std::vector<std::string> steps() const;
+
+    // Gives all steps of an operation another argument: for the next of several guests, which differ in it
+    // (their host names). The other steps stay, with what they have read. Throws as the constructor does.
+    void set_argument(std::string_view operation, const std::string& argument);
+
     // Does them in a writable session whose tree is mounted, in their order, but for SELinux labels, which
-    // are given when all else is done. The random seed of the guest is renewed as well. Throws Error, with
-    // the step in its message; then the session must not be committed. Not thread-safe.
+    // are given when all else is done. The random seed of the guest is renewed first, also when there are no
+    // steps. May be called for several guests; a password that is random is another one for each. Throws
+    // Error, with the step in its message; then the session must not be committed. Not thread-safe.
     void apply(Session& session);
 
   private:

@@ -38,6 +38,9 @@ std::vector<IdChange::Kind> ids_of_operations(const std::vector<std::string>& op
 struct SysprepOptions {
     std::vector<std::string> operations;  // as choose_operations() gives them
     bool dry_run = false;                 // nothing is changed; the session may be read-only
+    // Of the operation "user-account", names: these stay; and, if there are any, only those go.
+    std::vector<std::string> keep_accounts = {};
+    std::vector<std::string> remove_accounts = {};
 };
 
 struct SysprepAction {
