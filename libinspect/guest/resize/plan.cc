@@ -76,9 +76,8 @@ class Planner {
         if (!disk().resizable)
             throw Error(ErrorKind::kUnsupported,
                         "the size of this image can't be changed here (that of raw files and qcow2 images "
-                        "can, and with "
-                        "--write-mode=atomic that of logical volumes); "
-                        "make it larger by its own means, then give --size the size that it has");
+                        "can, and with --write-mode=atomic that of logical volumes); make it larger by its "
+                        "own means, then give --size the size that it has");
         disk().size = size;
     }
 
