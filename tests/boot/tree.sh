@@ -3,54 +3,37 @@
 #
 # The Debian that the guests of guests.sh hold.
 
-# A Debian tree with a kernel, two initial RAM disks (the second knows the LUKS volume and its key) and boot loaders; with more packages
-# where they are named.
-make_tree() {  # FILE [PACKAGE,...]
+# A Debian tree with a kernel, two initial RAM disks (the second knows the LUKS volume and its key), boot loaders, an SSH server with its
+# keys, and cloud-init, which does nothing without a seed.
+make_tree() {  # FILE
     cat >"$scratch/customize" <<'END'
 set -eu
 cd "$1"
 echo boot-proof >etc/hostname
-# What the guest sees of itself, on the serial console before the login prompt.
-cat >usr/local/sbin/show-sizes <<'SCRIPT'
+# What the guest sees of itself, on the serial console before the login prompt: sizes, identifiers, and what is a guest's own, which
+# cloud-init may have made so.
+cat >usr/local/sbin/show-proof <<'SCRIPT'
 #!/bin/sh
 echo "PROOF disk=$(lsblk -bdno SIZE /dev/vda) root=$(df -B1 --output=size / | tail -n 1 | tr -d ' ')"
 lsblk -bnlo NAME,SIZE,TYPE,FSTYPE,UUID,LABEL,PARTUUID,PARTTYPE,PARTLABEL,PARTFLAGS /dev/vda | sed 's/^/PROOF is /'
+echo "PROOF mounted $(findmnt -rno SOURCE,UUID /)"
+echo "PROOF self host=$(hostname) machine-id=$(cat /etc/machine-id) ssh-key=$(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub | cut -d ' ' -f 2)"
 SCRIPT
-chmod 755 usr/local/sbin/show-sizes
-cat >etc/systemd/system/show-sizes.service <<'UNIT'
+chmod 755 usr/local/sbin/show-proof
+cat >etc/systemd/system/show-proof.service <<'UNIT'
 [Unit]
-After=local-fs.target
+After=local-fs.target cloud-init.service
 Before=serial-getty@ttyS0.service
 [Service]
 Type=oneshot
-ExecStart=/usr/local/sbin/show-sizes
+ExecStart=/usr/local/sbin/show-proof
 StandardOutput=tty
 TTYPath=/dev/ttyS0
 [Install]
 WantedBy=multi-user.target
 UNIT
 mkdir -p etc/systemd/system/multi-user.target.wants
-ln -s /etc/systemd/system/show-sizes.service etc/systemd/system/multi-user.target.wants/
-# What is a guest's own, when cloud-init has made it so.
-if [ -d etc/cloud ]; then
-    cat >usr/local/sbin/show-self <<'SCRIPT'
-#!/bin/sh
-echo "PROOF self host=$(hostname) machine-id=$(cat /etc/machine-id) ssh-key=$(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub | cut -d ' ' -f 2)"
-SCRIPT
-    chmod 755 usr/local/sbin/show-self
-    cat >etc/systemd/system/show-self.service <<'UNIT'
-[Unit]
-After=cloud-init.service
-[Service]
-Type=oneshot
-ExecStart=/usr/local/sbin/show-self
-StandardOutput=tty
-TTYPath=/dev/ttyS0
-[Install]
-WantedBy=multi-user.target
-UNIT
-    ln -s /etc/systemd/system/show-self.service etc/systemd/system/multi-user.target.wants/
-fi
+ln -s /etc/systemd/system/show-proof.service etc/systemd/system/multi-user.target.wants/
 # On a busy machine a device may take its time.
 mkdir -p etc/systemd/system.conf.d
 printf '[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\n' >etc/systemd/system.conf.d/patience.conf
@@ -69,21 +52,21 @@ echo 'CRYPTSETUP=y' >>etc/cryptsetup-initramfs/conf-hook
 echo 'cryptroot UUID=00000083-0083-4083-8083-000000000083 /etc/keys/root.key luks,initramfs' >etc/crypttab
 chroot . mkinitramfs -o /boot/initrd.crypt "$kernel" || true
 : >etc/crypttab
-# Boot loaders. `embed` is found by what is in the file system that has it.
-cat >tmp/embed.cfg <<'CFG'
-search.file /boot-proof.cfg root
-set prefix=($root)/grub
-configfile ($root)/boot-proof.cfg
-CFG
-modules="part_gpt part_msdos ext2 search search_fs_file normal linux configfile serial terminal echo"
-chroot . grub-mkimage -O i386-pc -c /tmp/embed.cfg -p /grub -o /boot/core.img biosdisk $modules
-chroot . grub-mkimage -O x86_64-efi -c /tmp/embed.cfg -p /grub -o /boot/bootx64.efi $modules
+# Boot loaders, as grub-install makes them: each knows where grub.cfg is on the disk that it was started from. By UEFI that is the file
+# which finds the other by a UUID.
+modules="part_gpt part_msdos fat ext2 search search_fs_uuid normal linux configfile serial terminal echo"
+for place in msdos1/boot gpt1/boot gpt3; do
+    partition=${place%%/*}
+    chroot . grub-mkimage -O i386-pc -p "(,$partition)${place#"$partition"}/grub" -o "/boot/core.$partition" biosdisk $modules
+done
+chroot . grub-mkimage -O x86_64-efi -p /EFI/BOOT -o /boot/bootx64.efi $modules
+mkdir -p boot/grub boot/efi
 cp usr/lib/grub/i386-pc/boot.img boot/boot.img
-rm -rf tmp/embed.cfg usr/lib/grub
+rm -rf usr/lib/grub
 END
     mmdebstrap --quiet --format=tar --dpkgopt=force-unsafe-io --variant=minbase \
         --include=systemd-sysv,udev,login,linux-image-cloud-amd64,initramfs-tools,lvm2,cryptsetup-initramfs,kmod,e2fsprogs,zstd \
-        --include=grub-pc-bin,grub-efi-amd64-bin,grub-common${2:+,$2} \
+        --include=grub-pc-bin,grub-efi-amd64-bin,grub-common,cloud-init,openssh-server \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --aptopt='Acquire::Languages "none"' \
         --customize-hook="sh $scratch/customize \"\$1\"" bookworm "$1"

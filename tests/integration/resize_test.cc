@@ -248,6 +248,23 @@ TEST_F(Resize, LogicalVolumeFollowsItsGroup) {
     EXPECT_TRUE(refused(impossible, kFailed, "can't be made smaller than"));
 }
 
+// A size that the image has already, because another program made it larger: what is on it follows, once.
+TEST_F(Resize, DiskThatWasMadeLargerByOtherMeans) {
+    for (const char* mode : {"--write-mode=atomic", "--write-mode=direct"}) {
+        const std::string image = copy_of("cloud", mode + 2);
+        const uint64_t size = size_of(image) + 32 * kMiB;
+        std::filesystem::resize_file(image, size);
+        const Args args = {"-a", image, "--size", std::to_string(size / kMiB) + "M", mode};
+        resize_ok(args);
+        EXPECT_EQ(size_of(image), size);
+        const std::string root = cut_out(image, 1);
+        EXPECT_EQ(ext_blocks(root) * 1024, size - 11 * kMiB);
+        EXPECT_TRUE(ext_is_clean(root));
+        EXPECT_EQ(debugfs(root, "cat /hello.txt"), "hello, guest\n");
+        EXPECT_THAT(resize_ok(args), HasSubstr("everything has the size that it is to have"));
+    }
+}
+
 // Killed at any moment, the disk is as it was or as it is to be, its size included.
 TEST_F(Resize, KilledAtAnyMoment) {
     const std::string original = copy_of("cloud", "original");

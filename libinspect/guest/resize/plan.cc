@@ -74,11 +74,10 @@ class Planner {
         if (size == disk().size) return;
         if (size == 0) throw Error(ErrorKind::kUsage, "nothing would be left of the disk");
         if (!disk().resizable)
-            throw Error(
-                ErrorKind::kUnsupported,
-                "the size of this image can't be changed here (that of raw files, qcow2 images and logical "
-                "volumes can); "
-                "make it larger by its own means, then give the partition to --expand");
+            throw Error(ErrorKind::kUnsupported,
+                        "the size of this image can't be changed here (that of raw files and qcow2 images "
+                        "can, and with --write-mode=atomic that of logical volumes); make it larger by its "
+                        "own means, then give --size the size that it has");
         disk().size = size;
     }
 
@@ -191,7 +190,7 @@ class Planner {
             named = true;
             expand(get(device), true);
         }
-        if (!named && wishes_.follow && disk().size != disk_before().size) follow();
+        if (!named && wishes_.follow && wishes_.size) follow();
     }
 
     void settle(DiskPartition& partition, uint64_t size, bool wished) {
@@ -267,12 +266,19 @@ class Planner {
         settle(partition, new_end - partition.start, wished);
     }
 
-    // Nothing was said of partitions: the last one goes with the disk.
+    // Nothing was said of partitions: the last one goes with the disk. A disk of the size that was wished may
+    // have been made larger by other means, and then there is room; otherwise nothing is to be done.
     void follow() {
-        const bool grows = disk().size > disk_before().size;
-        if (disk().table == TableKind::kNone) return follow_whole(grows);
+        const bool grows = disk().size >= disk_before().size;
+        const bool as_it_is = disk().size == disk_before().size;
+        if (disk().table == TableKind::kNone) {
+            const uint64_t filled = disk().whole.size_bytes;
+            if (as_it_is && (filled == 0 || disk().size < filled + kAlignment)) return;
+            return follow_whole(grows);
+        }
         DiskPartition* partition = last();
         if (!partition) return;
+        if (as_it_is && align_down(limit(*partition), kAlignment) <= partition->end()) return;
         if (!grows) return shrink_to_fit(*partition, false);
         std::string why = stack_.why_not_growing(partition->content);
         if (partition->content.type == "swap") why = "it is swap space";
@@ -368,7 +374,7 @@ class Planner {
             if (!shrunk && !partition.extended && wishes_.contents)
                 stack_.grow(partition.content, partition.size);
         }
-        if (whole_follows_ && disk().size > disk_before().size && wishes_.contents)
+        if (whole_follows_ && disk().size >= disk_before().size && wishes_.contents)
             stack_.grow(disk().whole, disk().size);
     }
 

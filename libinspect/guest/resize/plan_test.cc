@@ -15,6 +15,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr uint64_t kMiB = 1 << 20;
 constexpr uint64_t kGiB = 1 << 30;
@@ -317,7 +318,7 @@ TEST(ResizePlan, ObstaclesAreRefusedBeforeAnything) {
     EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kDenied), HasSubstr("--key"));
     state = debian();
     state.resizable = false;
-    EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kUnsupported), HasSubstr("--expand"));
+    EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kUnsupported), HasSubstr("--size the size"));
     EXPECT_THAT(refusal(debian(), resized("/dev/sda7", "1G"), ErrorKind::kNotFound),
                 HasSubstr("there is /dev/sda1, /dev/sda2"));
     ResizeWishes wishes = resized("/dev/sda2", "1G");
@@ -406,6 +407,33 @@ TEST(ResizePlan, WholeDiskFileSystem) {
         ElementsAre("ext4 on /dev/sda is checked", "ext4 on /dev/sda shrinks from 1.0 GiB to 512.0 MiB",
                     "the image shrinks from 1.0 GiB to 512.0 MiB"));
     EXPECT_THAT(refusal(state, sized("50M"), ErrorKind::kNoSpace), HasSubstr("100.0 MiB"));
+}
+
+// Larger already, by lvextend or truncate: what is on it follows all the same, once.
+TEST(ResizePlan, DiskThatWasMadeLargerByOtherMeans) {
+    DiskState whole;
+    whole.size = 2 * kGiB;
+    whole.resizable = false;
+    whole.whole = ext4("/dev/sda", kGiB, 100 * kMiB);
+    EXPECT_THAT(steps(plan_resize(whole, sized("2G"))),
+                ElementsAre("ext4 on /dev/sda is checked", "ext4 on /dev/sda grows from 1.0 GiB to 2.0 GiB"));
+    EXPECT_THAT(refusal(whole, sized("3G"), ErrorKind::kUnsupported), HasSubstr("--write-mode=atomic"));
+    whole.whole.size_bytes = 2 * kGiB;
+    EXPECT_THAT(plan_resize(whole, sized("2G")).steps, IsEmpty());
+
+    DiskState state = debian();
+    EXPECT_THAT(plan_resize(state, sized("2G")).steps, IsEmpty());
+    state.size = 3 * kGiB;
+    const ResizePlan plan = plan_resize(state, sized("3G"));
+    EXPECT_EQ(plan.after.partitions[1].end(), 3 * kGiB - kMiB);
+    EXPECT_THAT(plan.steps, Not(IsEmpty()));
+    EXPECT_THAT(plan_resize(plan.after, sized("3G")).steps, IsEmpty());
+
+    // What can't follow is no matter when there is nothing to follow.
+    state.partitions[1].content = holding("/dev/sda2", "swap", 1982 * kMiB);
+    EXPECT_THAT(plan_resize(state, sized("3G")).notes, Not(IsEmpty()));
+    state.size = 2 * kGiB;
+    EXPECT_THAT(plan_resize(state, sized("2G")).notes, IsEmpty());
 }
 
 TEST(ResizePlan, LogicalVolumeFollows) {
