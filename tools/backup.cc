@@ -55,7 +55,7 @@ constexpr Option kOptions[] = {
     {0, "keep-within", Takes::kValue, "TIME", "forget: keep all of the last time, such as 2d12h"},
     {0, "keep-tag", Takes::kValue, "TAG", "forget: keep all with this tag"},
     {0, "prune", Takes::kNothing, "", "forget: let restic give the space back"},
-    {'o', "", Takes::kValue, "OPTION[,OPTION...]", "mount: options for FUSE: allow_other..."},
+    {'o', "option", Takes::kValue, "OPTION[,OPTION...]", "mount: options for FUSE: allow_other..."},
     {'f', "foreground", Takes::kNothing, "", "mount: stay in the foreground", "no-fork"},
     {0, "pid-file", Takes::kValue, "FILE", "mount: write the process's number to this file", "", "<file>"},
     {'n', "dry-run", Takes::kNothing, "", "forget: only say what would be done"},

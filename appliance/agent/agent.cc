@@ -95,6 +95,7 @@ void Agent::run() {
                 return;
             }
             if (connection_.cancelled()) throw Cancelled();
+            look_ahead(request);
             dispatch(request, response);
         });
         Context context{connection_, tree_, response};
@@ -108,6 +109,17 @@ void Agent::run() {
                 (response.has_failure() ? " failed: " + response.failure().message() : std::string(" done")));
         connection_.respond(response);
     }
+}
+
+// Many reads of a mount arrive together. The disk is told of all of them before the first one waits for it:
+// one by one, each would cost an interrupt and two changes between this process and an idle machine.
+void Agent::look_ahead(const proto::Request& request) {
+    if (!request.has_tree_read()) return open_tree_.forget_ahead();
+    if (open_tree_.is_ahead() || !open_tree_.read_ahead(request.tree_read())) return;
+    connection_.look_ahead([this, next = proto::Request()](const std::string& payload) mutable {
+        return next.ParseFromString(payload) && next.has_tree_read() &&
+               open_tree_.read_ahead(next.tree_read());
+    });
 }
 
 void Agent::dispatch(proto::Request& request, proto::Response& response) {

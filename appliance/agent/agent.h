@@ -32,6 +32,7 @@ class Agent {
     void run();
 
   private:
+    void look_ahead(const proto::Request& request);
     void dispatch(proto::Request& request, proto::Response& response);
     void wake(proto::Wake& request);
     void mount(const proto::Mount& request);

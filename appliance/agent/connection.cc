@@ -192,6 +192,11 @@ Connection::Upload Connection::receive() {
     return upload;
 }
 
+void Connection::look_ahead(const std::function<bool(const std::string& payload)>& look) const {
+    for (size_t i = 1; i < pending_.size(); ++i)
+        if (pending_[i].cancelled || !look(pending_[i].payload)) return;
+}
+
 void Connection::check_cancelled() {
     uint64_t now = now_ns();
     if (now - last_heard_ns_ < kHearEveryNs) return;

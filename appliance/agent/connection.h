@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -85,6 +86,8 @@ class Connection {
     void check_cancelled();
     // The request at work was cancelled, as far as is known.
     bool cancelled() const { return pending_.front().cancelled; }
+    // The requests that have arrived behind the one at work, in their order, until `look` returns false.
+    void look_ahead(const std::function<bool(const std::string& payload)>& look) const;
     // For who waits by poll(): this descriptor, and what to do when it is readable.
     int input_fd() const { return in_; }
     void hear() { pump(); }

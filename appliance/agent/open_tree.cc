@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 
@@ -18,6 +19,10 @@ namespace inspect::agent {
 namespace {
 
 constexpr int kMaxRetries = 100;
+// Of reads that were seen ahead: their files are open, and the data wait in the appliance's memory, which is
+// small.
+constexpr size_t kMostAhead = 64;
+constexpr uint64_t kMostBytesAhead = 8 << 20;
 
 Fd openat_beneath(int directory, const std::string& path, int flags) {
     open_how how{};
@@ -51,7 +56,10 @@ void OpenTree::open(const GuestTree& tree, const std::string& directory, bool wr
     writable_ = writable;
 }
 
-void OpenTree::close() { slots_.clear(); }
+void OpenTree::close() {
+    forget_ahead();
+    slots_.clear();
+}
 
 void OpenTree::close_slot(uint32_t slot) {
     if (slot != 0 && slot < slots_.size()) slots_[slot].reset();
@@ -133,9 +141,48 @@ Fd OpenTree::open_file_beneath(const proto::Place& place) const {
 }
 
 OpenTree::Handle OpenTree::file(const proto::Place& place) {
+    Fd ahead = take_ahead(place);
     if (place.path().empty()) return Handle(slot_fd(place.slot()));
     close_slot(place.keep());
-    return keep_or_hand_out(place.keep(), open_file_beneath(place));
+    return keep_or_hand_out(place.keep(), ahead ? std::move(ahead) : open_file_beneath(place));
+}
+
+bool OpenTree::read_ahead(const proto::TreeRead& request) {
+    if (ahead_.size() == kMostAhead || ahead_bytes_ >= kMostBytesAhead) return false;
+    const proto::Place& place = request.place();
+    Ahead ahead{place.slot(), place.keep(), place.path(), {}};
+    int fd = -1;
+    if (!place.path().empty()) {
+        try {
+            ahead.file = open_file_beneath(place);
+            fd = ahead.file.get();
+        } catch (const Failure&) {  // it is told when its turn comes
+        }
+    } else if (place.slot() < slots_.size() &&
+               std::ranges::find(ahead_, place.slot(), &Ahead::keep) == ahead_.end()) {
+        fd = slots_[place.slot()].get();  // unless a read before this one puts another file there
+    }
+    if (fd >= 0)
+        ::posix_fadvise(fd, static_cast<off_t>(request.offset()), static_cast<off_t>(request.length()),
+                        POSIX_FADV_WILLNEED);
+    ahead_bytes_ += request.length();
+    ahead_.push_back(std::move(ahead));
+    return true;
+}
+
+void OpenTree::forget_ahead() {
+    ahead_.clear();
+    ahead_bytes_ = 0;
+}
+
+// The file of a read that was seen ahead, if this is it.
+Fd OpenTree::take_ahead(const proto::Place& place) {
+    if (ahead_.empty()) return {};
+    Ahead first = std::move(ahead_.front());
+    ahead_.pop_front();
+    bool same = first.slot == place.slot() && first.keep == place.keep() && first.path == place.path();
+    if (ahead_.empty() || !same) forget_ahead();
+    return same ? std::move(first.file) : Fd();
 }
 
 void OpenTree::pin(uint32_t slot, int directory, const std::string& name) {

@@ -8,6 +8,7 @@
 // before it is filled. A slot that could not be filled is empty; what used to be in it is gone.
 #pragma once
 
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,6 +53,11 @@ class OpenTree {
     Object object(const proto::Place& place) const;
     Handle directory(const proto::Place& place);  // to look into, and as the start of names
     Handle file(const proto::Place& place);       // for reading and, in a writable tree, writing
+    // The disk begins to read what this will want; true: it will be asked again for the next one. Only reads
+    // may come between this and the read itself, or forget_ahead().
+    bool read_ahead(const proto::TreeRead& request);
+    bool is_ahead() const { return !ahead_.empty(); }
+    void forget_ahead();
     // Keeps a file, or whatever else it is, in a slot: it is about to lose its name.
     void pin(uint32_t slot, int directory, const std::string& name);
     void keep(uint32_t slot, Fd fd);
@@ -63,7 +69,19 @@ class OpenTree {
     Handle keep_or_hand_out(uint32_t slot, Fd fd);
     Fd open_file_beneath(const proto::Place& place) const;
 
+    // A read that was seen ahead; no file: what is open in its slot is meant, or it can't be opened.
+    struct Ahead {
+        uint32_t slot;
+        uint32_t keep;
+        std::string path;
+        Fd file;
+    };
+
+    Fd take_ahead(const proto::Place& place);
+
     std::vector<Fd> slots_;  // [0] is the tree's root
+    std::deque<Ahead> ahead_;
+    uint64_t ahead_bytes_ = 0;  // since there was none
     bool writable_ = false;
 };
 

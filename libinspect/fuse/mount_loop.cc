@@ -21,8 +21,16 @@ using Clock = std::chrono::steady_clock;
 // How long a request may go without a byte from the agent, before the appliance counts as dead. Nothing that
 // a mount asks for takes longer, not even on software KVM.
 constexpr auto kSilence = 120s;
+// After an ordinary unmount of ours, how long the kernel may take to say that the tree is gone.
+constexpr auto kUnmountGrace = 1s;
 // Requests of the kernel that are taken before answers are looked at again.
 constexpr int kMostAtOnce = 64;
+
+// What the kernel holds of the tree's changes. Errors are told by the unmounting, or there are none to tell.
+void write_back(const std::string& mount_point) {
+    Fd tree(::open(mount_point.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+    [[maybe_unused]] int ignored = tree ? ::syncfs(tree.get()) : 0;
+}
 
 }  // namespace
 
@@ -50,6 +58,7 @@ void MountLoop::with_appliance(Work work) {
 
 std::optional<Error> MountLoop::run() {
     while (!fuse_session_exited(parts_.session) || !parts_.pipeline.idle()) {
+        end_without_kernel();
         parts_.server.tidy_up();
         with_appliance([&] { parts_.pipeline.send(); });
         if (fuse_session_exited(parts_.session) && parts_.pipeline.idle()) break;
@@ -61,7 +70,7 @@ std::optional<Error> MountLoop::run() {
 
 int MountLoop::timeout_ms() const {
     if (lost_) return parts_.pipeline.idle() ? -1 : 0;
-    if (parts_.pipeline.idle()) return -1;
+    if (parts_.pipeline.idle() && !unmounted_at_) return -1;
     return static_cast<int>(std::chrono::milliseconds(1s).count());
 }
 
@@ -123,17 +132,29 @@ void MountLoop::start_unmount(Unmount how) {
     if (unmounting_.joinable() || fuse_session_exited(parts_.session)) return;
     how_ = how;
     unmounting_ = std::thread([this] {
+        write_back(parts_.mount_point);
         unmount_error_ = unmount_directory(parts_.mount_point, how_ == Unmount::kLazy);
         uint64_t one = 1;
         [[maybe_unused]] ssize_t written = ::write(unmounted_.get(), &one, sizeof one);
     });
 }
 
+// A process that took a copy of the mounts while the tree was there (a container's, a sandbox's, a service's
+// mount namespace) keeps it alive, and the kernel doesn't say that it is gone. It was written back, nobody
+// here used it when it was unmounted, and who asked for that waits: it ends for that copy as well.
+void MountLoop::end_without_kernel() {
+    if (!unmounted_at_ || fuse_session_exited(parts_.session) || !parts_.pipeline.idle()) return;
+    if (Clock::now() - *unmounted_at_ >= kUnmountGrace) fuse_session_exit(parts_.session);
+}
+
 void MountLoop::end_unmount() {
     uint64_t count;
     [[maybe_unused]] ssize_t size = ::read(unmounted_.get(), &count, sizeof count);
     unmounting_.join();
-    if (unmount_error_.empty()) return;
+    if (unmount_error_.empty()) {
+        if (how_ == Unmount::kOrdinary) unmounted_at_ = Clock::now();
+        return;
+    }
     // Who stops us wants an end. What the kernel has not written back yet is, before it goes.
     if (stopping_ && how_ == Unmount::kOrdinary) return start_unmount(Unmount::kLazy);
     if (stopping_) fuse_session_exit(parts_.session);

@@ -50,6 +50,7 @@ class MountLoop {
     void check_silence();
     void start_unmount(Unmount how);
     void end_unmount();
+    void end_without_kernel();
     int timeout_ms() const;
 
     Parts parts_;
@@ -60,6 +61,7 @@ class MountLoop {
     Fd unmounted_;               // an eventfd: the thread is through
     std::string unmount_error_;  // of the thread; empty: it worked
     Unmount how_ = Unmount::kOrdinary;
+    std::optional<std::chrono::steady_clock::time_point> unmounted_at_;  // by us, when nobody used it
 };
 
 }  // namespace inspect::fuse

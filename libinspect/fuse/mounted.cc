@@ -38,7 +38,9 @@ class FuseMessages {
     std::string take() const {
         std::string result = text();
         while (!result.empty() && result.back() == '\n') result.pop_back();
-        return result.empty() ? "no reason was given" : printable(result);
+        // fusermount3 writes to stderr by itself.
+        const char* nothing = ::geteuid() == 0 ? "no reason was given" : "fusermount3 has refused it";
+        return result.empty() ? nothing : printable(result);
     }
 
   private:

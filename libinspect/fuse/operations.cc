@@ -46,6 +46,8 @@ void TreeServer::negotiate(fuse_conn_info* connection) {
     want(connection, FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_DONT_MASK, true);
     // All directories with their attributes: they come along for little, and save a lookup each.
     want(connection, FUSE_CAP_READDIRPLUS_AUTO, false);
+    // O_TRUNC is a change of the size by itself, before the file is opened. libfuse would have open() do it.
+    want(connection, FUSE_CAP_ATOMIC_O_TRUNC, false);
     want(connection, FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV, false);
     want(connection, FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE, false);
     want(connection, FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS, false);  // the kernel's own do

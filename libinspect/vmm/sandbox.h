@@ -19,7 +19,7 @@ namespace inspect {
 // Closes every descriptor but 0, 1, 2 and those.
 void close_all_but(std::span<const int> keep);
 
-// New user, mount and IPC namespaces, an empty root directory, no capabilities, no core dumps, no ptrace by
+// New user and IPC namespaces, an empty root directory, no capabilities, no core dumps, no ptrace by
 // others, at most `max_fds` as the number of a new descriptor.
 void leave_namespaces(unsigned max_fds);
 

@@ -150,6 +150,13 @@ std::string TreePair::append() {
                    [&](int fd) { return Result{or_errno(::write(fd, data.data(), data.size()))}; });
 }
 
+// As `echo text > file` does it.
+std::string TreePair::rewrite() {
+    std::string data = noise(a_length());
+    return on_file("rewrite " + std::to_string(data.size()), a_name(), O_WRONLY | O_CREAT | O_TRUNC,
+                   [&](int fd) { return Result{or_errno(::write(fd, data.data(), data.size()))}; });
+}
+
 std::string TreePair::read() {
     uint64_t offset = an_offset();
     uint64_t length = a_length();
@@ -431,20 +438,20 @@ std::string TreePair::close_file() {
 
 std::string TreePair::step() {
     static constexpr std::pair<Operation, unsigned> kOperations[] = {
-        {&TreePair::write, 14},         {&TreePair::append, 4},
-        {&TreePair::read, 14},          {&TreePair::map_write, 5},
-        {&TreePair::map_read, 4},       {&TreePair::truncate, 5},
-        {&TreePair::allocate, 5},       {&TreePair::copy_range, 4},
-        {&TreePair::seek, 3},           {&TreePair::sync_and_drop, 4},
-        {&TreePair::rename, 5},         {&TreePair::exchange, 2},
-        {&TreePair::link, 4},           {&TreePair::symlink, 1},
-        {&TreePair::make_node, 1},      {&TreePair::unlink, 4},
-        {&TreePair::make_directory, 3}, {&TreePair::remove_directory, 1},
-        {&TreePair::change_mode, 2},    {&TreePair::change_time, 2},
-        {&TreePair::set_attribute, 2},  {&TreePair::remove_attribute, 1},
-        {&TreePair::list, 2},           {&TreePair::open_file, 2},
-        {&TreePair::write_open, 3},     {&TreePair::read_open, 3},
-        {&TreePair::close_file, 1},
+        {&TreePair::write, 14},           {&TreePair::append, 4},
+        {&TreePair::rewrite, 4},          {&TreePair::read, 14},
+        {&TreePair::map_write, 5},        {&TreePair::map_read, 4},
+        {&TreePair::truncate, 5},         {&TreePair::allocate, 5},
+        {&TreePair::copy_range, 4},       {&TreePair::seek, 3},
+        {&TreePair::sync_and_drop, 4},    {&TreePair::rename, 5},
+        {&TreePair::exchange, 2},         {&TreePair::link, 4},
+        {&TreePair::symlink, 1},          {&TreePair::make_node, 1},
+        {&TreePair::unlink, 4},           {&TreePair::make_directory, 3},
+        {&TreePair::remove_directory, 1}, {&TreePair::change_mode, 2},
+        {&TreePair::change_time, 2},      {&TreePair::set_attribute, 2},
+        {&TreePair::remove_attribute, 1}, {&TreePair::list, 2},
+        {&TreePair::open_file, 2},        {&TreePair::write_open, 3},
+        {&TreePair::read_open, 3},        {&TreePair::close_file, 1},
     };
     static const unsigned total = [] {
         unsigned sum = 0;

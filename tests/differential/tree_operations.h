@@ -54,6 +54,7 @@ class TreePair {
 
     std::string write();
     std::string append();
+    std::string rewrite();
     std::string read();
     std::string map_write();
     std::string map_read();

@@ -132,6 +132,60 @@ TEST_F(Mount, FusermountCommitsToo) {
     EXPECT_TRUE(ext_is_clean(image));
 }
 
+// The kernel knows the new size whatever has become of the file in the guest: only a look into the image
+// tells.
+TEST_F(Mount, FilesAreTruncatedWhenTheyAreOpened) {
+    std::string image = copy_of("ext4");
+    mount({"-a", image, "-m", "/dev/sda"});
+    write_host_file(at("file"), std::string(20'000, 'x') + "\n");
+    umount_ok();
+    mount({"-a", image, "-m", "/dev/sda"});
+    write_host_file(at("file"), "short\n");
+    write_host_file(at("hello.txt"), "");
+    Outcome work = shell("cd " + directory_.string() + "; echo a >numbers; echo longer >new; echo b >new");
+    EXPECT_TRUE(work.ok()) << work.describe();
+    umount_ok();
+    EXPECT_EQ(debugfs(image, "cat /file"), "short\n");
+    EXPECT_EQ(debugfs(image, "cat /hello.txt"), "");
+    EXPECT_EQ(debugfs(image, "cat /numbers"), "a\n");
+    EXPECT_EQ(debugfs(image, "cat /new"), "b\n");
+    EXPECT_TRUE(ext_is_clean(image));
+}
+
+// A second insp, and any process with mounts of its own, has a copy of the host's mounts: neither keeps this
+// one alive.
+TEST_F(Mount, OthersDoNotKeepItMounted) {
+    std::string image = copy_of("ext4");
+    mount({"-a", image, "-m", "/dev/sda"});
+    write_host_file(at("file"), "contents\n");
+    fs::path other = scratch() / "other";
+    fs::create_directory(other);
+    insp_ok({"mount", "-a", guest("metadata"), "-m", "/dev/sda", "--ro", other}, with_runtime());
+    EXPECT_TRUE(run({"fusermount3", "-u", directory_}).ok());
+    Outcome waited = umount({"--wait"});
+    EXPECT_TRUE(waited.ok()) << waited.describe();
+    EXPECT_EQ(debugfs(image, "cat /file"), "contents\n");
+    EXPECT_TRUE(insp({"umount", other}, with_runtime()).ok());
+
+    mount({"-a", image, "-m", "/dev/sda"});
+    write_host_file(at("file"), "new\n");
+    Child copy({"unshare", "--user", "--map-root-user", "--mount", "--propagation", "private", "sh", "-c",
+                "touch " + (scratch() / "copied").string() + "; exec sleep 300"},
+               {});
+    for (int i = 0; i < 100 && !fs::exists(scratch() / "copied"); ++i) usleep(100'000);
+    if (!fs::exists(scratch() / "copied")) {
+        copy.kill(SIGKILL);
+        copy.wait();
+        umount_ok();
+        GTEST_SKIP() << "this system allows no user namespaces";
+    }
+    umount_ok();
+    copy.kill(SIGKILL);
+    copy.wait();
+    EXPECT_EQ(debugfs(image, "cat /file"), "new\n");
+    EXPECT_TRUE(ext_is_clean(image));
+}
+
 TEST_F(Mount, SubdirectoriesAndTheForeground) {
     std::string image = copy_of("metadata");
     Child child(command({"mount", "-f", "--subdir", "/dir", "-a", image, "-m", "/dev/sda", "--pid-file",

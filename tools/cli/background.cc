@@ -19,7 +19,7 @@ namespace {
 
 std::vector<std::string> fuse_options(const Arguments& args) {
     std::vector<std::string> result;
-    for (const std::string& list : args.values("o")) {
+    for (const std::string& list : args.values("option")) {
         for (size_t at = 0; at <= list.size();) {
             size_t end = std::min(list.find(',', at), list.size());
             if (end > at) result.push_back(list.substr(at, end - at));
