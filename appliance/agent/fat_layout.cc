@@ -25,6 +25,8 @@ constexpr uint64_t kLeastFat32 = 65525;
 // The format has twice as many. So many take 48 MiB of bits while they are resized.
 constexpr uint64_t kMostFat32 = uint64_t{1} << 27;
 
+constexpr uint64_t kEntry = 32;  // of a directory
+
 // Places in the boot sector.
 constexpr size_t kSectors16 = 19;
 constexpr size_t kTableSectors16 = 22;
@@ -84,10 +86,7 @@ void parse_fat32(std::span<const uint8_t, kFatBootSector> boot, FatLayout& layou
 
 }  // namespace
 
-uint64_t FatLayout::root_sectors() const {
-    constexpr uint64_t kEntry = 32;
-    return (root_entries * kEntry + sector_size - 1) / sector_size;
-}
+uint64_t FatLayout::root_sectors() const { return root_entries * kEntry / sector_size; }
 
 uint64_t FatLayout::table_capacity() const {
     const uint64_t entries = table_size() * 8 / bits;
@@ -110,7 +109,7 @@ std::optional<FatLayout> parse_fat_boot_sector(std::span<const uint8_t, kFatBoot
     if (!std::has_single_bit(layout.sector_size) || layout.sector_size < kFatBootSector ||
         layout.sector_size > kMostSector || !std::has_single_bit(layout.cluster_sectors) ||
         layout.reserved_sectors == 0 || layout.tables == 0 || layout.table_sectors == 0 ||
-        wide != (layout.root_entries == 0))
+        wide != (layout.root_entries == 0) || layout.root_entries * kEntry % layout.sector_size != 0)
         return std::nullopt;
     if (layout.sectors <= layout.data_sector()) return std::nullopt;
     layout.clusters = room(layout);

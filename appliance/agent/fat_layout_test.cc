@@ -110,6 +110,7 @@ TEST_F(FatLayoutTest, AnotherSize) {
         EXPECT_EQ(resized_fat(layout, layout.size()), layout) << options;
         for (uint64_t size = 4 * kMiB; size < 300 * kMiB; size += 12345 + size / 50) {
             const FatLayout now = resized_fat(layout, size);
+            if (now.clusters < least_fat_clusters(layout)) continue;
             SCOPED_TRACE(options + std::to_string(size));
             EXPECT_LE(now.size(), size);
             EXPECT_LE(now.clusters, now.table_capacity());

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "base/checked.h"
 #include "base/endian.h"
 #include "base/fd.h"
 #include "base/zeros.h"
@@ -47,6 +48,10 @@ void store(std::span<uint8_t> to, size_t at, T value) {
 
 [[noreturn]] void refuse(const std::string& why) {
     throw Failure(proto::CORRUPT, "the FAT contradicts itself: " + why + "; repair it first (insp fsck)");
+}
+
+[[noreturn]] void refuse_truncated() {
+    throw Failure(proto::CORRUPT, "the file system is longer than what it lies on");
 }
 
 // A FAT's directory entry.
@@ -104,7 +109,7 @@ class Volume {
     void read(uint64_t at, std::span<uint8_t> out) const {
         if (pread_full(fd_, std::as_writable_bytes(out), offset_ + at, "cannot read the file system") !=
             out.size())
-            throw Failure(proto::CORRUPT, "the file system is longer than what it lies on");
+            refuse_truncated();
     }
     void write(uint64_t at, std::span<const uint8_t> in) const {
         pwrite_full(fd_, std::as_bytes(in), offset_ + at, "cannot write the file system");
@@ -510,11 +515,18 @@ class Resizing {
     const uint64_t moved_;  // how many are
 };
 
+uint64_t device_size(int fd) {
+    const off_t end = ::lseek(fd, 0, SEEK_END);
+    if (end < 0) throw Failure::from_errno("cannot find out how large the device is", errno);
+    return static_cast<uint64_t>(end);
+}
+
 FatLayout resizable(int fd, uint64_t offset) {
     const std::optional<FatLayout> layout = read_fat_layout(fd, offset);
     if (!layout) throw Failure(proto::CORRUPT, "the boot sector is none of a FAT");
     if (const std::string why = why_fat_is_fixed(*layout); !why.empty())
         throw Failure(proto::UNSUPPORTED, "the FAT can't be resized: " + why);
+    if (!range_fits(offset, layout->size(), device_size(fd))) refuse_truncated();
     return *layout;
 }
 
@@ -615,6 +627,8 @@ void resize_fat(int fd, uint64_t offset, uint64_t size, const Poll& poll) {
     if (wanted.clusters < std::min(layout.clusters, least_fat_clusters(layout)))
         throw Failure(proto::NO_SPACE, "a FAT" + std::to_string(layout.bits) + " can't be that small",
                       ENOSPC);
+    if (!range_fits(offset, wanted.size(), device_size(fd)))
+        throw Failure(proto::USAGE, "the device doesn't have that size", EINVAL);
     const Volume volume(fd, offset, layout);
     Resizing(volume, wanted, poll).apply();
 }

@@ -91,7 +91,7 @@ class FatResizeTest : public testing::Test {
     uint64_t smallest() const { return smallest_fat(open_file(image_, O_RDONLY).get(), 0, kPoll); }
     // The failure's message; the file is what it was.
     std::string refusal(uint64_t size) const {
-        const std::string before = read_text(image_);
+        run("cp --sparse=always image before");
         std::string message;
         try {
             resize_fat(open_file(image_, O_RDWR).get(), 0, size, kPoll);
@@ -99,8 +99,14 @@ class FatResizeTest : public testing::Test {
         } catch (const Failure& failure) {
             message = failure.message();
         }
-        EXPECT_TRUE(read_text(image_) == before) << message;
+        run("cmp image before");
         return message;
+    }
+    std::string peek(uint64_t at, size_t size) const {
+        std::string bytes(size, '\0');
+        const Fd file = open_file(image_, O_RDONLY);
+        EXPECT_EQ(pread_full(file.get(), std::as_writable_bytes(std::span(bytes)), at, "peek"), size);
+        return bytes;
     }
     void poke(uint64_t at, const std::string& bytes) const {
         const Fd file = open_file(image_, O_RDWR);
@@ -140,7 +146,7 @@ TEST_P(FatResizeCases, KeepsWhatIsInIt) {
     make(c.options, c.size);
     fill(c.bytes);
     expect_sound();
-    const std::string boot = read_text(image_).substr(0, kFatBootSector);
+    const std::string boot = peek(0, kFatBootSector);
     const FatLayout first = layout();
     ASSERT_EQ(first.bits, c.bits);
     auto check = [&](uint64_t size) {
@@ -154,7 +160,7 @@ TEST_P(FatResizeCases, KeepsWhatIsInIt) {
             EXPECT_GT(now.size() + 200 * now.cluster_size(), size);
         }
         // Nothing but sizes is another.
-        std::string after = read_text(image_).substr(0, kFatBootSector);
+        std::string after = peek(0, kFatBootSector);
         for (const auto& [at, length] :
              {std::pair(19, 2), {22, 2}, {32, 4}, {36, c.bits == 32 ? 4 : 0}, {44, c.bits == 32 ? 4 : 0}}) {
             for (int i = 0; i < length; ++i)
@@ -204,7 +210,7 @@ INSTANTIATE_TEST_SUITE_P(
              2'000'000,
              {20 * kMiB, 31 * kMiB, 9 * kMiB + 512}},
         Case{"Fat16", "-F 16 -s 4 -R 4", 16, 30 * kMiB, 4'000'000, {90 * kMiB, 50 * kMiB, 127 * kMiB}},
-        Case{"Fat16OddRoot", "-F 16 -s 2 -r 500 -a", 16, 20 * kMiB, 3'000'000, {41 * kMiB + 512, 60 * kMiB}},
+        Case{"Fat16OddRoot", "-F 16 -s 2 -r 240 -a", 16, 20 * kMiB, 3'000'000, {41 * kMiB + 512, 60 * kMiB}},
         Case{"Fat16OneTable", "-F 16 -s 8 -f 1", 16, 40 * kMiB, 4'000'000, {150 * kMiB, 60 * kMiB}},
         Case{"Fat16LargeSectors", "-F 16 -S 4096 -s 1", 16, 24 * kMiB, 4'000'000, {100 * kMiB, 48 * kMiB}},
         Case{"Esp100",
@@ -213,7 +219,6 @@ INSTANTIATE_TEST_SUITE_P(
              100 * kMiB,
              10'000'000,
              {200 * kMiB, 90 * kMiB, 106 * kMiB, 300 * kMiB + 512}},
-        Case{"Fat32Small", "-F 32 -s 1", 32, 10 * kMiB, 2'000'000, {11 * kMiB, 40 * kMiB, 200 * kMiB}},
         Case{"Fat32", "-F 32 -s 8", 32, 300 * kMiB, 8'000'000, {400 * kMiB, 280 * kMiB, 1000 * kMiB}},
         Case{
             "Fat32OneTable", "-F 32 -s 1 -f 1", 32, 40 * kMiB, 4'000'000, {50 * kMiB, 100 * kMiB, 37 * kMiB}},
@@ -288,8 +293,7 @@ TEST_F(FatResizeTest, SyslinuxStaysWhereItIs) {
     EXPECT_GE(most, before.size());
     EXPECT_LT(most, before.size() + kMiB);
     auto loader = [&](const FatLayout& now) {
-        return read_text(image_).substr(now.cluster_start(3), 60000) ==
-               read_text(directory_ / "files/LDLINUX.SYS");
+        return peek(now.cluster_start(3), 60000) == read_text(directory_ / "files/LDLINUX.SYS");
     };
     ASSERT_TRUE(loader(before));
     resize(80 * kMiB);
@@ -350,14 +354,15 @@ TEST_F(FatResizeTest, ContradictionsAreRefused) {
 TEST_F(FatResizeTest, DamageAtRandom) {
     std::mt19937 random(1);
     for (const auto& [options, size] :
-         {std::pair("-F 12 -s 1", 1 * kMiB), {"-F 16 -s 1", 4 * kMiB}, {"-F 32 -s 1", 3 * kMiB}}) {
+         {std::pair("-F 12 -s 1", 1 * kMiB), {"-F 16 -s 1", 4 * kMiB}, {"-F 32 -s 1", 34 * kMiB}}) {
         make(options, size);
         std::filesystem::remove_all(directory_ / "files");
         fill(300'000);
         const std::string sound = read_text(image_);
         const FatLayout now = layout();
         int resized = 0;
-        for (int round = 0; round < 60; ++round) {
+        const int rounds = size > 10 * kMiB ? 8 : 60;
+        for (int round = 0; round < rounds; ++round) {
             std::string damaged = sound;
             const uint64_t most = now.cluster_start(2) + 200 * now.cluster_size();
             for (unsigned i = 0; i < 1 + round % 3u; ++i) {
@@ -395,10 +400,9 @@ TEST_F(FatResizeTest, WhatIsBesidesTheBootSector) {
     poke(before.info_sector * 512 + 488, std::string(8, '\xff'));
     poke(before.backup_sector * 512, std::string(512, 'x'));
     resize(50 * kMiB);
-    const std::string after = read_text(image_);
-    EXPECT_EQ(after.substr(before.backup_sector * 512, 512), std::string(512, 'x'));
-    EXPECT_NE(after.substr(before.info_sector * 512 + 488, 4), std::string(4, '\xff'));
-    poke(before.backup_sector * 512, after.substr(0, 512));
+    EXPECT_EQ(peek(before.backup_sector * 512, 512), std::string(512, 'x'));
+    EXPECT_NE(peek(before.info_sector * 512 + 488, 4), std::string(4, '\xff'));
+    poke(before.backup_sector * 512, peek(0, 512));
     expect_sound();
 }
 
