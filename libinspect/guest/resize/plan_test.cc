@@ -484,6 +484,11 @@ TEST(ResizePlan, LogicalVolumesByName) {
         steps(plan_resize(lvm(100, 50, 300), wishes)),
         ElementsAre(HasSubstr("checked"), "the logical volume /dev/vg/root grows from 400.0 MiB to 1.6 GiB",
                     "ext4 on /dev/vg/root grows from 400.0 MiB to 1.6 GiB"));
+    wishes.expand_volumes = {"/dev/vg/home"};
+    EXPECT_THAT(refusal(lvm(100, 50, 300), wishes, ErrorKind::kNotFound),
+                HasSubstr("there is no '/dev/vg/home'"));
+    wishes.expand_volumes = {"/dev/sda1"};
+    EXPECT_THAT(refusal(lvm(100, 50, 300), wishes, ErrorKind::kUsage), HasSubstr("is no logical volume"));
     // One gives, the other takes.
     wishes = resized("/dev/vg/swap_1", "-100M");
     wishes.expand = {"/dev/vg/root"};
