@@ -200,8 +200,9 @@ bool set_f2fs(const Device& device, const uint8_t (&uuid)[16]) {
         if (copy.empty() || load<le32>(copy, 0) != kMagic) return false;
         const uint32_t features = load<le32>(copy, kFeatures);
         // Of inodes' checksums the UUID's is the beginning.
-        if (features & kEncrypt || (features & kInodeChecksum && raw_crc<kCrc32>(~0u, copy.data() + kUuid, 16) !=
-                                                                     raw_crc<kCrc32>(~0u, uuid, sizeof uuid)))
+        if (features & kEncrypt ||
+            (features & kInodeChecksum &&
+             raw_crc<kCrc32>(~0u, copy.data() + kUuid, 16) != raw_crc<kCrc32>(~0u, uuid, sizeof uuid)))
             return false;
         std::memcpy(copy.data() + kUuid, uuid, sizeof uuid);
         const size_t checksum_at = load<le32>(copy, 32);

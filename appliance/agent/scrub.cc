@@ -38,7 +38,8 @@ void overwrite(const Context& context, int fd, const struct stat& status, const 
         while (at < end) {
             context.connection.check_cancelled();
             const size_t wanted = std::min<size_t>(noise.size(), static_cast<size_t>(end - at));
-            pwrite_full(fd, std::as_bytes(std::span(noise).first(wanted)), static_cast<uint64_t>(at), what.c_str());
+            pwrite_full(fd, std::as_bytes(std::span(noise).first(wanted)), static_cast<uint64_t>(at),
+                        what.c_str());
             at += static_cast<off_t>(wanted);
         }
     }
