@@ -37,6 +37,8 @@ constexpr Option kOptions[] = {
     {0, "partition", Takes::kOptionalValue, "TABLE",
      "with a partition table: 'mbr', so without a value, or 'gpt'", "", "mbr gpt"},
     {0, "blocksize", Takes::kValue, "BYTES", "the disk's sector size: 512 or 4096", "", "512 4096"},
+    {0, "floppy", Takes::kNothing, "",
+     "a virtual floppy disk: --size=1440K --partition=mbr --type=vfat, unless given"},
 };
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
@@ -57,22 +59,26 @@ struct Wish {
 };
 
 Wish wish_of(const Arguments& args) {
+    const bool floppy = args.has("floppy");
     Wish wish{.input = args.operands()[0],
               .output = args.operands()[1],
-              .maker = &filesystem_maker(args.value("type").value_or("ext2")),
+              .maker = &filesystem_maker(args.value("type").value_or(floppy ? "vfat" : "ext2")),
               .format = args.value("format").value_or("raw"),
               .label = args.value("label").value_or(""),
               .size = {}};
     if (std::string_view(wish.maker->type) == "swap") throw UsageError("swap space holds no files");
     if (wish.format != "raw" && wish.format != "qcow2")
         throw UsageError("--format is 'raw' or 'qcow2', not '" + wish.format + "'");
-    if (args.has("partition")) wish.table = new_table("--partition", args.value("partition").value_or("mbr"));
+    if (args.has("partition") || floppy)
+        wish.table = new_table("--partition", args.value("partition").value_or("mbr"));
     if (auto bytes = args.value("blocksize")) {
         if (*bytes != "512" && *bytes != "4096")
             throw UsageError("--blocksize is 512 or 4096, not '" + *bytes + "'");
         wish.sector_size = *bytes == "512" ? 512 : 4096;
     }
-    if (auto text = args.value("size")) {
+    std::optional<std::string> text = args.value("size");
+    if (floppy && !text) text = "1440K";
+    if (text) {
         bool extra = text->starts_with('+');
         std::optional<uint64_t> size = parse_size(extra ? text->substr(1) : *text, 1);
         if (!size || *size == 0 || *size > INT64_MAX / 2)

@@ -96,10 +96,19 @@ void require_type(const std::string& type) {
     if (!plain) throw UsageError("'" + type + "' is no type of a partition");
 }
 
-// sfdisk wants hexadecimal without the 0x that it prints itself.
-std::string plain_type(const std::string& type) {
+// sfdisk wants hexadecimal without the 0x that it prints itself. What it doesn't know of an MBR it takes for
+// 0, which means that there is no partition.
+std::string plain_type(const std::string& type, const ListedDisk& disk) {
     std::string plain = type.starts_with("0x") ? type.substr(2) : type;
     require_type(plain);
+    if (disk.table == "gpt") return plain;
+    constexpr std::string_view kWords[] = {"linux", "swap", "uefi", "lvm", "raid"};
+    const bool hexadecimal =
+        plain.size() <= 2 && plain.find_first_not_of("0123456789abcdefABCDEF") == plain.npos;
+    if (hexadecimal ? plain.find_first_not_of('0') == plain.npos
+                    : std::find(std::begin(kWords), std::end(kWords), plain) == std::end(kWords))
+        throw Error(ErrorKind::kUsage, "'" + type + "' is no type of a partition of an MBR: it has " +
+                                           "linux, swap, uefi, lvm, raid and hexadecimal numbers up to ff");
     return plain;
 }
 
@@ -145,7 +154,7 @@ void add(Context& context, Guest& guest, std::vector<ListedDisk> disks) {
     } else {
         field("size=+");
     }
-    if (auto type = args.value("type")) field("type=" + plain_type(*type));
+    if (auto type = args.value("type")) field("type=" + plain_type(*type, disk));
     if (auto name = args.value("name")) field("name=" + quoted_field("name", *name));
     if (auto number = args.value("number")) {
         if (number->empty() || number->size() > 3 ||
@@ -239,7 +248,7 @@ int run_partition(Context& context) {
                        "cannot delete " + words[1]);
         } else if (action == "type") {
             run_sfdisk(guest, "--part-type \"$1\" \"$2\" \"$3\"",
-                       {found.disk.device, number, plain_type(words[2])}, "",
+                       {found.disk.device, number, plain_type(words[2], found.disk)}, "",
                        "cannot set the type of " + words[1]);
         } else {
             if (found.disk.table != "gpt")

@@ -35,9 +35,17 @@ constexpr Option kOptions[] = {
 
 constexpr size_t kPictureColumns = 70;
 
+SizeChange size_change(const std::string& text) {
+    try {
+        return SizeChange::parse(text);
+    } catch (const Error& error) {
+        throw UsageError(error.message());
+    }
+}
+
 ResizeWishes wishes_of(const Arguments& args) {
     ResizeWishes wishes;
-    if (auto size = args.value("size")) wishes.size = SizeChange::parse(*size);
+    if (auto size = args.value("size")) wishes.size = size_change(*size);
     wishes.expand = args.values("expand");
     wishes.shrink = args.values("shrink");
     for (const std::string& text : args.values("resize")) {
@@ -45,7 +53,7 @@ ResizeWishes wishes_of(const Arguments& args) {
         if (equals == text.npos)
             throw UsageError("--resize '" + text +
                              "' has no size: write it as /dev/sda2=20G or /dev/sda2=+10%");
-        wishes.resize.push_back({text.substr(0, equals), SizeChange::parse(text.substr(equals + 1))});
+        wishes.resize.push_back({text.substr(0, equals), size_change(text.substr(equals + 1))});
     }
     wishes.expand_volumes = args.values("LV-expand");
     wishes.remove = args.values("delete");

@@ -14,6 +14,7 @@
 #include "base/checked.h"
 #include "base/endian.h"
 #include "base/fd.h"
+#include "crc.h"
 #include "failure.h"
 
 namespace inspect::agent {
@@ -21,18 +22,6 @@ namespace inspect::agent {
 namespace {
 
 using Bytes = std::vector<uint8_t>;
-
-constexpr uint32_t kCrc32 = 0xedb88320;  // reflected, as all here
-constexpr uint32_t kCrc32c = 0x82f63b78;
-
-// Bit by bit, without a final inversion: for a few superblocks.
-uint32_t crc(uint32_t polynomial, uint32_t value, const uint8_t* data, size_t size) {
-    for (size_t i = 0; i < size; ++i) {
-        value ^= data[i];
-        for (int bit = 0; bit < 8; ++bit) value = value >> 1 ^ (value & 1 ? polynomial : 0);
-    }
-    return value;
-}
 
 template <typename T>
 T load(const Bytes& from, size_t offset) {
@@ -131,14 +120,14 @@ class Ext {
     }
 
     static bool is_checksum_right(const Bytes& super) {
-        return load<le32>(super, kChecksum) == crc(kCrc32c, ~0u, super.data(), kChecksum);
+        return load<le32>(super, kChecksum) == raw_crc<kCrc32c>(~0u, super.data(), kChecksum);
     }
-    static uint32_t seed(const uint8_t (&uuid)[16]) { return crc(kCrc32c, ~0u, uuid, sizeof uuid); }
+    static uint32_t seed(const uint8_t (&uuid)[16]) { return raw_crc<kCrc32c>(~0u, uuid, sizeof uuid); }
 
     void write(uint64_t offset, Bytes copy) const {
         const bool checksummed = ro_compat() & kMetadataCsum;
         std::memcpy(copy.data() + kUuid, uuid_, sizeof uuid_);
-        if (checksummed) store<le32>(copy, kChecksum, crc(kCrc32c, ~0u, copy.data(), kChecksum));
+        if (checksummed) store<le32>(copy, kChecksum, raw_crc<kCrc32c>(~0u, copy.data(), kChecksum));
         device_.write(offset, copy);
     }
 
@@ -211,14 +200,15 @@ bool set_f2fs(const Device& device, const uint8_t (&uuid)[16]) {
         if (copy.empty() || load<le32>(copy, 0) != kMagic) return false;
         const uint32_t features = load<le32>(copy, kFeatures);
         // Of inodes' checksums the UUID's is the beginning.
-        if (features & kEncrypt || (features & kInodeChecksum && crc(kCrc32, ~0u, copy.data() + kUuid, 16) !=
-                                                                     crc(kCrc32, ~0u, uuid, sizeof uuid)))
+        if (features & kEncrypt ||
+            (features & kInodeChecksum &&
+             raw_crc<kCrc32>(~0u, copy.data() + kUuid, 16) != raw_crc<kCrc32>(~0u, uuid, sizeof uuid)))
             return false;
         std::memcpy(copy.data() + kUuid, uuid, sizeof uuid);
         const size_t checksum_at = load<le32>(copy, 32);
         if (features & kSuperChecksum) {
             if (checksum_at > kSize - 4) return false;
-            store<le32>(copy, checksum_at, crc(kCrc32, kMagic, copy.data(), checksum_at));
+            store<le32>(copy, checksum_at, raw_crc<kCrc32>(kMagic, copy.data(), checksum_at));
         }
         copies.push_back(std::move(copy));
     }

@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fat_check.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 
 #include <algorithm>
 #include <iterator>
 
+#include "base/fd.h"
 #include "failure.h"
+#include "fat_resize.h"
 
 namespace inspect::agent {
 
 namespace {
 
-// Of fsck.fat 4.2: its name, what it says of the label, what it does, and in the end what it has seen
-// ("/dev/vda1: 3 files, 5/51091 clusters").
+// Of fsck.fat 4.2: its name, what it says of the label and of the free clusters, what it does, and in the end
+// what it has seen ("/dev/vda1: 3 files, 5/51091 clusters").
 constexpr std::string_view kHarmless[] = {"fsck.fat ",
                                           "There is no label in boot sector, but there is volume label",
                                           "  Auto-copying volume label from root directory to boot sector.",
-                                          "Leaving filesystem unchanged.", "/dev/"};
+                                          "Free cluster summary uninitialized",
+                                          "Leaving filesystem unchanged.",
+                                          "/dev/"};
 
 bool is_harmless(std::string_view line) {
     return line.empty() || std::any_of(std::begin(kHarmless), std::end(kHarmless),
@@ -35,7 +40,11 @@ bool fat_is_sound(std::string_view output) {
     return true;
 }
 
-void check_fat(Programs& programs, const Volume& volume) {
+void check_fat(Programs& programs, const Volume& volume, const std::function<void()>& poll) {
+    const Fd device = open_file(volume.node, O_RDONLY);
+    const std::optional<FatLayout> layout = read_fat_layout(device.get(), 0);
+    constexpr uint64_t kMostClusters = 2 << 20;  // of which it keeps 16 bytes each
+    if (layout && layout->clusters > kMostClusters) return verify_fat(device.get(), 0, poll);
     const ProgramResult result = programs.run({"/usr/sbin/fsck.fat", "-n", volume.node});
     constexpr int kFoundSomething = 1;
     const int status = result.child.status;

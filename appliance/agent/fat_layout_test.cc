@@ -53,29 +53,79 @@ TEST_F(FatLayoutTest, Fat16) {
     EXPECT_EQ(layout.cluster_sectors, 4u);
     EXPECT_EQ(layout.reserved_sectors, 4u);
     EXPECT_EQ(layout.backup_sector, 0u);
+    EXPECT_EQ(layout.info_sector, 0u);
+    EXPECT_EQ(layout.root_entries, 512u);
     EXPECT_EQ(why_fat_is_fixed(layout), "");
-    EXPECT_EQ(largest_fat(layout), uint64_t{0xfff0} * 2048);
-    EXPECT_EQ(least_fat(layout), 0u);
+    // 65524 clusters and 256 sectors of each table for them.
+    EXPECT_EQ(largest_fat(layout) / 2048, (4 + 2 * 256 + 32) / 4 + 65524u);
+    EXPECT_EQ(least_fat_clusters(layout), 4087u);
 }
 
 TEST_F(FatLayoutTest, Fat32) {
     const FatLayout layout = made("-F 32 -s 8", 300 * kMiB);
     EXPECT_EQ(layout.bits, 32u);
     EXPECT_EQ(layout.size(), 300 * kMiB);
+    EXPECT_EQ(layout.info_sector, 1u);
     EXPECT_EQ(layout.backup_sector, 6u);
+    EXPECT_EQ(layout.root_cluster, 2u);
+    EXPECT_EQ(layout.active_table, 0u);
     EXPECT_EQ(why_fat_is_fixed(layout), "");
-    EXPECT_EQ(largest_fat(layout), uint64_t{0x0ffffff0} * 4096);
-    EXPECT_EQ(least_fat(layout), 257 * kMiB);
+    EXPECT_GT(largest_fat(layout), uint64_t{1 << 27} * 4096);
+    EXPECT_LT(largest_fat(layout), uint64_t{1 << 27} * 4096 + (uint64_t{2} << 30));
+    EXPECT_EQ(least_fat_clusters(layout), 65525u);
     // The number of sectors has 32 bits.
     EXPECT_EQ(largest_fat(made("-F 32 -s 32", 1100 * kMiB)), uint64_t{0xffffffff} * 512);
 }
 
+// With fewer clusters than the specification wants, it is one nevertheless.
+TEST_F(FatLayoutTest, SmallFat32) {
+    const FatLayout layout = made("-F 32 -s 1", 8 * kMiB);
+    EXPECT_EQ(layout.bits, 32u);
+    EXPECT_LT(layout.clusters, 65525u);
+    EXPECT_EQ(why_fat_is_fixed(layout), "");
+    EXPECT_EQ(least_fat_clusters(layout), 1u);
+}
+
+TEST_F(FatLayoutTest, Fat12) {
+    const FatLayout layout = made("-F 12 -s 8", 8 * kMiB);
+    EXPECT_EQ(layout.bits, 12u);
+    EXPECT_EQ(why_fat_is_fixed(layout), "");
+    EXPECT_EQ(resized_fat(layout, kMiB * 100).clusters, 4084u);
+    EXPECT_EQ(least_fat_clusters(layout), 1u);
+}
+
 TEST_F(FatLayoutTest, WhatStaysAsItIs) {
-    EXPECT_EQ(why_fat_is_fixed(made("-F 12", 8 * kMiB)), "it is a FAT12");
-    EXPECT_EQ(why_fat_is_fixed(made("-F 16 -s 1", 16 * kMiB)), "it is a FAT16 with clusters below 1 KiB");
-    EXPECT_EQ(why_fat_is_fixed(made("-F 32 -s 1", 64 * kMiB)), "it is a FAT32 with clusters below 4 KiB");
-    EXPECT_EQ(why_fat_is_fixed(made("-F 16 -S 4096", 64 * kMiB)), "its sectors have 4096 bytes, not 512");
-    EXPECT_EQ(why_fat_is_fixed(made("-F 16 -s 4 -f 1", 64 * kMiB)), "it has 1 allocation tables, not two");
+    EXPECT_EQ(why_fat_is_fixed(made("-F 16 -s 4 -f 3", 64 * kMiB)),
+              "it has 3 allocation tables, not one or two");
+    FatLayout layout = made("-F 16 -s 4", 64 * kMiB);
+    layout.table_sectors = 100;
+    EXPECT_EQ(why_fat_is_fixed(layout), "its allocation table is too short for its clusters");
+}
+
+// Whatever the size is: the tables suffice, and the data begin whole clusters later.
+TEST_F(FatLayoutTest, AnotherSize) {
+    for (const char* options :
+         {"-F 12 -s 8", "-F 16 -s 1", "-F 16 -s 4 -f 1", "-F 32 -s 1", "-F 32 -s 8 -R 33 -a"}) {
+        const FatLayout layout = made(options, 12 * kMiB);
+        EXPECT_EQ(resized_fat(layout, layout.size()), layout) << options;
+        for (uint64_t size = 4 * kMiB; size < 300 * kMiB; size += 12345 + size / 50) {
+            const FatLayout now = resized_fat(layout, size);
+            if (now.clusters < least_fat_clusters(layout)) continue;
+            SCOPED_TRACE(options + std::to_string(size));
+            EXPECT_LE(now.size(), size);
+            EXPECT_LE(now.clusters, now.table_capacity());
+            EXPECT_EQ((now.data_sector() - layout.data_sector()) % layout.cluster_sectors, 0u);
+            EXPECT_EQ(now.clusters, (now.sectors - now.data_sector()) / now.cluster_sectors);
+            std::string boot = make(options, 12 * kMiB);
+            store_fat_layout(
+                std::span<uint8_t, kFatBootSector>(reinterpret_cast<uint8_t*>(boot.data()), kFatBootSector),
+                now);
+            EXPECT_EQ(parse(boot), now);
+            const FatLayout bounded = resized_fat(layout, size, 3);
+            EXPECT_LE(bounded.data_sector(), layout.data_sector() + 3 * layout.cluster_sectors);
+            EXPECT_LE(bounded.clusters, bounded.table_capacity());
+        }
+    }
 }
 
 TEST_F(FatLayoutTest, Nonsense) {
@@ -91,6 +141,7 @@ TEST_F(FatLayoutTest, Nonsense) {
     }
     // The structures of a FAT16 with the clusters of a FAT32.
     std::string larger = sound;
+    larger[19] = larger[20] = '\0';
     larger[35] = '\x01';
     EXPECT_FALSE(parse(larger));
     // Its metadata alone are more than it has.
@@ -107,6 +158,8 @@ TEST(FatCheck, ALabelThatOnlyTheRootHasIsNoError) {
         "Leaving filesystem unchanged.\n";
     const std::string seen = "/dev/vda1: 1 files, 0/51091 clusters\n";
     EXPECT_TRUE(fat_is_sound(label + seen));
+    EXPECT_TRUE(fat_is_sound("Free cluster summary uninitialized (should be 5)\n" + seen));
+    EXPECT_FALSE(fat_is_sound("Free cluster summary wrong (5 vs. really 4)\n" + seen));
     EXPECT_FALSE(fat_is_sound(
         label + "Dirty bit is set. Fs was not properly unmounted and some data may be corrupt.\n" + seen));
     EXPECT_FALSE(fat_is_sound(label + "/hello.txt\n  Contains a free cluster (5). Assuming EOF.\n" + seen));

@@ -11,7 +11,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
-#include "fat_layout.h"
+#include "fat_resize.h"
 #include "partition_format.h"
 
 namespace inspect::agent {
@@ -31,6 +31,8 @@ class Volume {
         return bytes;
     }
     uint64_t size() const { return size_; }
+    int fd() const { return fd_; }
+    uint64_t offset() const { return offset_; }
 
   private:
     int fd_;
@@ -117,8 +119,8 @@ std::optional<Geometry> fat_geometry(const Volume& volume) {
     }
     Geometry geometry{layout->size(), layout->sector_size};
     geometry.fixed = why_fat_is_fixed(*layout);
-    geometry.least = least_fat(*layout);
-    geometry.maximum = largest_fat(*layout);
+    if (geometry.fixed.empty() && layout->size() <= volume.size())
+        geometry.maximum = largest_fat(*layout, movable_fat_clusters(volume.fd(), volume.offset(), *layout));
     return geometry;
 }
 

@@ -18,7 +18,6 @@ struct Geometry {
     uint32_t devices = 1;  // btrfs: how many it lies on
     // vfat: why it can't be resized, and what its type allows, in bytes
     std::string fixed = {};
-    uint64_t least = 0;
     std::optional<uint64_t> maximum = {};
 };
 

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "crc.h"
 #include "failure.h"
 #include "partition_table.h"
 

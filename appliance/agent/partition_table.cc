@@ -4,12 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <optional>
-#include <span>
 
 #include "base/checked.h"
 #include "base/endian.h"
@@ -292,22 +290,6 @@ PartitionTable Reader::read() {
 }
 
 }  // namespace
-
-uint32_t crc32(const void* data, size_t size) {
-    static constexpr std::array<uint32_t, 256> kTable = [] {
-        std::array<uint32_t, 256> table{};
-        for (uint32_t i = 0; i < 256; ++i) {
-            uint32_t value = i;
-            for (int bit = 0; bit < 8; ++bit) value = value >> 1 ^ (value & 1 ? 0xedb88320u : 0);
-            table[i] = value;
-        }
-        return table;
-    }();
-    uint32_t crc = ~0u;
-    for (uint8_t byte : std::span(static_cast<const uint8_t*>(data), size))
-        crc = crc >> 8 ^ kTable[(crc ^ byte) & 0xff];
-    return ~crc;
-}
 
 PartitionTable read_partition_table(int fd, uint64_t disk_size, uint32_t sector_size, bool thorough) {
     return Reader(fd, disk_size, sector_size, thorough).read();

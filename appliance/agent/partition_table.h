@@ -43,7 +43,4 @@ struct PartitionTable {
 // contradicts itself is no failure: what is usable of it is returned, with warnings.
 PartitionTable read_partition_table(int fd, uint64_t disk_size, uint32_t sector_size, bool thorough);
 
-// CRC-32 as in IEEE 802.3, zlib and GPT.
-uint32_t crc32(const void* data, size_t size);
-
 }  // namespace inspect::agent

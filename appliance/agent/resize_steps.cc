@@ -14,6 +14,7 @@
 #include "ext_growth.h"
 #include "failure.h"
 #include "fat_check.h"
+#include "fat_resize.h"
 #include "geometry.h"
 #include "lvm.h"
 #include "partition_edit.h"
@@ -38,7 +39,7 @@ class Step {
     void check(const std::string& device) {
         Volume& volume = ready(device);
         const std::string& type = disks_.superblock(volume).type;
-        if (type == "vfat") return check_fat(programs_, volume);
+        if (type == "vfat") return check_fat(programs_, volume, poll_);
         if (!is_ext(type)) return;
         const ProgramResult result = programs_.run({"/usr/sbin/e2fsck", "-f", "-p", volume.node});
         // 1: errors were corrected. 2: and the system should be rebooted, which is about a mounted root.
@@ -86,8 +87,8 @@ class Step {
             arguments.push_back(volume.node);
             run(arguments, what);
         } else if (type == "vfat") {
-            run({"/usr/sbin/fat-resize", volume.node, sectors(request.size())}, what);
-            check_fat(programs_, volume);
+            resize_fat(open_file(volume.node, O_RDWR).get(), 0, request.size(), poll_);
+            check_fat(programs_, volume, poll_);
         } else {
             throw Failure(proto::UNSUPPORTED, "cannot " + what + ": nothing here can resize " + type);
         }
@@ -231,6 +232,7 @@ class Step {
     const ResizeContext& context_;
     Disks& disks_;
     Programs programs_{context_.connection};
+    const std::function<void()> poll_ = [this] { context_.connection.check_cancelled(); };
 };
 
 }  // namespace

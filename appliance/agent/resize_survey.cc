@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <string_view>
 
 #include "base/checked.h"
+#include "base/fd.h"
 #include "failure.h"
 #include "fat_check.h"
+#include "fat_resize.h"
 #include "geometry.h"
 #include "programs.h"
 #include "resize.h"
@@ -126,7 +130,7 @@ class Survey {
         if (superblock.type == "ntfs") describe_ntfs(volume, content);
         const auto& wanted = request_.minimum_of();
         if (std::find(wanted.begin(), wanted.end(), volume.device) != wanted.end())
-            find_minimum(volume, geometry, content);
+            find_minimum(volume, content);
     }
 
     // What a physical volume has of its device is what its group knows of it.
@@ -172,7 +176,7 @@ class Survey {
     }
 
     // By the file system's own tool: only that knows what it can move.
-    void find_minimum(Volume& volume, const Geometry& geometry, Content& content) {
+    void find_minimum(Volume& volume, Content& content) {
         context_.disks.make_node(volume);
         const std::string what = "find out how small " + volume.device + " can be made";
         std::optional<uint64_t> minimum;
@@ -186,9 +190,9 @@ class Survey {
                     output_of({"/usr/bin/btrfs", "inspect-internal", "min-dev-size", path}, what), "");
             });
         } else if (content.type() == "vfat" && content.fixed().empty()) {
-            check_fat(programs_, volume);
-            minimum = number_after(output_of({"/usr/sbin/fat-resize", volume.node}, what), "minimum ");
-            if (minimum) minimum = std::max(*minimum * content.granule(), geometry.least);
+            const auto poll = [this] { context_.connection.check_cancelled(); };
+            check_fat(programs_, volume, poll);
+            minimum = smallest_fat(open_file(volume.node, O_RDONLY).get(), 0, poll);
         }
         if (minimum) content.set_minimum(*minimum);
     }

@@ -29,6 +29,7 @@ std::string draw_noise() {
 // drawn once: it matters what was there, not what is there now.
 void overwrite(const Context& context, int fd, const struct stat& status, const std::string& path) {
     const std::string noise = draw_noise();
+    const std::string what = "cannot overwrite " + path;
     const off_t block = std::max<off_t>(status.st_blksize, 1);
     for (off_t at = 0; (at = ::lseek(fd, at, SEEK_DATA)) >= 0;) {
         off_t end = ::lseek(fd, at, SEEK_HOLE);
@@ -37,9 +38,9 @@ void overwrite(const Context& context, int fd, const struct stat& status, const 
         while (at < end) {
             context.connection.check_cancelled();
             const size_t wanted = std::min<size_t>(noise.size(), static_cast<size_t>(end - at));
-            const ssize_t n = ::pwrite(fd, noise.data(), wanted, at);
-            if (n < 0 && errno != EINTR) fail_errno("cannot overwrite", path);
-            if (n > 0) at += n;
+            pwrite_full(fd, std::as_bytes(std::span(noise).first(wanted)), static_cast<uint64_t>(at),
+                        what.c_str());
+            at += static_cast<off_t>(wanted);
         }
     }
     // ENXIO: there are no more data.

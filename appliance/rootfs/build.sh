@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# build.sh OUT MODULES PROGRAM...: makes the root image of the appliance from the Debian packages in ./packages, the kernel
-# modules under MODULES (kernel/build.sh's OUT/modules) and our own programs, which go to usr/sbin:
+# build.sh OUT MODULES: makes the root image of the appliance from the Debian packages in ./packages and the kernel
+# modules under MODULES (kernel/build.sh's OUT/modules):
 #   OUT/root.erofs  OUT/packages.txt ("name version architecture sha256" of each package, sorted)
 #
 # The packages come from the host's apt sources, at the version that apt would install, are verified by apt's
@@ -15,10 +15,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=../cache.sh
 . "$here/../cache.sh"
 
-[ $# -ge 2 ] || fail "usage: build.sh OUT MODULES PROGRAM..."
+[ $# = 2 ] || fail "usage: build.sh OUT MODULES"
 out=$1 modules=$(cd "$2" && pwd)
-shift 2
-mapfile -t programs < <(realpath -e -- "$@")
 need apt-get apt dpkg-deb dpkg mkfs.erofs erofs-utils readelf binutils flock util-linux
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -136,7 +134,6 @@ build() {
         set +f
         unpack "$name" "$tree" "$@"
     done <"$here/packages"
-    install -m 755 -t "$tree/usr/sbin" "${programs[@]}"
     check_libraries "$tree"
     link_busybox "$tree"
 
@@ -169,7 +166,6 @@ build() {
 key=$({
     cat "$here/packages" "$here/build.sh" "$here/uncompressed" "$here/lvm.conf" "$here/modprobe.conf"
     cut -d' ' -f2- <<<"$uris"
-    sha256sum "${programs[@]}" | cut -d' ' -f1
     (cd "$modules" && find . -type f | sort | xargs -r sha256sum)
     mkfs.erofs --version 2>&1 | grep ^mkfs.erofs || true # 1.5 calls it an unknown option
 } | sha256sum | cut -c1-32)

@@ -153,6 +153,13 @@ TEST_F(MakeFs, ForWindows) {
     EXPECT_EQ(fs::file_size(image), 8u << 20);
     EXPECT_TRUE(run({"/usr/sbin/fsck.fat", "-n", image}).ok());
     EXPECT_EQ(run({"mtype", "-i", image, "::/dir/file.txt"}).out, "hello\n");
+    insp_ok({"make-fs", "--floppy", input, image}, qemu());
+    EXPECT_EQ(fs::file_size(image), 1440u << 10);
+    const json table = json::parse(run({"/usr/sbin/sfdisk", "--json", image}).out)["partitiontable"];
+    EXPECT_EQ(table["label"], "dos");
+    const std::string floppy = cut_out(image, 1);
+    EXPECT_GT(fs::file_size(floppy), 1400u << 10);
+    EXPECT_EQ(run({"mtype", "-i", floppy, "::/dir/file.txt"}).out, "hello\n");
     insp_ok({"make-fs", "-t", "ntfs", input, image}, qemu());
     EXPECT_EQ(probe(image, "TYPE"), "ntfs");
     EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/dir/file.txt"}, qemu()), "hello\n");

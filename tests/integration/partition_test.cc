@@ -101,6 +101,13 @@ TEST_F(Partition, ChangesAnMbr) {
     EXPECT_EQ(partition(after, 1)["type"], "7");
     EXPECT_EQ(partition(after, 1)["bootable"], true);
     EXPECT_TRUE(refused(try_to({image, "name", "/dev/sda1", "x"}), kFailed, "no names"));
+    // sfdisk takes these for 0, which is no partition at all.
+    const std::string before = sha256(image);
+    for (const char* type : {"nonsense", "home", "0", "00", "183"}) {
+        EXPECT_TRUE(refused(try_to({image, "type", "/dev/sda1", type}), kFailed, "no type of a partition"));
+        EXPECT_TRUE(refused(try_to({image, "add", "--size", "1M", "--type", type}), kFailed, "no type"));
+    }
+    EXPECT_EQ(sha256(image), before);
 }
 
 TEST_F(Partition, RefusesWhatWouldDoHarm) {

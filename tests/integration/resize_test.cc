@@ -327,8 +327,13 @@ TEST_F(Resize, WritesQcow2Directly) {
 TEST_F(Resize, WhatMakesNoSenseIsRefusedAndChangesNothing) {
     const std::string image = copy_of("cloud");
     const std::string before = sha256(image);
-    for (const char* size : {"12Q", "-", "0", "+0", "", "-99T"})
-        EXPECT_FALSE(resize({"-a", image, "--size", size}).ok()) << size;
+    for (const char* size : {"12Q", "-", "0", "+0", ""}) {
+        EXPECT_EQ(resize({"-a", image, "--size", size}).code, kUsage) << size;
+        EXPECT_EQ(resize({"-a", image, std::string("--resize=/dev/sda1=") + size}).code, kUsage) << size;
+    }
+    EXPECT_TRUE(refused(resize({"-a", image, "--size", "-99T"}), kFailed, "nothing would be left"));
+    EXPECT_TRUE(
+        refused(resize({"-a", image, "--LV-expand", "/dev/vg/root"}), kFailed, "there is no '/dev/vg/root'"));
     EXPECT_TRUE(
         refused(resize({"-a", image, "--expand", "/dev/sda77"}), kFailed, "there is no '/dev/sda77'"));
     EXPECT_TRUE(refused(resize({"-a", image, "--expand", "/dev/sda15"}), kFailed, "there is no room behind"));

@@ -190,6 +190,10 @@ class Planner {
             named = true;
             expand(get(device), true);
         }
+        for (const std::string& device : wishes_.expand_volumes) {
+            if (stack_.find_volume(device)) continue;
+            throw Error(ErrorKind::kUsage, get(device).device + " is no logical volume");
+        }
         if (!named && wishes_.follow && wishes_.size) follow();
     }
 

@@ -15,9 +15,6 @@ namespace {
 constexpr uint64_t kLeastSwap = 40960;  // ten pages, as mkswap(8) wants them
 // The kernel gives a btrfs device no size below this, not even a larger one than it has (btrfs_ioctl_resize).
 constexpr uint64_t kLeastBtrfs = 256 << 20;
-// libparted makes no FAT16 with fewer than half of the clusters that it can have, nor with clusters below 1
-// KiB.
-constexpr uint64_t kLeastVfat = 33 << 20;
 constexpr uint64_t kLeastXfs = 300 << 20;  // of mkfs.xfs(8)
 
 using Kind = ResizeStep::Kind;
@@ -57,10 +54,7 @@ std::string unknown_content(const DiskContent& content) {
 }
 
 // What no file system of this type can be given less of, not even when it grows.
-uint64_t least_of(std::string_view type) {
-    if (type == "btrfs") return kLeastBtrfs;
-    return type == "vfat" ? kLeastVfat : 0;
-}
+uint64_t least_of(std::string_view type) { return type == "btrfs" ? kLeastBtrfs : 0; }
 
 uint64_t floor_to(uint64_t value, uint64_t unit) { return unit > 1 ? value / unit * unit : value; }
 
