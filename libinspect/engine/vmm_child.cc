@@ -53,6 +53,12 @@ Unreaped& unreaped() {
     return instance;
 }
 
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kSanitized = true;  // its reports
+#else
+constexpr bool kSanitized = false;
+#endif
+
 // posix_spawn's objects, freed whatever happens.
 struct SpawnSetup {
     posix_spawn_file_actions_t actions;
@@ -128,6 +134,14 @@ VmmChild::VmmChild(const std::string& program, Arguments arguments, Holds holds)
     arguments.add_fd("status", status_fd_.get());
 
     SpawnSetup setup;
+    // It has nothing to say there. And who reads what we say reads until the last writer has gone, which of a
+    // mount's VMM is when it is unmounted.
+    for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        bool is_argument = std::ranges::count(arguments.fds_, fd) > 0;  // we were started without them
+        bool for_sanitizers = kSanitized && fd == STDERR_FILENO;
+        if (!is_argument && !for_sanitizers)
+            ::posix_spawn_file_actions_addopen(&setup.actions, fd, "/dev/null", O_RDWR, 0);
+    }
     for (int fd : arguments.fds_)  // the same number twice: inherited in spite of close-on-exec
         ::posix_spawn_file_actions_adddup2(&setup.actions, fd, fd);
     sigset_t none, all;

@@ -132,6 +132,20 @@ TEST_F(Mount, FusermountCommitsToo) {
     EXPECT_TRUE(ext_is_clean(image));
 }
 
+// As scripts do: out=$(insp mount ...). It ends when nobody has the pipe open any more.
+TEST_F(Mount, WhoReadsItsOutputIsNotKeptWaiting) {
+    std::string line = "out=$(";
+    for (const std::string& word :
+         command({"mount", "-a", guest("metadata"), "-m", "/dev/sda", "--ro", directory_}))
+        line += "'" + word + "' ";
+    Options options = with_runtime();
+    options.timeout = std::chrono::seconds(60);
+    Outcome outcome = run({"/bin/sh", "-ec", line + "2>&1)"}, environment(options));
+    EXPECT_TRUE(outcome.ok()) << outcome.describe();
+    EXPECT_EQ(read_host_file(at("dir/single")), "alone\n");
+    umount_ok();
+}
+
 // The kernel knows the new size whatever has become of the file in the guest: only a look into the image
 // tells.
 TEST_F(Mount, FilesAreTruncatedWhenTheyAreOpened) {
