@@ -170,7 +170,7 @@ TEST_F(CloneCommand, RefusesAndLeavesNothing) {
 TEST_F(CloneCommand, EncryptedImagesStayEncrypted) {
     write_host_file(scratch() / "key", "secret");
     qemu_img({"convert", "-O", "qcow2", "--object", "secret,id=k,file=key", "-o",
-              "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=200", guest("ext4"), "luks.qcow2"});
+              "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=20", guest("ext4"), "luks.qcow2"});
     const std::string source = scratch() / "luks.qcow2", clone = scratch() / "clone.qcow2";
     const Args args = {"clone", "-q",   "--key", "all:file:" + (scratch() / "key").string(),
                        "-a",    source, "-o",    clone};
