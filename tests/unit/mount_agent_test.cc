@@ -8,9 +8,11 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <set>
 
 #include "host_files.h"
@@ -95,6 +97,66 @@ TEST_F(MountAgentTest, AFileThatIsNoMoreLeavesNoErrorBehind) {
     int fd = open(mounted("").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     EXPECT_EQ(syncfs(fd), 0);
     close(fd);
+}
+
+// Ends with SIGKILL wherever it is in these calls.
+pid_t start_linking(const fs::path& directory) {
+    pid_t child = fork();
+    if (child != 0) return child;
+    if (chdir(directory.c_str()) != 0) _exit(1);
+    for (int i = 0;; ++i) {
+        std::string name = "name-" + std::to_string(i);
+        std::string renamed = "renamed-" + std::to_string(i);
+        if (link("file", name.c_str()) != 0 || rename(name.c_str(), renamed.c_str()) != 0) _exit(1);
+    }
+}
+
+std::set<std::string> names_in(const fs::path& directory) {
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(directory)) names.insert(entry.path().filename());
+    return names;
+}
+
+// The kernel may take the time of change that it owes such a file for a failed write (docs/mount.md): that is
+// told once, by close() as EIO or by fsync() as what it is, EINTR. Nothing else fails.
+TEST_F(MountAgentTest, AKilledProgramLeavesItsFilesWhole) {
+    constexpr int kRounds = 30;
+    const std::string contents(10'000, 'x');
+    mount();
+    for (int round = 0; round < kRounds; ++round) {
+        SCOPED_TRACE(round);
+        std::string directory = std::to_string(round);
+        fs::path path = mounted(directory) / "file";
+        ASSERT_EQ(mkdir(mounted(directory).c_str(), 0755), 0);
+        put(path, contents);
+        pid_t child = start_linking(mounted(directory));
+        ASSERT_GT(child, 0);
+        usleep(5000 + 100 * static_cast<useconds_t>(round));
+        ASSERT_EQ(kill(child, SIGKILL), 0);
+        int status = 0;
+        ASSERT_EQ(waitpid(child, &status, 0), child);
+        ASSERT_TRUE(WIFSIGNALED(status)) << status;
+        for (int attempt = 0; attempt < 2; ++attempt) {
+            int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+            ASSERT_GE(fd, 0) << std::strerror(errno);
+            std::string read(contents.size() + 1, '\0');
+            EXPECT_EQ(::read(fd, read.data(), read.size()), static_cast<ssize_t>(contents.size()));
+            EXPECT_EQ(read.substr(0, contents.size()), contents);
+            // After fsync() has told it, close() doesn't.
+            int synced = round % 2 == 0 || fsync(fd) == 0 ? 0 : errno;
+            EXPECT_THAT(synced, testing::AnyOf(0, EINTR));
+            int closed = close(fd) == 0 ? 0 : errno;
+            EXPECT_THAT(closed, testing::AnyOf(0, round % 2 == 0 ? EIO : 0));
+            if (attempt > 0) {
+                EXPECT_EQ(synced, 0);
+                EXPECT_EQ(closed, 0);
+            }
+        }
+        std::set<std::string> names = names_in(guest(directory));
+        EXPECT_EQ(names_in(mounted(directory)), names);
+        EXPECT_EQ(status_of(path).st_nlink, names.size());
+        EXPECT_EQ(get(guest(directory) / "file"), contents);
+    }
 }
 
 TEST_F(MountAgentTest, NamesOfAnyBytesAndTreesOfAnyDepth) {
