@@ -38,7 +38,7 @@ constexpr Option kOptions[] = {
      "with a partition table: 'mbr', so without a value, or 'gpt'", "", "mbr gpt"},
     {0, "blocksize", Takes::kValue, "BYTES", "the disk's sector size: 512 or 4096", "", "512 4096"},
     {0, "floppy", Takes::kNothing, "",
-     "a virtual floppy disk: --size=1440K --partition=mbr --type=vfat, unless given"},
+     "a floppy disk: --size=1440K --partition=mbr --type=vfat, unless given"},
 };
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
