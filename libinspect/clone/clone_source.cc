@@ -124,12 +124,13 @@ const HostVolume& CloneSource::logical_volume() {
     return *volume_;
 }
 
-// A copy is of what the disk holds, and what was encrypted would be there for everybody to read.
-void CloneSource::require_no_secrets() const {
+// A copy is of what the disk holds, and what was encrypted would be there for everybody to read. So would be
+// what is written to an overlay.
+void CloneSource::require_no_secrets(const char* clone) const {
     if (image_->encrypted() && options_.format.empty())
-        throw refused(
-            "it is encrypted, and a copy would not be; --output-format (raw, qcow2) makes one that isn't, "
-            "cp copies the file as it is");
+        throw refused("it is encrypted, and " + std::string(clone) +
+                      " would not be; --output-format (raw, qcow2) makes one that isn't, cp copies the file "
+                      "as it is");
 }
 
 CloneMethod CloneSource::method_for(const std::string& target) {
@@ -138,9 +139,9 @@ CloneMethod CloneSource::method_for(const std::string& target) {
             logical_volume();
             return CloneMethod::kLvmSnapshot;
         case CloneMethod::kOverlay:
-            return CloneMethod::kOverlay;
+            return require_no_secrets("what an overlay on it has"), CloneMethod::kOverlay;
         case CloneMethod::kCopy:
-            return require_no_secrets(), CloneMethod::kCopy;
+            return require_no_secrets("a copy"), CloneMethod::kCopy;
         case CloneMethod::kReflink:
         case CloneMethod::kAuto:
             break;
@@ -152,7 +153,7 @@ CloneMethod CloneSource::method_for(const std::string& target) {
     }
     const ImageFile* file = whole_file(target);
     if (file == nullptr || file->pending() != nullptr) {
-        if (automatic) return require_no_secrets(), CloneMethod::kCopy;
+        if (automatic) return require_no_secrets("a copy"), CloneMethod::kCopy;
         throw refused(
             "only an image that is a file of its own, in the same format, can share its blocks; "
             "--method=copy copies what it has, --keep-chain what only this image has");

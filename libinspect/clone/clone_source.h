@@ -47,7 +47,7 @@ class CloneSource {
 
   private:
     const ImageFile* whole_file(const std::string& target) const;
-    void require_no_secrets() const;
+    void require_no_secrets(const char* clone) const;
     const HostVolume& logical_volume();
     std::optional<NewBacking> kept_backing() const;
     NewBacking overlay_backing() const;
