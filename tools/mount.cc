@@ -13,7 +13,8 @@ namespace {
 constexpr Option kOptions[] = {
     {'i', "inspector", Takes::kNothing, "",
      "mount the operating system as its fstab says; what is done anyway"},
-    {'o', "option", Takes::kValue, "OPTION[,OPTION...]", "options for FUSE: allow_other, default_permissions..."},
+    {'o', "option", Takes::kValue, "OPTION[,OPTION...]",
+     "options for FUSE: allow_other, default_permissions..."},
     {0, "subdir", Takes::kValue, "DIR", "show this directory of the guest"},
     {'f', "foreground", Takes::kNothing, "", "stay in the foreground", "no-fork"},
     {0, "pid-file", Takes::kValue, "FILE", "write the process's number to this file once it is mounted", "",
