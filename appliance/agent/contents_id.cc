@@ -12,28 +12,16 @@
 #include <vector>
 
 #include "base/checked.h"
-#include "base/endian.h"
 #include "base/fd.h"
 #include "crc.h"
 #include "failure.h"
+#include "fields.h"
 
 namespace inspect::agent {
 
 namespace {
 
 using Bytes = std::vector<uint8_t>;
-
-template <typename T>
-T load(const Bytes& from, size_t offset) {
-    T value;
-    std::memcpy(&value, from.data() + offset, sizeof value);
-    return value;
-}
-
-template <typename T>
-void store(Bytes& to, size_t offset, T value) {
-    std::memcpy(to.data() + offset, &value, sizeof value);
-}
 
 uint64_t hex_value(std::string_view text, size_t digits) {
     if (text.size() != digits) throw Failure(proto::USAGE, "an identifier of the wrong length", EINVAL);

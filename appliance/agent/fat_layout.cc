@@ -9,7 +9,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "base/endian.h"
+#include "fields.h"
 
 namespace inspect::agent {
 
@@ -37,20 +37,6 @@ constexpr size_t kVersion = 42;
 constexpr size_t kRootCluster = 44;
 constexpr size_t kInfoSector = 48;
 constexpr size_t kBackupSector = 50;
-
-template <typename T>
-T load(std::span<const uint8_t> from, size_t at) {
-    T value;
-    std::memcpy(&value, from.data() + at, sizeof value);
-    return value;
-}
-
-template <typename T>
-void store(std::span<uint8_t> to, size_t at, uint64_t value) {
-    T stored;
-    stored = static_cast<decltype(+stored)>(value);
-    std::memcpy(to.data() + at, &stored, sizeof stored);
-}
 
 uint64_t most_clusters(const FatLayout& layout) {
     return layout.bits == 12 ? kMostFat12 : layout.bits == 16 ? kMostFat16 : kMostFat32;
@@ -126,10 +112,10 @@ std::optional<FatLayout> parse_fat_boot_sector(std::span<const uint8_t, kFatBoot
 void store_fat_layout(std::span<uint8_t, kFatBootSector> boot, const FatLayout& layout) {
     const bool wide = layout.bits == 32;
     const bool is_short = !wide && layout.sectors <= UINT16_MAX;
-    store<le16>(boot, kSectors16, is_short ? layout.sectors : 0);
-    store<le32>(boot, kSectors32, is_short ? 0 : layout.sectors);
-    if (!wide) return store<le16>(boot, kTableSectors16, layout.table_sectors);
-    store<le32>(boot, kTableSectors32, layout.table_sectors);
+    store<le16>(boot, kSectors16, static_cast<uint16_t>(is_short ? layout.sectors : 0));
+    store<le32>(boot, kSectors32, static_cast<uint32_t>(is_short ? 0 : layout.sectors));
+    if (!wide) return store<le16>(boot, kTableSectors16, static_cast<uint16_t>(layout.table_sectors));
+    store<le32>(boot, kTableSectors32, static_cast<uint32_t>(layout.table_sectors));
     store<le32>(boot, kRootCluster, layout.root_cluster);
 }
 

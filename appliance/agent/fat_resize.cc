@@ -18,11 +18,11 @@
 #include <vector>
 
 #include "base/checked.h"
-#include "base/endian.h"
 #include "base/fd.h"
 #include "base/zeros.h"
 #include "failure.h"
 #include "fat_table.h"
+#include "fields.h"
 #include "rank_bitmap.h"
 
 namespace inspect::agent {
@@ -33,18 +33,6 @@ using Poll = std::function<void()>;
 
 constexpr size_t kChunk = 1 << 20;
 constexpr char kSyslinux[] = "LDLINUX SYS";
-
-template <typename T>
-T load(std::span<const uint8_t> from, size_t at) {
-    T value;
-    std::memcpy(&value, from.data() + at, sizeof value);
-    return value;
-}
-
-template <typename T>
-void store(std::span<uint8_t> to, size_t at, T value) {
-    std::memcpy(to.data() + at, &value, sizeof value);
-}
 
 [[noreturn]] void refuse(const std::string& why) {
     throw Failure(proto::CORRUPT, "the FAT contradicts itself: " + why + "; repair it first (insp fsck)");

@@ -4,22 +4,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/endian.h"
 #include "base/fd.h"
 #include "failure.h"
+#include "fields.h"
 
 namespace inspect::agent {
-
-namespace {
-
-template <typename T>
-T load(const std::vector<uint8_t>& from, size_t at) {
-    T value;
-    std::memcpy(&value, from.data() + at, sizeof value);
-    return value;
-}
-
-}  // namespace
 
 std::vector<uint32_t> FatTable::read(uint64_t first, size_t count) const {
     std::vector<uint32_t> entries(count);

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "base/checked.h"
-#include "base/endian.h"
 #include "fat_resize.h"
+#include "fields.h"
 #include "partition_format.h"
 
 namespace inspect::agent {
@@ -39,13 +39,6 @@ class Volume {
     uint64_t offset_;
     uint64_t size_;
 };
-
-template <typename T>
-T load(const std::vector<uint8_t>& from, size_t at) {
-    T value;
-    std::memcpy(&value, from.data() + at, sizeof value);
-    return value;
-}
 
 // count * unit, if that makes sense.
 std::optional<uint64_t> product(uint64_t count, uint64_t unit) {

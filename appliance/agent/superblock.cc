@@ -10,19 +10,12 @@
 #include <cstring>
 #include <memory>
 
-#include "base/endian.h"
 #include "failure.h"
+#include "fields.h"
 
 namespace inspect::agent {
 
 namespace {
-
-template <typename T>
-T load(std::span<const uint8_t, 4096> from, size_t offset) {
-    T value;
-    std::memcpy(&value, from.data() + offset, sizeof value);
-    return value;
-}
 
 // A label: up to the first zero, without the blanks at its end.
 std::string text_at(std::span<const uint8_t, 4096> from, size_t offset, size_t size) {
