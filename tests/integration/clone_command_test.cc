@@ -28,7 +28,8 @@ class CloneCommand : public InspTest {
     std::string qemu_img(Args args) const {
         args.insert(args.begin(), "qemu-img");
         Outcome outcome = run(args, {.directory = scratch()});
-        // It times its key derivation, and gives up where the kernel's account of its time went back a little.
+        // It times its key derivation, and gives up where the kernel's account of its time went back a
+        // little.
         for (int i = 0; i < 5 && outcome.err.find("accurate CPU usage") != std::string::npos; ++i)
             outcome = run(args, {.directory = scratch()});
         EXPECT_TRUE(outcome.ok()) << outcome.describe();
