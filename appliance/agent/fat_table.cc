@@ -2,7 +2,6 @@
 #include "fat_table.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/fd.h"
 #include "failure.h"
@@ -50,11 +49,9 @@ std::vector<uint8_t> pack_fat_entries(unsigned bits, std::span<const uint32_t> e
     for (size_t i = 0; i < entries.size(); ++i) {
         const uint32_t entry = entries[i];
         if (bits == 32) {
-            const le32 stored(entry);
-            std::memcpy(bytes.data() + i * 4, &stored, sizeof stored);
+            store<le32>(bytes, i * 4, entry);
         } else if (bits == 16) {
-            const le16 stored(static_cast<uint16_t>(entry));
-            std::memcpy(bytes.data() + i * 2, &stored, sizeof stored);
+            store<le16>(bytes, i * 2, static_cast<uint16_t>(entry));
         } else {
             const size_t at = i * 12 / 8;
             const uint32_t shifted = i % 2 ? entry << 4 : entry;
