@@ -79,8 +79,7 @@ void show(Context& context, const ResizePlan& plan) {
     if (plan.steps.empty()) context.out.write("nothing is to be done\n");
 }
 
-// Makes a copy what is resized. Other disks of the guest, which may have parts of its volume groups, must not
-// change with it.
+// Makes a copy what is resized.
 void resize_copy(SessionOptions& options, NewImage& copy, bool shown) {
     Progress progress(shown);
     copy.copy(options.disks.at(0), [&](uint64_t done, uint64_t size) {
@@ -88,7 +87,6 @@ void resize_copy(SessionOptions& options, NewImage& copy, bool shown) {
         progress.show("copied " + human_size(done) + " of " + human_size(size));
     });
     options.disks[0].path = copy.path();
-    for (size_t i = 1; i < options.disks.size(); ++i) options.disks[i].read_only = true;
 }
 
 // Whether the image could be written directly instead.
@@ -117,6 +115,9 @@ int run_resize(Context& context) {
     if (context.args.has("output") && !dry_run) copy.emplace(*context.args.value("output"));
     Guest guest(context, dry_run ? Access::kRead : Access::kChange, [&](SessionOptions& options) {
         if (copy) resize_copy(options, *copy, shown);
+        // The guest's other disks, which may have parts of its volume groups, aren't copied.
+        if (!context.args.has("output")) return;
+        for (size_t i = 1; i < options.disks.size(); ++i) options.disks[i].read_only = true;
     });
     const ResizePlan plan = guest.call("plan_resize").plan_resize(wishes);
     for (const std::string& note : plan.notes) context.warning(note);

@@ -46,9 +46,9 @@ TEST(ImageUndo, IsNotTouchedInATrial) {
     auto image = open_image(path, kDirect);
     image->begin_trial();
     EXPECT_TRUE(image->resizable());
-    image->grow_session(200'192);
-    EXPECT_EQ(serve(*image)->size(), 200'704u);
     serve(*image)->write(5000, Bytes(10'000, std::byte{2}));
+    image->grow_session(200'192);
+    EXPECT_EQ(image->session_size(), 200'192u);
     image->end_trial();
     EXPECT_EQ(image->session_size(), before.size());
     EXPECT_EQ(read_file(path), before);

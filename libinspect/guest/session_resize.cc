@@ -3,6 +3,7 @@
 // Resizing: what a disk looks like (asked of the agent), a plan (made here), and its steps (done by the
 // agent, one request each).
 #include <algorithm>
+#include <set>
 
 #include <inspect/resize.h>
 
@@ -104,6 +105,22 @@ void make_undoable(Image& image, uint32_t sector_size) {
     image.make_undoable(unused);
 }
 
+// Marks groups that have a part elsewhere than in what lies on the disk.
+void mark_groups_elsewhere(DiskState& state) {
+    std::set<std::string> here;
+    const std::function<void(const DiskContent&)> add = [&](const DiskContent& content) {
+        here.insert(content.device);
+        for (const DiskContent& inner : content.inner) add(inner);
+    };
+    add(state.whole);
+    for (const DiskPartition& partition : state.partitions) add(partition.content);
+    for (VolumeGroup& group : state.volume_groups) {
+        group.read_only =
+            std::any_of(group.physical_volumes.begin(), group.physical_volumes.end(),
+                        [&](const PhysicalVolume& physical) { return !here.contains(physical.device); });
+    }
+}
+
 // The session's disk gets its new size before the appliance sees it.
 void settle_session_size(Image& image, const ResizeWishes& wishes, uint32_t sector_size) {
     uint64_t size = image.size();
@@ -151,6 +168,9 @@ DiskState Session::Impl::survey_disk(const ResizeWishes& wishes, const std::vect
     state.size = image.size();
     state.resizable = image.resizable();
     state.size_unit = image.size_unit();
+    if (std::any_of(options.disks.begin(), options.disks.end(),
+                    [](const DiskSpec& disk) { return disk.read_only; }))
+        mark_groups_elsewhere(state);
     // The appliance's disk has the new size already.
     state.whole.size_bytes = std::min(state.whole.size_bytes, state.size);
     return state;

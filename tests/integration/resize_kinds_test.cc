@@ -176,7 +176,7 @@ TEST_F(ResizeKinds, LuksInAPartition) {
                   "e2fsck -fn /dev/mapper/c >/dev/null\n"
                   "mount -o ro /dev/mapper/c /sysroot; test -e /sysroot/etc/fstab; umount /sysroot\n"
                   "size=$(blockdev --getsize64 /dev/mapper/c)\n"
-                  "dumpe2fs -h /dev/mapper/c 2>/dev/null | grep '^Block count: *'$((size / 1024))'$'"},
+                  "dumpe2fs -h /dev/mapper/c 2>/dev/null | grep '^Block count: *'$((size / 4096 * 4))'$'"},
                  {.env = {{"INSP_ENGINE", "qemu"}}});
         EXPECT_TRUE(outcome.ok()) << outcome.describe();
     };

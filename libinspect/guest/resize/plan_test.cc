@@ -730,6 +730,9 @@ TEST(ResizePlan, LogicalVolumesByName) {
     wishes = {};
     wishes.expand_volumes = {"/dev/vg/root"};
     EXPECT_THAT(refusal(missing, wishes, ErrorKind::kNotFound), HasSubstr("the other disks"));
+    missing.volume_groups[0].missing = false;
+    missing.volume_groups[0].read_only = true;
+    EXPECT_THAT(refusal(missing, wishes, ErrorKind::kDenied), HasSubstr("only read"));
 }
 
 TEST(ResizePlan, LuksBetweenPartitionAndVolumeGroup) {

@@ -61,10 +61,14 @@ constexpr uint64_t kLuksUnit = 4096;
 
 uint64_t floor_to(uint64_t value, uint64_t unit) { return unit > 1 ? value / unit * unit : value; }
 
-void require_complete(const VolumeGroup& group) {
+// What is written to a disk that is only read would be lost.
+void require_changeable(const VolumeGroup& group) {
     if (group.missing)
         throw Error(ErrorKind::kNotFound, "the volume group " + printable(group.name) +
                                               " is not complete; give the other disks of it too (-a)");
+    if (group.read_only)
+        throw Error(ErrorKind::kDenied, "the volume group " + printable(group.name) +
+                                            " has a part on another disk, which is only read here");
 }
 
 // Whether it could grow if somebody did something about it.
@@ -279,7 +283,7 @@ StackPlan::Place StackPlan::place_of(const DiskContent& content) {
     if (!place)
         throw Error(ErrorKind::kUnsupported,
                     "the physical volume " + content.device + " belongs to no volume group that can be used");
-    require_complete(*place->group);
+    require_changeable(*place->group);
     return *place;
 }
 
@@ -303,7 +307,7 @@ LogicalVolume* StackPlan::find_volume(const std::string& device) {
 }
 
 void StackPlan::require_resizable(const VolumeGroup& group, const LogicalVolume& volume) {
-    require_complete(group);
+    require_changeable(group);
     if (volume.plain) return;
     throw Error(ErrorKind::kUnsupported,
                 "the logical volume " + volume.device + " is of the kind " + printable(volume.kind) +

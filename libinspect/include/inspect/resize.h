@@ -96,7 +96,8 @@ struct PhysicalVolume {
 struct VolumeGroup {
     std::string name;
     uint64_t extent_bytes = 0;
-    bool missing = false;  // some of its physical volumes are on no disk of the session
+    bool missing = false;    // some of its physical volumes are on no disk of the session
+    bool read_only = false;  // some of them may be on a disk that is only read
     std::vector<PhysicalVolume> physical_volumes = {};
     std::vector<LogicalVolume> logical_volumes = {};
 };
