@@ -158,32 +158,6 @@ uint64_t image_size(const Wish& wish, const ContentSize& content, int attempt) {
     return (size + kMiB - 1) / kMiB * kMiB;
 }
 
-// A file that is there under its name only when it is complete.
-class NewImage {
-  public:
-    explicit NewImage(const std::string& path)
-        : path_(path), temporary_(path + ".insp-new-" + std::to_string(::getpid())) {}
-    ~NewImage() {
-        if (!done_) ::unlink(temporary_.c_str());
-    }
-    NewImage(const NewImage&) = delete;
-    NewImage& operator=(const NewImage&) = delete;
-
-    const std::string& temporary() const { return temporary_; }
-    void start_over() { ::unlink(temporary_.c_str()); }
-    void publish() {
-        if (std::rename(temporary_.c_str(), path_.c_str()) != 0)
-            throw Error::from_errno("cannot give the image its name '" + path_ + "'", errno,
-                                    ErrorKind::kDenied);
-        done_ = true;
-    }
-
-  private:
-    std::string path_;
-    std::string temporary_;
-    bool done_ = false;
-};
-
 // Unpacks the archive in the appliance, in the file system that is mounted.
 void unpack(Guest& guest, const Wish& wish) {
     std::unique_ptr<HostProgram> archive = open_archive(wish.input);
@@ -240,19 +214,18 @@ void fill(Context& context, const Wish& wish, const std::string& path, const Con
 int run_make_fs(Context& context) {
     const Wish wish = wish_of(context.args);
     const ContentSize content = measure(wish.input);
-    NewImage image(wish.output);
+    NewImage image(wish.output, true);
     for (int attempt = 0;; ++attempt) {
         const uint64_t size = image_size(wish, content, attempt);
         context.note("a " + wish.format + " image of " + human_size(size) + " for " +
                      std::to_string(content.entries) + " files and directories");
-        create_image(image.temporary(), wish.format, size);
+        image.create(wish.format, size);
         try {
-            fill(context, wish, image.temporary(), content);
+            fill(context, wish, image.path(), content);
             break;
         } catch (const Error& error) {
             if (error.kind() != ErrorKind::kNoSpace || wish.size || attempt + 1 == kTries) throw;
             context.note(error.message() + "; once more, with more room");
-            image.start_over();
         }
     }
     image.publish();

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // insp resize: a disk in place, with all that is in it.
-#include <unistd.h>
+#include <sys/stat.h>
 
-#include <cerrno>
-#include <cstdio>
+#include <algorithm>
 #include <optional>
 
 #include <inspect/image.h>
@@ -12,6 +11,7 @@
 
 #include "cli/disk_picture.h"
 #include "cli/guest.h"
+#include "cli/progress.h"
 #include "cli/text.h"
 #include "commands.h"
 
@@ -79,42 +79,30 @@ void show(Context& context, const ResizePlan& plan) {
     if (plan.steps.empty()) context.out.write("nothing is to be done\n");
 }
 
-// A copy of the image that is to be resized: it has another name until it is ready.
-class Copy {
-  public:
-    explicit Copy(std::string name) : name_(std::move(name)) {}
-    ~Copy() {
-        if (made_) ::unlink(temporary().c_str());
-    }
-    Copy(const Copy&) = delete;
-    Copy& operator=(const Copy&) = delete;
+// Makes a copy what is resized.
+void resize_copy(SessionOptions& options, NewImage& copy, bool shown) {
+    Progress progress(shown);
+    copy.copy(options.disks.at(0), [&](uint64_t done, uint64_t size) {
+        check_interrupted();
+        progress.show("copied " + human_size(done) + " of " + human_size(size));
+    });
+    options.disks[0].path = copy.path();
+}
 
-    void make(DiskSpec& disk) {
-        if (::access(name_.c_str(), F_OK) == 0)
-            throw Error(ErrorKind::kUsage, "--output '" + name_ + "' is there already");
-        copy_image_file(disk.path, temporary());
-        made_ = true;
-        disk.path = temporary();
-    }
-    void keep() {
-        if (::rename(temporary().c_str(), name_.c_str()) < 0)
-            throw Error::from_errno("cannot give the copy the name '" + name_ + "'", errno);
-        made_ = false;
-    }
-
-  private:
-    std::string temporary() const { return name_ + ".insp-part"; }
-
-    std::string name_;
-    bool made_ = false;
-};
+// Whether the image could be written directly instead.
+bool can_be_direct(const Arguments& args) {
+    if (args.value("write-mode").value_or("atomic") != "atomic" || args.has("recreate")) return false;
+    const std::vector<DiskSpec> disks = disk_specs(args);
+    struct stat status {};
+    return std::all_of(disks.begin() + 1, disks.end(), [](const DiskSpec& disk) { return disk.read_only; }) &&
+           ::stat(disks[0].path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+}
 
 void commit(Context& context, Guest& guest) {
     try {
         guest.commit();
     } catch (const Error& error) {
-        const bool atomic = context.args.value("write-mode").value_or("atomic") == "atomic";
-        if (error.kind() != ErrorKind::kNoSpace || !atomic) throw;
+        if (error.kind() != ErrorKind::kNoSpace || !can_be_direct(context.args)) throw;
         throw Error(error.kind(), error.message() + "; with --write-mode=direct less room is needed");
     }
 }
@@ -122,10 +110,14 @@ void commit(Context& context, Guest& guest) {
 int run_resize(Context& context) {
     const ResizeWishes wishes = wishes_of(context.args);
     const bool dry_run = context.args.has("dry-run");
-    std::optional<Copy> copy;
+    const bool shown = !context.wants_json() && !context.quiet();
+    std::optional<NewImage> copy;
     if (context.args.has("output") && !dry_run) copy.emplace(*context.args.value("output"));
     Guest guest(context, dry_run ? Access::kRead : Access::kChange, [&](SessionOptions& options) {
-        if (copy) copy->make(options.disks.at(0));
+        if (copy) resize_copy(options, *copy, shown);
+        // The guest's other disks, which may have parts of its volume groups, aren't copied.
+        if (!context.args.has("output")) return;
+        for (size_t i = 1; i < options.disks.size(); ++i) options.disks[i].read_only = true;
     });
     const ResizePlan plan = guest.call("plan_resize").plan_resize(wishes);
     for (const std::string& note : plan.notes) context.warning(note);
@@ -134,7 +126,7 @@ int run_resize(Context& context) {
         guest.call("resize").resize(plan, [&](const ResizeStep& step) { context.note(describe(step)); });
         commit(context, guest);
     }
-    if (copy) copy->keep();
+    if (copy) copy->publish();
     if (context.wants_json()) {
         context.json.begin_object();
         context.json.boolean("dry_run", dry_run);
@@ -142,7 +134,7 @@ int run_resize(Context& context) {
         write_disk(context.json, "after", plan.after);
         write_steps(context.json, plan);
         context.json.end_object();
-    } else if (!dry_run && !context.quiet()) {
+    } else if (!dry_run && shown) {
         for (const ResizeStep& step : plan.steps) context.out.write(escape_message(describe(step)) + "\n");
         if (plan.steps.empty()) context.out.write("everything has the size that it is to have\n");
     }

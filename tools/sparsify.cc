@@ -52,6 +52,11 @@ SparsifyWishes wishes_of(const Arguments& args) {
 std::optional<SparseCopy> copy_of(const Arguments& args) {
     const std::vector<std::string>& operands = args.operands();
     const bool by_option = args.has("add") || args.has("domain") || args.has("domain-xml");
+    // "--compress zstd" would be a copy of that name.
+    for (const std::string& operand : operands)
+        if (args.has("compress") && !args.value("compress") && (operand == "zlib" || operand == "zstd"))
+            throw UsageError("write --compress=" + operand + ", with '='; without one, '" + operand +
+                             "' is the name of an image (./" + operand + " is it, too)");
     if (by_option && !operands.empty())
         throw UsageError("'" + operands[0] +
                          "': the image is given by -a already; a copy's name by --output");

@@ -132,7 +132,6 @@ bool Reader::read_gpt() {
     const GptHeader* header = &copy->header;
     const std::vector<uint8_t>& entries = copy->entries;
     const uint64_t entry_sectors = (entries.size() + sector_size_ - 1) / sector_size_;
-    table_.reserved_at_start = header->first_usable * sector_size_;
     table_.reserved_at_end = (entry_sectors + 1) * sector_size_;
     table_.type = "gpt";
     table_.id = format_guid(header->disk_guid);
@@ -209,7 +208,6 @@ Partition mbr_partition(uint8_t type, bool active, uint32_t signature, uint32_t 
 void Reader::read_mbr(const Mbr& mbr) {
     table_.type = "dos";
     table_.id = mbr_id(mbr.signature);
-    table_.reserved_at_start = sector_size_;
     for (uint32_t i = 0; i < 4; ++i) {
         const MbrEntry& entry = mbr.entries[i];
         if (entry.size == 0 || entry.start == 0) continue;

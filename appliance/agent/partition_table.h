@@ -34,8 +34,7 @@ struct PartitionTable {
     // Not empty: why it must not be changed, and what to do. A phrase whose subject is the table; complete
     // where it was read thoroughly.
     std::string obstacle = {};
-    uint64_t reserved_at_start = 0;  // bytes that no partition may have
-    uint64_t reserved_at_end = 0;
+    uint64_t reserved_at_end = 0;       // bytes that no partition may have
     std::vector<std::string> warnings;  // phrases without the disk's name: "partition 3 ends past the end..."
 };
 

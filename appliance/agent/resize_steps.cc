@@ -101,6 +101,7 @@ class Step {
         if (!request.uuid().empty()) arguments.insert(arguments.end(), {"-U", request.uuid()});
         if (!request.label().empty()) arguments.insert(arguments.end(), {"-L", request.label()});
         arguments.push_back(volume.node);
+        if (request.size() != 0) arguments.push_back(std::to_string(request.size() / 1024));
         run(arguments, "make swap space on " + request.device());
         forget(volume);
     }

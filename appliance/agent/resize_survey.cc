@@ -35,7 +35,6 @@ class Survey {
         survey_.set_sector_size(disk.sector_size);
         survey_.set_table(disk.table->type);
         survey_.set_table_obstacle(disk.table->obstacle);
-        survey_.set_reserved_at_start(disk.table->reserved_at_start);
         survey_.set_reserved_at_end(disk.table->reserved_at_end);
         // Only a disk that has parts of a stack is put together, because that takes time.
         const bool stacked = std::any_of(volumes_.begin(), volumes_.end(), [&](Volume* volume) {
@@ -118,6 +117,7 @@ class Survey {
         if (geometry.maximum) content.set_maximum(*geometry.maximum);
         if (geometry.size > volume.size || geometry.header > volume.size)
             content.set_obstacle("what is in it is larger than it is: it may have been cut off");
+        content.set_devices(geometry.devices);
         if (geometry.devices > 1) content.set_obstacle("it is one of several devices of a btrfs file system");
         if (volume.degraded) content.set_obstacle("it is on a RAID that is degraded: repair that first");
         if (superblock.type == "crypto_LUKS") {

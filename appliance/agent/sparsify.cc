@@ -132,7 +132,7 @@ class Sparsifier {
         done(proto::Sparsified::CLEARED, volume_.size - header);
     }
 
-    void file_system(const std::string& type, bool read_only) {
+    void file_system(const std::string& type, bool read_only, bool no_filling) {
         if (read_only && std::ranges::count(kToldReadOnly, type) == 0)
             return skip(result_, "what its file system calls free is known only to who writes to it");
         if (read_only && is_ext(type) && disks_.superblock(volume_).needs_recovery)
@@ -158,6 +158,10 @@ class Sparsifier {
             if (errno != EOPNOTSUPP && errno != ENOTTY && errno != ENOSYS)
                 fail_errno("cannot discard what is free on", volume_.device);
             if (read_only) return skip(result_, "its file system can't tell what is free");
+            if (no_filling)
+                return skip(result_,
+                            "its file system can't tell what is free, and zeros in its place would take "
+                            "room; --write-mode=atomic finds it");
             if (stands_on(volume_, VolumeKind::kDecrypted))
                 return skip(result_,
                             "its file system can't tell what is free, and zeros in encryption are none");
@@ -270,7 +274,7 @@ void sparsify_volume(const ResizeContext& context, const proto::SparsifyVolume& 
     if (request.zero()) return sparsifier.zero();
     const std::string type = context.disks.superblock(volume, true).type;
     if (type == "swap") return sparsifier.swap_space();
-    sparsifier.file_system(type, request.read_only());
+    sparsifier.file_system(type, request.read_only(), request.no_filling());
 }
 
 void sparsify_group(const ResizeContext& context, const proto::SparsifyGroup& request,

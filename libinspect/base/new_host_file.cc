@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -22,7 +23,16 @@ std::string directory_of(const std::string& path) {
     return slash == std::string::npos ? "." : path.substr(0, slash + 1);
 }
 
+[[noreturn]] void refuse_existing(const std::string& target) {
+    throw Error(ErrorKind::kDenied, "'" + target + "' is there already");
+}
+
 }  // namespace
+
+void require_unused(const std::string& target) {
+    struct stat status {};
+    if (::lstat(target.c_str(), &status) == 0) refuse_existing(target);
+}
 
 std::string temporary_name(const std::string& target) {
     uint32_t number = 0;
@@ -59,13 +69,14 @@ void NewHostFile::publish(bool replace) {
         if (result == 0) ::unlink(path_.c_str());
     }
     if (result != 0) {
-        if (errno == EEXIST) throw Error(ErrorKind::kDenied, "'" + target_ + "' is there already");
+        if (errno == EEXIST) refuse_existing(target_);
         throw Error::from_errno("cannot give a new file its name '" + target_ + "'", errno);
     }
     path_.clear();
     published_ = true;
-    const Fd directory = open_file(directory_of(target_), O_RDONLY | O_DIRECTORY);
-    ::fsync(directory.get());
+    // It has its name: a directory that may not be read is no reason to fail.
+    const Fd directory(::open(directory_of(target_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (directory) ::fsync(directory.get());
 }
 
 void NewHostFile::retract() noexcept {

@@ -14,6 +14,10 @@ namespace inspect {
 // What is to be called `target` is called that until it is complete: "TARGET.insp-" and eight random digits.
 std::string temporary_name(const std::string& target);
 
+// Throws Error(kDenied) when there is something of that name: before work is done that publish() would
+// refuse.
+void require_unused(const std::string& target);
+
 // Until publish() the file has a temporary name beside its place, so that it can be given its name in one
 // step; the destructor removes it. Not thread-safe.
 class NewHostFile {

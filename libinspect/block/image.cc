@@ -390,8 +390,12 @@ std::unique_ptr<Image> Image::open(const DiskSpec& spec, const ImageOptions& opt
     image->spec_.keys.clear();
     if (image->files_.empty() && image->backups_.empty()) image->settle_remote_journal();
     image->session_size_ = image->new_size_ = image->size_;
-    if (!options.writable || options.write_mode != WriteMode::kDirect) image->make_overlay();
+    if (!image->written_directly()) image->make_overlay();
     return image;
+}
+
+bool Image::written_directly() const noexcept {
+    return options_.writable && options_.write_mode == WriteMode::kDirect;
 }
 
 void Image::make_overlay() {
@@ -413,7 +417,8 @@ bool Image::resizable() const noexcept {
 }
 
 void Image::find_volume() {
-    if (!overlay_ || node_.kind != DiskNode::Kind::kRaw || files_.empty() || !files_[0]->is_block_device())
+    if (written_directly() || node_.kind != DiskNode::Kind::kRaw || files_.empty() ||
+        !files_[0]->is_block_device())
         return;
     volume_ = find_host_volume(files_[0]->status().st_rdev, path());
 }

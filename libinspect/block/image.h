@@ -70,10 +70,16 @@ class Image {
     uint32_t logical_block_size() const noexcept;
     // The device, with descriptors that this owns: read-only, unless the write mode is direct.
     const DiskNode& node() const noexcept { return node_; }
-    // For what the session changes. Null in the direct mode.
+    // For what the session changes. Null in the direct mode, but for a trial.
     const OverlayStore* overlay() const noexcept { return overlay_.get(); }
     // The local files, the image itself first (if it is one), then what it stands on.
     const std::vector<std::unique_ptr<ImageFile>>& files() const noexcept { return files_; }
+
+    // In the direct mode: until end_trial() there is an overlay, which takes all that is written and is
+    // thrown away then, and the sizes that were set with it. For images that make_undoable() can do,
+    // otherwise it throws what that does.
+    void begin_trial();
+    void end_trial() noexcept;
 
     // In the direct mode, for a local raw or qcow2 image and before node() is used: all that is written from
     // now on is taken back unless commit() comes, by an undo journal (block/undo_log.h), which whoever opens
@@ -124,6 +130,8 @@ class Image {
     Image(DiskSpec spec, const ImageOptions& options);
     void settle_remote_journal();
     void make_overlay();
+    bool written_directly() const noexcept;
+    void require_undoable() const;
     void require_resizable() const;
     bool begin_commit();
     std::vector<Staged> stage() const;

@@ -37,17 +37,30 @@ RangeSet holes_of(BlockDevice& device) {
 // The part of the node that is the file which the journal is about.
 DiskNode& Image::journalled_node() { return node_.kind == DiskNode::Kind::kQcow2 ? *node_.file : node_; }
 
+void Image::require_undoable() const {
+    const bool possible = written_directly() && !overlay_ && !files_.empty() && data_file_ == nullptr &&
+                          (node_.kind == DiskNode::Kind::kQcow2 || node_.kind == DiskNode::Kind::kRaw);
+    if (possible) return;
+    throw Error(ErrorKind::kUnsupported,
+                "'" + path() +
+                    "' can't be changed directly in a way that could be taken back: that can be done with "
+                    "local raw images, and qcow2 images without a data file; use --write-mode=atomic");
+}
+
+void Image::begin_trial() {
+    require_undoable();
+    make_overlay();
+}
+
+void Image::end_trial() noexcept {
+    overlay_.reset();
+    session_size_ = new_size_ = size_;
+}
+
 void Image::make_undoable(const RangeSet& unused) {
     if (undo_journal_) return;
+    require_undoable();
     const bool qcow2 = node_.kind == DiskNode::Kind::kQcow2;
-    const bool possible = writable() && !overlay_ && !files_.empty() && data_file_ == nullptr &&
-                          (qcow2 || node_.kind == DiskNode::Kind::kRaw);
-    if (!possible)
-        throw Error(
-            ErrorKind::kUnsupported,
-            "'" + path() +
-                "' can't be changed directly in a way that could be taken back: that can be done with "
-                "local raw images, and qcow2 images without a data file; use --write-mode=atomic");
     RawDevice file(dup_fd(files_[0]->write_fd()), true, path());
     PosixJournalFile journal = files_[0]->journal_file(true);
     UndoLog::create(journal, file.size(), holes_of(file), qcow2 ? in_file(node_, unused) : unused);

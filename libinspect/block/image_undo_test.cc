@@ -38,6 +38,25 @@ TEST(ImageUndo, TakesBackWhatIsNotCommitted) {
     EXPECT_EQ(files_in(dir), 1u);
 }
 
+// What is planned is planned on an overlay.
+TEST(ImageUndo, IsNotTouchedInATrial) {
+    TempDir dir;
+    const Bytes before(100'000, std::byte{1});
+    const std::string path = dir.write("image", before);
+    auto image = open_image(path, kDirect);
+    image->begin_trial();
+    EXPECT_TRUE(image->resizable());
+    serve(*image)->write(5000, Bytes(10'000, std::byte{2}));
+    image->grow_session(200'192);
+    EXPECT_EQ(image->session_size(), 200'192u);
+    image->end_trial();
+    EXPECT_EQ(image->session_size(), before.size());
+    EXPECT_EQ(read_file(path), before);
+    EXPECT_EQ(files_in(dir), 1u);
+    image->make_undoable({});
+    EXPECT_EQ(device_of(*image)->size(), before.size());
+}
+
 TEST(ImageUndo, GetsAnotherSizeAtTheCommit) {
     TempDir dir;
     const std::string path = dir.write("image", Bytes(100'000, std::byte{1}));

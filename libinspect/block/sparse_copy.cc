@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "block/sparse_copy.h"
 
-#include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <memory>
 #include <span>
 #include <vector>
@@ -14,7 +9,7 @@
 #include <inspect/error.h>
 
 #include "base/checked.h"
-#include "base/fd.h"
+#include "base/new_host_file.h"
 #include "base/zeros.h"
 #include "block/qcow2/create.h"
 #include "block/qcow2/qcow2.h"
@@ -27,49 +22,6 @@ namespace {
 constexpr uint64_t kSector = 512;
 constexpr uint64_t kRawUnit = 4096;
 constexpr uint64_t kStep = 2 << 20;  // at least a cluster of any size
-
-// A file beside the one that it is to be, and gone unless it was given its name.
-class NewFile {
-  public:
-    explicit NewFile(const std::string& name) : name_(name), temporary_(name + ".insp-part") {
-        if (::access(name.c_str(), F_OK) == 0)
-            throw Error(ErrorKind::kDenied, "'" + name + "' is there already");
-        constexpr mode_t kMode = 0666;  // less the umask
-        fd_ = Fd(::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kMode));
-        if (!fd_)
-            throw Error::from_errno("cannot make '" + temporary_ + "'" +
-                                        (errno == EEXIST ? " (another copy is being made, or was cut short: "
-                                                           "then remove it)"
-                                                         : ""),
-                                    errno, ErrorKind::kDenied);
-    }
-    ~NewFile() {
-        if (!temporary_.empty()) ::unlink(temporary_.c_str());
-    }
-    NewFile(const NewFile&) = delete;
-    NewFile& operator=(const NewFile&) = delete;
-
-    std::unique_ptr<RawDevice> device() const {
-        return std::make_unique<RawDevice>(fd_.dup(), false, temporary_);
-    }
-
-    void keep() {
-        if (::fsync(fd_.get()) < 0) throw Error::from_errno("cannot write '" + temporary_ + "'", errno);
-        // Not over a file that came up meanwhile, where the file system can tell.
-        if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, name_.c_str(), RENAME_NOREPLACE) != 0 &&
-            (errno != EINVAL || ::rename(temporary_.c_str(), name_.c_str()) != 0))
-            throw Error::from_errno("cannot give the copy its name '" + name_ + "'", errno);
-        temporary_.clear();
-        const size_t slash = name_.rfind('/');
-        const Fd directory(::open(slash == name_.npos ? "." : name_.substr(0, slash + 1).c_str(),
-                                  O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        if (directory) ::fsync(directory.get());
-    }
-
-  private:
-    std::string name_, temporary_;
-    Fd fd_;
-};
 
 // Copies units of the device that aren't zeros: runs of them at once, or, compressed, one by one.
 class Copier {
@@ -151,18 +103,20 @@ void sparse_copy(BlockDevice& from, const std::string& path, const SparseCopyOpt
                     "an image in the format '" + options.format + "' can't be made: raw and qcow2 can");
     if (options.format == "raw" && options.compression)
         throw Error(ErrorKind::kUsage, "a raw image can't be compressed");
-    NewFile file(path);
+    require_unused(path);
+    NewHostFile file(path);
+    const auto device = [&] { return std::make_unique<RawDevice>(file.open(), false, path); };
     if (options.format == "qcow2") {
-        copy_to_qcow2(from, file.device(), options, progress);
+        copy_to_qcow2(from, device(), options, progress);
     } else {
-        const auto image = file.device();
+        const auto image = device();
         image->resize(from.size());
         Copier(from, kRawUnit).copy(false, progress, [&](uint64_t offset, std::span<const std::byte> bytes) {
             image->write(offset, bytes);
         });
         image->flush();
     }
-    file.keep();
+    file.publish();
 }
 
 }  // namespace inspect

@@ -136,18 +136,23 @@ bool Session::Impl::restart_with_memory() {
     if (options.memory_bytes != 0 || wanted <= memory_bytes_) return false;
     log(LogLevel::kVerbose, "an encrypted volume needs " + std::to_string(wanted >> 20) +
                                 " MiB of memory: the appliance is started again");
-    // Journals that were replayed are in the overlay, and complete.
+    stop_machine();
+    memory_bytes_ = std::min(wanted, kMost);
+    needed_memory_ = 0;
+    return true;
+}
+
+// The next call starts another one. Journals that were replayed are in the overlay, and complete.
+void Session::Impl::stop_machine() {
+    if (!machine_) return;
     proto::Request request;
     request.mutable_finish();
     call_once(std::move(request), {});
     machine_->stop(true);
     connection_.reset();
     machine_.reset();
-    memory_bytes_ = std::min(wanted, kMost);
-    needed_memory_ = 0;
     awake_ = false;
     mounted_ = false;
-    return true;
 }
 
 proto::Response Session::Impl::call_once(proto::Request request, const Connection::Handlers& handlers) {

@@ -80,6 +80,9 @@ struct Session::Impl {
     SparsifyResult sparsify_one(SparsifyResult target, proto::Request request, bool must);
     proto::Response call_once(proto::Request request, const Connection::Handlers& handlers);
     bool restart_with_memory();
+    void stop_machine();
+    ResizePlan plan_aside(const ResizeWishes& wishes);
+    void begin_direct_resize();
     proto::Request wake_request() const;
     std::vector<proto::Request> next_batch(proto::Request&& request) const;
     std::optional<Error> settle(const std::vector<proto::Request>& batch,
@@ -100,11 +103,12 @@ struct Session::Impl {
     uint64_t memory_bytes_ = 0;   // of the appliance, when that is more than the options say
     uint64_t needed_memory_ = 0;  // what the agent said in its last answers that it would need
     std::vector<proto::Request> queued_mounts_;
-    bool awake_ = false;          // Wake has succeeded
-    bool mounted_ = false;        // a mount has succeeded
-    bool busy_ = false;           // a call is running
-    bool find_zeros_ = false;     // before the commit
-    std::optional<Error> ended_;  // the session is over, and why
+    bool awake_ = false;                   // Wake has succeeded
+    bool mounted_ = false;                 // a mount has succeeded
+    bool busy_ = false;                    // a call is running
+    bool find_zeros_ = false;              // before the commit
+    std::optional<uint64_t> direct_size_;  // of the disk in a resize that was planned, in the direct mode
+    std::optional<Error> ended_;           // the session is over, and why
 };
 
 }  // namespace inspect

@@ -3,6 +3,7 @@
 // Resizing: what a disk looks like (asked of the agent), a plan (made here), and its steps (done by the
 // agent, one request each).
 #include <algorithm>
+#include <set>
 
 #include <inspect/resize.h>
 
@@ -12,6 +13,7 @@
 #include "block/partitions.h"
 #include "guest/printable.h"
 #include "guest/resize/image_size.h"
+#include "guest/resize/plan.h"
 #include "guest/resize/survey.h"
 #include "guest/resize/text.h"
 #include "guest/session_impl.h"
@@ -71,6 +73,8 @@ proto::Request step_request(const ResizeStep& step, const ResizePlan& plan) {
             wire.mutable_swap()->set_device(step.device);
             wire.mutable_swap()->set_uuid(step.uuid);
             wire.mutable_swap()->set_label(step.label);
+            // Its device becomes smaller afterwards.
+            if (step.new_size < step.old_size) wire.mutable_swap()->set_size(step.new_size);
             break;
         case ResizeStep::Kind::kLuks:
             resize(*wire.mutable_luks());
@@ -99,6 +103,22 @@ void make_undoable(Image& image, uint32_t sector_size) {
     for (const PartitionRange& partition : find_partitions(*disk, sector_size))
         find_ext_free_space(*disk, partition.offset, partition.length, unused);
     image.make_undoable(unused);
+}
+
+// Marks groups that have a part elsewhere than in what lies on the disk.
+void mark_groups_elsewhere(DiskState& state) {
+    std::set<std::string> here;
+    const std::function<void(const DiskContent&)> add = [&](const DiskContent& content) {
+        here.insert(content.device);
+        for (const DiskContent& inner : content.inner) add(inner);
+    };
+    add(state.whole);
+    for (const DiskPartition& partition : state.partitions) add(partition.content);
+    for (VolumeGroup& group : state.volume_groups) {
+        group.read_only =
+            std::any_of(group.physical_volumes.begin(), group.physical_volumes.end(),
+                        [&](const PhysicalVolume& physical) { return !here.contains(physical.device); });
+    }
 }
 
 // The session's disk gets its new size before the appliance sees it.
@@ -148,6 +168,11 @@ DiskState Session::Impl::survey_disk(const ResizeWishes& wishes, const std::vect
     state.size = image.size();
     state.resizable = image.resizable();
     state.size_unit = image.size_unit();
+    if (std::any_of(options.disks.begin(), options.disks.end(),
+                    [](const DiskSpec& disk) { return disk.read_only; }))
+        mark_groups_elsewhere(state);
+    // The appliance's disk has the new size already.
+    state.whole.size_bytes = std::min(state.whole.size_bytes, state.size);
     return state;
 }
 
@@ -156,30 +181,48 @@ ResizePlan Session::plan_resize(const ResizeWishes& wishes) { return impl_->plan
 ResizePlan Session::Impl::plan_resize(const ResizeWishes& wishes) {
     check_usable();
     if (options.disks.empty()) throw Error(ErrorKind::kUsage, "there is no disk");
-    if (machine_) throw Error(ErrorKind::kUsage, "a resize is planned before anything else in a session");
+    if (machine_ || direct_size_)
+        throw Error(ErrorKind::kUsage, "a resize is planned before anything else in a session");
     Image& image = disks_->image(0);
-    if (image.writable() && options.write_mode == WriteMode::kDirect) {
-        if (wishes.recreate)
+    if (!image.writable() || options.write_mode != WriteMode::kDirect) return plan_aside(wishes);
+    if (wishes.recreate)
+        throw Error(ErrorKind::kUnsupported,
+                    "--recreate needs --write-mode=atomic: what it keeps meanwhile "
+                    "lies behind the session's disk");
+    for (size_t i = 1; i < options.disks.size(); ++i)
+        if (!options.disks[i].read_only)
             throw Error(ErrorKind::kUnsupported,
-                        "--recreate needs --write-mode=atomic: what it keeps meanwhile "
-                        "lies behind the session's disk");
-        for (size_t i = 1; i < options.disks.size(); ++i)
-            if (!options.disks[i].read_only)
-                throw Error(ErrorKind::kUnsupported,
-                            "only one disk can be resized with --write-mode=direct, and no other be changed "
-                            "with it; use --write-mode=atomic");
-        make_undoable(image, disks_->sector_size(0));
+                        "only one disk can be resized with --write-mode=direct, and no other be changed "
+                        "with it; use --write-mode=atomic");
+    image.begin_trial();
+    try {
+        ResizePlan plan = plan_aside(wishes);
+        stop_machine();
+        direct_size_ = image.session_size();
+        image.end_trial();
+        return plan;
+    } catch (const Error& error) {
+        if (!ended_) end(error);
+        throw;
     }
-    settle_session_size(image, wishes, disks_->sector_size(0));
-    ResizePlan plan = inspect::plan_resize(survey_disk(wishes, {}), wishes);
-    if (!plan.minimum_wanted.empty()) {
-        const std::vector<std::string> wanted = plan.minimum_wanted;
-        plan = inspect::plan_resize(survey_disk(wishes, wanted), wishes);
-        if (!plan.minimum_wanted.empty())
-            throw Error(ErrorKind::kUnsupported, "it can't be found out how small " +
-                                                     printable(plan.minimum_wanted[0]) + " can be made");
-    }
-    return plan;
+}
+
+// The disk is looked at with an overlay, which takes what that writes.
+ResizePlan Session::Impl::plan_aside(const ResizeWishes& wishes) {
+    settle_session_size(disks_->image(0), wishes, disks_->sector_size(0));
+    return plan_surveyed(
+        [&](const std::vector<std::string>& minimum_of) { return survey_disk(wishes, minimum_of); }, wishes);
+}
+
+// Where the image is written directly it was not touched before there was a plan.
+void Session::Impl::begin_direct_resize() {
+    if (!direct_size_) return;
+    if (machine_)
+        throw Error(ErrorKind::kUsage, "between a resize and its plan nothing else is done in a session");
+    Image& image = disks_->image(0);
+    make_undoable(image, disks_->sector_size(0));
+    if (*direct_size_ > image.size()) image.grow_session(*direct_size_);
+    survey_disk({}, {});  // puts together what is on the disk
 }
 
 void Session::resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step) {
@@ -189,14 +232,24 @@ void Session::resize(const ResizePlan& plan, const std::function<void(const Resi
 void Session::Impl::resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step) {
     check_usable();
     require_writable();
-    if (!machine_) throw Error(ErrorKind::kUsage, "a resize is planned by the session that does it");
-    for (const ResizeStep& step : plan.steps) {
-        if (on_step) on_step(step);
-        if (step.kind == ResizeStep::Kind::kImage) {
-            disks_->image(0).set_new_size(step.new_size);
-        } else {
-            call(step_request(step, plan));
+    if (!machine_ && !direct_size_)
+        throw Error(ErrorKind::kUsage, "a resize is planned by the session that does it");
+    try {
+        begin_direct_resize();
+        for (const ResizeStep& step : plan.steps) {
+            if (on_step) on_step(step);
+            if (step.kind == ResizeStep::Kind::kImage) {
+                disks_->image(0).set_new_size(step.new_size);
+            } else {
+                call(step_request(step, plan));
+            }
         }
+    } catch (const Error& error) {
+        if (!ended_) end(error);
+        throw;
+    } catch (...) {
+        if (!ended_) end(Error(ErrorKind::kCancelled, "a resize was broken off"));
+        throw;
     }
 }
 

@@ -74,6 +74,18 @@ Qcow2Compression compression_of(const std::string& name) {
                 "an image is compressed by 'zlib' or 'zstd', not '" + printable(name) + "'");
 }
 
+// A guest that wakes up knows its file systems as they were. One that is to lose what it would wake up from
+// starts afresh.
+void refuse_hibernated(const SparsifyWishes& wishes, const FilesystemReport& report) {
+    if (wishes.read_only) return;
+    for (const FilesystemInfo& volume : report.filesystems) {
+        if (volume.type != "swsuspend" || contains(wishes.zero, volume.device)) continue;
+        throw Error(ErrorKind::kUnsupported,
+                    "the guest hibernates: it is suspended to " + printable(volume.device) +
+                        ", and would find its file systems changed; start it and shut it down");
+    }
+}
+
 }  // namespace
 
 // `must`: the user asked for just this, so that it can't be skipped.
@@ -105,6 +117,7 @@ std::vector<SparsifyResult> Session::sparsify(const SparsifyWishes& wishes,
                                               const std::function<void(const SparsifyResult&)>& on_result) {
     const FilesystemReport report = filesystems();
     require_known(wishes, report);
+    refuse_hibernated(wishes, report);
     return impl_->sparsify(wishes, report, on_result);
 }
 
@@ -137,6 +150,9 @@ std::vector<SparsifyResult> Session::Impl::sparsify(
         request.mutable_sparsify_volume()->set_device(filesystem.device);
         request.mutable_sparsify_volume()->set_zero(zero);
         request.mutable_sparsify_volume()->set_read_only(wishes.read_only);
+        // Zeros are found in an overlay.
+        request.mutable_sparsify_volume()->set_no_filling(!options.scratch &&
+                                                          options.write_mode == WriteMode::kDirect);
         add(sparsify_one(std::move(target), std::move(request), zero));
     }
     for (const VolumeGroupInfo& group : report.volume_groups) {

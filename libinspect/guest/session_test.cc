@@ -10,6 +10,7 @@
 #include <fstream>
 #include <set>
 
+#include <inspect/resize.h>
 #include <inspect/session.h>
 
 #include "base/fd.h"
@@ -40,8 +41,9 @@ class SessionTest : public testing::Test {
 
     std::string image() const { return (directory_ / "disk.img").string(); }
 
-    Session open(bool writable) {
+    Session open(bool writable, WriteMode mode = WriteMode::kAtomic) {
         SessionOptions options;
+        options.write_mode = mode;
         options.disks.push_back({.path = image(), .format = "raw"});
         options.writable = writable;
         return Session(std::make_unique<Session::Impl>(
@@ -120,7 +122,8 @@ class SessionTest : public testing::Test {
         Fd memory(dup(engine_.disks[0].overlay_memory_fd));
         Fd spill(dup(engine_.disks[0].overlay_spill_fd));
         auto lower = std::make_unique<RawDevice>(open_file(image(), O_RDONLY), true, image());
-        auto store = std::make_shared<OverlayStore>(std::move(memory), std::move(spill), lower->size());
+        auto store = std::make_shared<OverlayStore>(std::move(memory), std::move(spill),
+                                                    std::max(lower->size(), engine_.disks[0].size));
         Overlay(std::move(lower), store).write(offset, std::as_bytes(std::span(text)));
     }
     std::string image_bytes() const {
@@ -224,6 +227,58 @@ TEST_F(SessionTest, RefusesWhatMakesNoSenseBeforeAnythingRuns) {
     EXPECT_EQ(
         error_of([&] { Session none(std::make_unique<Session::Impl>(options, SessionSeams{})); }).kind(),
         ErrorKind::kNotFound);
+}
+
+// Half a resize is none.
+TEST_F(SessionTest, ResizeThatFailsIsNotCommitted) {
+    on_request_ = [this](FakeChannel&, uint32_t, const proto::Request& request) {
+        proto::Response response;
+        if (request.has_survey_disk()) {
+            response.mutable_survey()->set_sector_size(512);
+            auto& whole = *response.mutable_survey()->mutable_whole();
+            whole.set_device("/dev/sda");
+            whole.set_type("ext4");
+            whole.set_size(1 << 20);
+            whole.set_granule(1024);
+        }
+        if (request.has_resize_step() && request.resize_step().has_filesystem())
+            return failure(proto::CORRUPT, "resize2fs fell over");
+        if (request.has_resize_step()) guest_writes(4096, "checked");
+        return response;
+    };
+    Session session = open(true);
+    ResizeWishes wishes;
+    wishes.size = SizeChange::parse("+1M");
+    const ResizePlan plan = session.plan_resize(wishes);
+    ASSERT_EQ(plan.steps.size(), 3u);
+    EXPECT_EQ(error_of([&] { session.resize(plan); }).message(), "resize2fs fell over");
+    const Error error = error_of([&] { session.commit(); });
+    EXPECT_EQ(error.kind(), ErrorKind::kCorrupt);
+    EXPECT_THAT(error.message(), HasSubstr("the session is over"));
+    EXPECT_EQ(image_bytes(), std::string(1 << 20, 'd'));
+}
+
+// Written directly, the image is left alone until there is a plan.
+TEST_F(SessionTest, PlansADirectResizeAside) {
+    on_request_ = [this](FakeChannel&, uint32_t, const proto::Request& request) {
+        proto::Response response;
+        if (!request.has_survey_disk()) return response;
+        if (starts_ == 1) guest_writes(4096, "looked");
+        response.mutable_survey()->set_sector_size(512);
+        return response;
+    };
+    Session session = open(true, WriteMode::kDirect);
+    ResizeWishes wishes;
+    wishes.size = SizeChange::parse("2M");
+    wishes.follow = false;
+    const ResizePlan plan = session.plan_resize(wishes);
+    EXPECT_EQ(engine_.disks[0].size, 2u << 20);
+    EXPECT_EQ(image_bytes(), std::string(1 << 20, 'd'));
+    EXPECT_FALSE(fs::exists(image() + ".insp-journal"));
+    session.resize(plan, [&](const ResizeStep&) { EXPECT_TRUE(fs::exists(image() + ".insp-journal")); });
+    EXPECT_EQ(starts_, 2);
+    EXPECT_TRUE(session.commit());
+    EXPECT_EQ(image_bytes(), std::string(1 << 20, 'd') + std::string(1 << 20, '\0'));
 }
 
 TEST_F(SessionTest, CommitsWhatTheGuestChanged) {

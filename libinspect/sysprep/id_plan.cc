@@ -4,14 +4,13 @@
 #include <algorithm>
 #include <map>
 
+#include "guest/filesystem_type.h"
 #include "sysprep/group_names.h"
 #include "sysprep/same_crc.h"
 
 namespace inspect {
 
 namespace {
-
-bool is_ext(const std::string& type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
 
 std::string upper_case(std::string text) {
     for (char& c : text)

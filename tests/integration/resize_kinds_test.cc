@@ -4,6 +4,8 @@
 // checkers, on the host.
 #include <sys/stat.h>
 
+#include <cstring>
+
 #include "support/insp.h"
 
 namespace inspect::test {
@@ -160,6 +162,92 @@ TEST_F(ResizeKinds, BlockDevice) {
     EXPECT_EQ(size_of(root), size - 11 * kMiB + 32 * kMiB);
     EXPECT_TRUE(ext_is_clean(root));
     EXPECT_EQ(debugfs(root, "cat /hello.txt"), "hello, guest\n");
+}
+
+// LUKS in a partition whose file system doesn't fill it. The judges are cryptsetup and e2fsck, in an
+// appliance of their own.
+TEST_F(ResizeKinds, LuksInAPartition) {
+    const std::string image = copy_of("luks");
+    auto check = [&] {
+        EXPECT_THAT(ok({"sfdisk", "-V", image}), HasSubstr("No errors detected"));
+        const Outcome outcome =
+            insp({"run", "-q", "--format=raw", "-a", image, "--", "sh", "-ec",
+                  "printf guest-key | cryptsetup open --readonly --key-file=- /dev/sda2 c\n"
+                  "e2fsck -fn /dev/mapper/c >/dev/null\n"
+                  "mount -o ro /dev/mapper/c /sysroot; test -e /sysroot/etc/fstab; umount /sysroot\n"
+                  "size=$(blockdev --getsize64 /dev/mapper/c)\n"
+                  "dumpe2fs -h /dev/mapper/c 2>/dev/null | grep '^Block count: *'$((size / 4096 * 4))'$'"},
+                 {.env = {{"INSP_ENGINE", "qemu"}}});
+        EXPECT_TRUE(outcome.ok()) << outcome.describe();
+    };
+    auto with_key = [&](Args args) {
+        args.insert(args.begin(), {"-a", image, "--key", "all:key:guest-key"});
+        return args;
+    };
+    resize_ok(with_key({"--expand", "/dev/sda2"}));
+    check();
+    EXPECT_TRUE(
+        refused(resize(with_key({"--expand", "/dev/sda2"})), kFailed, "there is no room behind /dev/sda2"));
+    resize_ok(with_key({"--size", "+8M"}));
+    check();
+    resize_ok(with_key({"--size", "-6M"}));
+    check();
+}
+
+// LUKS without a partition table. The judge is QEMU's driver, and e2fsck.
+TEST_F(ResizeKinds, LuksOnTheWholeDisk) {
+    if (!have_program("qemu-img")) GTEST_SKIP() << "qemu-img is not installed";
+    const std::string image = scratch() / "disk";
+    write_host_file(image, "");
+    std::filesystem::resize_file(image, 16 * kMiB);
+    const Outcome made =
+        insp({"run", "-q", "--rw", "--format=raw", "-a", image, "--", "sh", "-ec",
+              "printf guest-key | cryptsetup -q luksFormat --type luks1 --pbkdf-force-iterations 1000 "
+              "--key-file=- /dev/sda\n"
+              "printf guest-key | cryptsetup open --key-file=- /dev/sda c\n"
+              "mke2fs -q -t ext4 -J size=1 /dev/mapper/c\n"
+              "mount /dev/mapper/c /sysroot; echo hello >/sysroot/hello.txt; umount /sysroot\n"
+              "cryptsetup close c"},
+             {.env = {{"INSP_ENGINE", "qemu"}}});
+    ASSERT_TRUE(made.ok()) << made.describe();
+    auto check = [&](uint64_t size) {
+        EXPECT_EQ(size_of(image), size);
+        const std::string plain = scratch() / "plain";
+        ok({"qemu-img", "convert", "--object", "secret,id=key,data=guest-key", "--image-opts",
+            "driver=luks,key-secret=key,file.filename=" + image, "-O", "raw", plain});
+        EXPECT_TRUE(ext_is_clean(plain));
+        EXPECT_THAT(debugfs(plain, "stats"),
+                    HasSubstr("Block count:              " + std::to_string(size_of(plain) / 1024) + "\n"));
+        EXPECT_EQ(debugfs(plain, "cat /hello.txt"), "hello\n");
+    };
+    const Args key = {"-a", image, "--key", "all:key:guest-key", "--size"};
+    auto to_size = [&](const std::string& size) {
+        Args args = key;
+        args.push_back(size);
+        return args;
+    };
+    resize_ok(to_size("+16M"));
+    check(32 * kMiB);
+    resize_ok(to_size("-8M"));
+    check(24 * kMiB);
+    std::filesystem::resize_file(image, 40 * kMiB);
+    resize_ok(to_size("40M"));
+    check(40 * kMiB);
+    expect_refused(image, {"--size", "-8M", "--no-follow"}, "reaches beyond the image's new size");
+}
+
+// The header of swap space says how large it is, and the kernel takes none whose device is smaller.
+TEST_F(ResizeKinds, SwapSpaceThatShrinks) {
+    const std::string image = copy_of("mbr-swap");
+    resize_ok({"-a", image, "--resize", "/dev/sda6=8M"});
+    const std::string swap = cut_out(image, 6);
+    EXPECT_EQ(size_of(swap), 8 * kMiB);
+    const std::string header = read_host_file(swap).substr(0, 4096);
+    EXPECT_EQ(header.substr(4086), "SWAPSPACE2");
+    uint32_t last_page = 0;
+    std::memcpy(&last_page, header.data() + 1028, sizeof last_page);
+    EXPECT_EQ(last_page, 8 * kMiB / 4096 - 1);
+    EXPECT_THAT(ok({"blkid", "-p", swap}), HasSubstr("swappy"));
 }
 
 // XFS made anew: what is in it comes back with all that XFS keeps of a file.

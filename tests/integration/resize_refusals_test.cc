@@ -89,6 +89,27 @@ TEST_F(ResizeRefusals, PhysicalVolumeMissing) {
     ASSERT_TRUE(made.ok()) << made.describe();
     expect_refused(one, {"--size", "+16M"}, "is not complete");
     expect_refused(one, {"--size", "-4M"}, "is not complete");
+    expect_refused(one, {"--resize", "/dev/vg/both=-4M"}, "is not complete");
+    // A copy of one must not change the other.
+    const std::string before = sha256(two);
+    expect_refused(one, {"-a", two, "--output", scratch() / "new", "--size", "+16M"}, "which is only read");
+    EXPECT_EQ(sha256(two), before);
+    EXPECT_THAT(files(), ::testing::UnorderedElementsAre("one", "tmp", "two"));
+    EXPECT_TRUE(resize({"-a", one, "-a", two, "--size", "+16M"}).ok());
+    EXPECT_NE(sha256(two), before);
+}
+
+// It would wake up with other file systems than it knows.
+TEST_F(ResizeRefusals, GuestThatHibernates) {
+    const std::string image = copy_of("mbr-swap");
+    std::string bytes = read_host_file(image);
+    bytes.replace(bytes.find("SWAPSPACE2"), 10, std::string("S1SUSPEND\0", 10));
+    write_host_file(image, bytes);
+    expect_refused(image, {"--size", "+16M"}, "the guest hibernates");
+    expect_refused(image, {"--resize", "/dev/sda1=8M"}, "the guest hibernates");
+    const Outcome sparsified = insp({"sparsify", "-a", image}, {.env = {{"INSP_ENGINE", "qemu"}}});
+    EXPECT_TRUE(refused(sparsified, kFailed, "the guest hibernates"));
+    EXPECT_TRUE(read_host_file(image) == bytes);
 }
 
 TEST_F(ResizeRefusals, NoRoomOnTheHost) {

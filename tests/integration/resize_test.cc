@@ -248,6 +248,42 @@ TEST_F(Resize, LogicalVolumeFollowsItsGroup) {
     EXPECT_TRUE(refused(impossible, kFailed, "can't be made smaller than"));
 }
 
+TEST_F(Resize, LeavesTheImageAndResizesACopy) {
+    const std::string image = copy_of("cloud"), other = copy_of("ext4", "other");
+    const std::string copy = scratch() / "copy";
+    const std::string before = sha256(image), other_before = sha256(other);
+    const Args args = {"-a", image, "-a", other, "--output", copy, "--size", "+16M"};
+    resize_ok(args);
+    EXPECT_EQ(sha256(image), before);
+    EXPECT_EQ(sha256(other), other_before);
+    EXPECT_EQ(size_of(copy), size_of(image) + 16 * kMiB);
+    EXPECT_THAT(run({"sfdisk", "-V", copy}).out, HasSubstr("No errors detected"));
+    const std::string root = cut_out(copy, 1);
+    EXPECT_TRUE(ext_is_clean(root));
+    EXPECT_EQ(ext_blocks(root) * 1024, size_of(copy) - 11 * kMiB);
+
+    const std::string done = sha256(copy);
+    EXPECT_TRUE(refused(resize(args), kFailed, "'" + copy + "' is there already"));
+    EXPECT_EQ(sha256(copy), done);
+    std::filesystem::remove(copy);
+    const std::vector<std::string> names = files();
+    EXPECT_TRUE(
+        refused(resize({"-a", image, "--output", copy, "--size", "12M"}), kFailed, "can't be made smaller"));
+    EXPECT_THAT(files(), ::testing::UnorderedElementsAreArray(names));
+    // Ctrl-C, at some moment.
+    for (const int milliseconds : {5, 50, 200}) {
+        Args words = args;
+        words.insert(words.begin(), "resize");
+        Child child(command(words), environment({.env = {{"INSP_ENGINE", "auto"}}}));
+        usleep(static_cast<useconds_t>(milliseconds) * 1000);
+        child.kill(SIGINT);
+        child.wait();
+        std::filesystem::remove(copy);  // if it was done already
+        EXPECT_THAT(files(), ::testing::UnorderedElementsAreArray(names)) << milliseconds;
+        EXPECT_EQ(sha256(image), before);
+    }
+}
+
 // A size that the image has already, because another program made it larger: what is on it follows, once.
 TEST_F(Resize, DiskThatWasMadeLargerByOtherMeans) {
     for (const char* mode : {"--write-mode=atomic", "--write-mode=direct"}) {
@@ -317,11 +353,13 @@ TEST_F(Resize, WritesQcow2Directly) {
         EXPECT_TRUE(ext_is_clean(root));
         EXPECT_EQ(ext_blocks(root) * 1024, size_of(raw) - 11 * kMiB);
     }
-    // What fails on the way is taken back.
+    // What can't be planned is not begun.
     const std::string before = sha256(image);
+    const auto touched = std::filesystem::last_write_time(image);
     EXPECT_TRUE(refused(resize({"-a", image, "--write-mode=direct", "--size", "12M"}), kFailed,
                         "can't be made smaller"));
     EXPECT_EQ(sha256(image), before);
+    EXPECT_EQ(std::filesystem::last_write_time(image), touched);
 }
 
 TEST_F(Resize, WhatMakesNoSenseIsRefusedAndChangesNothing) {

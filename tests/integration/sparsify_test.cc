@@ -321,6 +321,9 @@ TEST_F(Sparsify, IntoACopy) {
     EXPECT_TRUE(refused(sparsify({image, raw}), kFailed, "is there already"));
     EXPECT_EQ(sparsify({image, raw + "2", "--compress", "--convert", "raw"}).code, kUsage);
     EXPECT_EQ(sparsify({"-a", image, "--compress"}).code, kUsage);
+    const Outcome spaced = sparsify({image, "--compress", "zstd"});
+    EXPECT_EQ(spaced.code, kUsage);
+    EXPECT_THAT(spaced.err, HasSubstr("--compress=zstd"));
     EXPECT_EQ(sparsify({"--in-place", image, raw + "2"}).code, kUsage);
     const Outcome unclear = sparsify({image});
     EXPECT_EQ(unclear.code, kUsage);
@@ -360,6 +363,13 @@ TEST_F(Sparsify, LeavesAloneWhatItMustNotTouch) {
     EXPECT_TRUE(
         refused(sparsify({"-a", damaged}), kFailed, "has errors, so what it says is free may not be"));
     EXPECT_EQ(sha256(damaged), sum);
+
+    // Zeros that are written to the image itself take room.
+    const std::string udf = copy_of("udf");
+    const uint64_t small = allocated(udf);
+    const json direct = sparsify_ok({"-a", udf, "--write-mode=direct"});
+    EXPECT_EQ(direct.at("volumes").at(0).at("result"), "skipped");
+    EXPECT_LT(allocated(udf), small + 64 * 1024);  // a mount writes a little
 
     const std::string degraded = copy_of("md-degraded");
     EXPECT_EQ(volume(sparsify_ok({"-a", degraded}), "/dev/md0").at("result"), "skipped");

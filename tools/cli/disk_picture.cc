@@ -26,7 +26,8 @@ std::vector<Block> blocks_of(const DiskState& disk) {
     if (disk.table == TableKind::kNone)
         used.push_back({0, disk.size, short_name(disk.device) + " " + escape_message(disk.whole.type)});
     for (const DiskPartition& partition : disk.partitions) {
-        if (partition.extended) continue;
+        // A table can tell of what isn't there.
+        if (partition.extended || partition.start >= disk.size) continue;
         std::string label = short_name(partition.device);
         if (!partition.content.type.empty()) label += " " + escape_message(partition.content.type);
         used.push_back({partition.start, std::min(partition.end(), disk.size), label});

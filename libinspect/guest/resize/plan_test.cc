@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // The planner against tables of cases: layouts of real guests, and what each wish makes of them.
+#include "guest/resize/plan.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -57,7 +59,6 @@ DiskState gpt(uint64_t size, std::vector<DiskPartition> partitions) {
     state.size = size;
     state.format = "raw";
     state.table = TableKind::kGpt;
-    state.reserved_at_start = 34 * 512;
     state.reserved_at_end = kGptTail;
     state.partitions = std::move(partitions);
     return state;
@@ -82,7 +83,6 @@ DiskState mbr_with_logical_swap() {
     DiskState state;
     state.size = 2 * kGiB;
     state.table = TableKind::kMbr;
-    state.reserved_at_start = 512;
     state.partitions = {partition(1, kMiB, 1023 * kMiB, ext4("", 1023 * kMiB, 300 * kMiB)),
                         partition(2, kGiB, kGiB, holding("", "", 0)),
                         partition(5, kGiB + kMiB, kGiB - kMiB, holding("", "swap", 0))};
@@ -349,6 +349,42 @@ TEST(ResizePlan, RemovedPartitionsMakeRoom) {
     EXPECT_THAT(refusal(state, wishes, ErrorKind::kNoSpace), HasSubstr("/dev/sda2 begins at 1.0 GiB"));
 }
 
+// What would be gone with it is more than what is on it.
+TEST(ResizePlan, PartsOfSomethingElseAreNotRemoved) {
+    ResizeWishes wishes;
+    wishes.remove = {"/dev/sda2"};
+    DiskState state = lvm(400, 50, 0);
+    EXPECT_THAT(refusal(state, wishes, ErrorKind::kUnsupported), HasSubstr("the volume group vg"));
+    DiskContent luks = holding("/dev/sda2", "crypto_LUKS", state.partitions[1].size);
+    luks.inner.push_back(state.partitions[1].content);
+    state.partitions[1].content = luks;
+    EXPECT_THAT(refusal(state, wishes, ErrorKind::kUnsupported), HasSubstr("the volume group vg"));
+    state.partitions[1].content = holding("/dev/sda2", "linux_raid_member", state.partitions[1].size);
+    EXPECT_THAT(refusal(state, wishes, ErrorKind::kUnsupported), HasSubstr("linux_raid_member"));
+    state.partitions[1].content = holding("/dev/sda2", "btrfs", state.partitions[1].size);
+    state.partitions[1].content.devices = 2;
+    EXPECT_THAT(refusal(state, wishes, ErrorKind::kUnsupported), HasSubstr("btrfs file system on several"));
+    state.partitions[1].content.devices = 1;
+    EXPECT_EQ(plan_resize(state, wishes).after.partitions.size(), 1u);
+    state.partitions[1].content = holding("/dev/sda2", "LVM2_member", state.partitions[1].size);
+    EXPECT_EQ(plan_resize(state, wishes).after.partitions.size(), 1u);  // of no group
+}
+
+TEST(ResizePlan, GuestThatHibernatesIsLeftAlone) {
+    DiskState state = lvm(400, 50, 0);
+    state.volume_groups[0].logical_volumes[1].content.type = "swsuspend";
+    EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kUnsupported),
+                AllOf(HasSubstr("the guest hibernates"), HasSubstr("/dev/vg/swap_1")));
+    state = gpt(2 * kGiB, {partition(1, kMiB, kGiB, ext4("", kGiB, 300 * kMiB)),
+                           partition(2, kGiB + kMiB, 512 * kMiB, holding("", "swsuspend", 0))});
+    EXPECT_THAT(refusal(state, sized("+1G"), ErrorKind::kUnsupported), HasSubstr("/dev/sda2"));
+    // Without it it starts afresh.
+    ResizeWishes wishes;
+    wishes.remove = {"/dev/sda2"};
+    wishes.expand = {"/dev/sda1"};
+    EXPECT_EQ(plan_resize(state, wishes).after.partitions.size(), 1u);
+}
+
 TEST(ResizePlan, SwapKeepsItsUuid) {
     DiskState state = gpt(kGiB, {partition(1, kMiB, 512 * kMiB, holding("", "swap", 0))});
     ResizeWishes wishes;
@@ -402,6 +438,60 @@ TEST(ResizePlan, WholeDiskFileSystem) {
         ElementsAre("ext4 on /dev/sda is checked", "ext4 on /dev/sda shrinks from 1.0 GiB to 512.0 MiB",
                     "the image shrinks from 1.0 GiB to 512.0 MiB"));
     EXPECT_THAT(refusal(state, sized("50M"), ErrorKind::kNoSpace), HasSubstr("100.0 MiB"));
+    // What doesn't follow isn't cut off.
+    ResizeWishes alone = sized("512M");
+    alone.follow = false;
+    EXPECT_THAT(refusal(state, alone, ErrorKind::kNoSpace),
+                AllOf(HasSubstr("ext4 on /dev/sda reaches beyond the image's new size"),
+                      HasSubstr("the smallest is 1.0 GiB (1073741824 bytes)")));
+    state.whole.size_bytes = 500 * kMiB;
+    EXPECT_THAT(steps(plan_resize(state, alone)), ElementsAre(HasSubstr("the image shrinks")));
+    for (const char* type : {"LVM2_member", "crypto_LUKS", "zfs_member"}) {
+        state.whole = holding("/dev/sda", type, kGiB);
+        EXPECT_THAT(refusal(state, alone, ErrorKind::kNoSpace), HasSubstr("1.0 GiB"));
+    }
+    state.whole = holding("/dev/sda", "", kGiB);
+    EXPECT_THAT(refusal(state, alone, ErrorKind::kUnsupported), HasSubstr("it is not known what is on it"));
+}
+
+// An opened volume on a disk without a table has the disk's new size before anything is planned.
+TEST(ResizePlan, WholeDiskLuks) {
+    DiskState state;
+    state.size = kGiB;
+    state.whole = holding("/dev/sda", "crypto_LUKS", kGiB);
+    state.whole.header_bytes = 16 * kMiB;
+    state.whole.inner.push_back(ext4("/dev/mapper/crypt-sda", 1008 * kMiB, 100 * kMiB));
+    EXPECT_THAT(
+        steps(plan_resize(state, sized("2G"))),
+        ElementsAre("the image grows from 1.0 GiB to 2.0 GiB", "ext4 on /dev/mapper/crypt-sda is checked",
+                    "the LUKS volume on /dev/sda grows from 1.0 GiB to 2.0 GiB",
+                    "ext4 on /dev/mapper/crypt-sda grows from 1008.0 MiB to 2.0 GiB"));
+    EXPECT_THAT(steps(plan_resize(state, sized("512M"))),
+                ElementsAre("ext4 on /dev/mapper/crypt-sda is checked",
+                            "ext4 on /dev/mapper/crypt-sda shrinks from 1008.0 MiB to 496.0 MiB",
+                            "the LUKS volume on /dev/sda shrinks from 1.0 GiB to 512.0 MiB",
+                            "the image shrinks from 1.0 GiB to 512.0 MiB"));
+    // Made larger by other means.
+    state.size = state.whole.size_bytes = 2 * kGiB;
+    const std::vector<std::string> follows = {
+        "ext4 on /dev/mapper/crypt-sda is checked",
+        "ext4 on /dev/mapper/crypt-sda grows from 1008.0 MiB to 2.0 GiB"};
+    const ResizePlan plan = plan_resize(state, sized("2G"));
+    EXPECT_EQ(steps(plan), follows);
+    EXPECT_EQ(plan.after.whole.inner[0].size_bytes, 2 * kGiB - 16 * kMiB);
+    EXPECT_THAT(plan_resize(plan.after, sized("2G")).steps, IsEmpty());
+    // The same in a partition.
+    DiskContent luks = state.whole;
+    luks.size_bytes = kGiB;
+    DiskState parted = gpt(kGiB + kMiB + kGptTail, {partition(1, kMiB, kGiB, luks)});
+    parted.partitions[0].content.inner[0].size_bytes = 500 * kMiB;
+    ResizeWishes wishes;
+    wishes.expand = {"/dev/sda1"};
+    EXPECT_THAT(steps(plan_resize(parted, wishes)),
+                ElementsAre("ext4 on /dev/mapper/crypt-sda is checked",
+                            "ext4 on /dev/mapper/crypt-sda grows from 500.0 MiB to 1008.0 MiB"));
+    parted.partitions[0].content.inner[0].size_bytes = 1008 * kMiB;
+    EXPECT_THAT(refusal(parted, wishes, ErrorKind::kNoSpace), HasSubstr("there is no room behind"));
 }
 
 // Larger already, by lvextend or truncate: what is on it follows all the same, once.
@@ -505,6 +595,104 @@ TEST(ResizePlan, WhatLiesAtTheEndMovesToWhereThereIsRoom) {
     EXPECT_THAT(refusal(lvm(400, 50, 0), wishes, ErrorKind::kNoSpace), HasSubstr("there is no room"));
 }
 
+// Root lies behind 200 free extents: it moves there, and keeps what it has.
+TEST(ResizePlan, FreeExtentsGoBeforeVolumes) {
+    DiskState state = lvm(400, 0, 200);
+    auto& root = state.volume_groups[0].logical_volumes[0];
+    root.segments = {{0, 200, 400}};
+    EXPECT_THAT(
+        steps(plan_resize(state, sized("-400M"))),  // 100 extents
+        ElementsAre(HasSubstr("400.0 MiB at the end of the physical volume /dev/sda2 move to its free"),
+                    HasSubstr("the physical volume"), HasSubstr("table"), HasSubstr("the image")));
+    // Of what lacks, and not more, it becomes smaller.
+    const ResizePlan plan = plan_resize(state, sized("-1200M"));  // 300 extents
+    EXPECT_EQ(plan.after.volume_groups[0].physical_volumes[0].extents, 300u);
+    EXPECT_EQ(plan.after.volume_groups[0].logical_volumes[0].size, 300 * 4 * kMiB);
+    EXPECT_THAT(steps(plan), ElementsAre(HasSubstr("checked"), HasSubstr("ext4 on /dev/vg/root shrinks"),
+                                         HasSubstr("logical volume /dev/vg/root shrinks"),
+                                         HasSubstr("800.0 MiB at the end"), HasSubstr("the physical volume"),
+                                         HasSubstr("table"), HasSubstr("the image")));
+
+    // What comes behind, on another disk, goes with it.
+    state = lvm(400, 0, 0);
+    VolumeGroup& group = state.volume_groups[0];
+    group.physical_volumes.push_back({"/dev/sdb", kMiB, 50});
+    group.logical_volumes[0].segments.push_back({1, 0, 50});
+    group.logical_volumes[0].size = 450 * 4 * kMiB;
+    EXPECT_EQ(plan_resize(state, sized("-400M")).after.volume_groups[0].logical_volumes[0].size,
+              300 * 4 * kMiB);
+}
+
+// LVM notes how large its device is, and complains of one that is smaller.
+TEST(ResizePlan, PhysicalVolumeIsToldOfLessThanAnExtent) {
+    DiskState state = lvm(400, 50, 0);
+    state.size += 3 * kMiB;
+    state.partitions[1].size += 3 * kMiB;
+    EXPECT_THAT(steps(plan_resize(state, sized("-2M"))),
+                ElementsAre("the physical volume /dev/sda2 is told of its device's new end",
+                            HasSubstr("table"), HasSubstr("the image")));
+}
+
+// The partition's least size leads to the question for the volume's.
+TEST(ResizePlan, LeastSizesAreAskedForUntilAllAreKnown) {
+    DiskState state = lvm(400, 50, 0);
+    state.partitions[0].content = ext4("/dev/sda1", 64 * kMiB, 0);
+    state.partitions[0].content.minimum_bytes.reset();
+    LogicalVolume& root = state.volume_groups[0].logical_volumes[0];
+    root.content.minimum_bytes.reset();
+    ResizeWishes wishes = resized("/dev/sda1", "-8M");
+    wishes.resize.push_back({"/dev/vg/root", SizeChange::parse("-100M")});
+    std::vector<std::vector<std::string>> asked;
+    const DiskSurvey survey = [&](const std::vector<std::string>& minimum_of) {
+        asked.push_back(minimum_of);
+        for (const std::string& device : minimum_of) {
+            if (device == "/dev/sda1") state.partitions[0].content.minimum_bytes = kMiB;
+            if (device == "/dev/vg/root") root.content.minimum_bytes = 400 * kMiB;
+        }
+        return state;
+    };
+    EXPECT_THAT(plan_surveyed(survey, wishes).steps, ::testing::SizeIs(6));
+    EXPECT_THAT(asked,
+                ElementsAre(IsEmpty(), ElementsAre("/dev/sda1"), ElementsAre("/dev/sda1", "/dev/vg/root")));
+    try {
+        plan_surveyed(
+            [&](const std::vector<std::string>&) {
+                state.partitions[0].content.minimum_bytes.reset();
+                return state;
+            },
+            wishes);
+        ADD_FAILURE() << "it was planned";
+    } catch (const Error& error) {
+        EXPECT_THAT(error.message(), HasSubstr("how small /dev/sda1 can be made"));
+    }
+}
+
+// What has no effect is no success.
+TEST(ResizePlan, WishesAboutVolumesThatDoNothing) {
+    ResizeWishes wishes;
+    wishes.expand_volumes = {"/dev/vg/root"};
+    EXPECT_THAT(refusal(lvm(400, 50, 0), wishes, ErrorKind::kNoSpace), HasSubstr("has no extents"));
+    wishes.expand_volumes = {"/dev/vg/root", "/dev/vg/swap_1"};
+    EXPECT_THAT(refusal(lvm(400, 50, 10), wishes, ErrorKind::kNoSpace),
+                AllOf(HasSubstr("/dev/vg/swap_1"), HasSubstr("has no extents")));
+    wishes.expand_volumes = {"/dev/vg/root", "/dev/mapper/vg-root"};
+    EXPECT_THAT(refusal(lvm(400, 50, 10), wishes, ErrorKind::kUsage), HasSubstr("more than one size"));
+    wishes = sized("+1G");
+    wishes.shrink = {"/dev/vg/root"};
+    EXPECT_THAT(refusal(lvm(400, 50, 0), wishes, ErrorKind::kUsage), HasSubstr("no need to shrink"));
+    wishes = sized("-400M");
+    wishes.shrink = {"/dev/vg/root"};
+    EXPECT_THAT(plan_resize(lvm(100, 50, 300), wishes).notes,
+                ElementsAre(HasSubstr("/dev/vg/root stays as it is")));
+    // A file system that doesn't fill its volume.
+    DiskState state = lvm(400, 50, 0);
+    state.volume_groups[0].logical_volumes[0].content.size_bytes = kGiB;
+    wishes = {};
+    wishes.expand_volumes = {"/dev/vg/root"};
+    EXPECT_THAT(steps(plan_resize(state, wishes)),
+                ElementsAre(HasSubstr("checked"), HasSubstr("ext4 on /dev/vg/root grows")));
+}
+
 TEST(ResizePlan, LogicalVolumesByName) {
     ResizeWishes wishes;
     wishes.expand_volumes = {"/dev/mapper/vg-root"};
@@ -535,6 +723,16 @@ TEST(ResizePlan, LogicalVolumesByName) {
     DiskState missing = lvm(400, 50, 0);
     missing.volume_groups[0].missing = true;
     EXPECT_THAT(refusal(missing, sized("+1G"), ErrorKind::kNotFound), HasSubstr("the other disks"));
+    EXPECT_THAT(refusal(missing, resized("/dev/vg/root", "-100M"), ErrorKind::kNotFound),
+                HasSubstr("the other disks"));
+    missing = lvm(100, 50, 300);
+    missing.volume_groups[0].missing = true;
+    wishes = {};
+    wishes.expand_volumes = {"/dev/vg/root"};
+    EXPECT_THAT(refusal(missing, wishes, ErrorKind::kNotFound), HasSubstr("the other disks"));
+    missing.volume_groups[0].missing = false;
+    missing.volume_groups[0].read_only = true;
+    EXPECT_THAT(refusal(missing, wishes, ErrorKind::kDenied), HasSubstr("only read"));
 }
 
 TEST(ResizePlan, LuksBetweenPartitionAndVolumeGroup) {

@@ -2,8 +2,10 @@
 #include "guest/resize/stack_plan.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/checked.h"
+#include "guest/filesystem_type.h"
 #include "guest/printable.h"
 #include "guest/resize/text.h"
 #include "guest/resize/volume_groups.h"
@@ -18,8 +20,6 @@ constexpr uint64_t kLeastBtrfs = 256 << 20;
 constexpr uint64_t kLeastXfs = 300 << 20;  // of mkfs.xfs(8)
 
 using Kind = ResizeStep::Kind;
-
-bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
 
 struct Ability {
     std::string_view type;
@@ -56,7 +56,27 @@ std::string unknown_content(const DiskContent& content) {
 // What no file system of this type can be given less of, not even when it grows.
 uint64_t least_of(std::string_view type) { return type == "btrfs" ? kLeastBtrfs : 0; }
 
+// Of LUKS, whose sectors may have this many bytes.
+constexpr uint64_t kLuksUnit = 4096;
+
 uint64_t floor_to(uint64_t value, uint64_t unit) { return unit > 1 ? value / unit * unit : value; }
+
+// What is written to a disk that is only read would be lost.
+void require_changeable(const VolumeGroup& group) {
+    if (group.missing)
+        throw Error(ErrorKind::kNotFound, "the volume group " + printable(group.name) +
+                                              " is not complete; give the other disks of it too (-a)");
+    if (group.read_only)
+        throw Error(ErrorKind::kDenied, "the volume group " + printable(group.name) +
+                                            " has a part on another disk, which is only read here");
+}
+
+// Whether it could grow if somebody did something about it.
+bool is_hindered(const DiskContent& content) {
+    if (!content.obstacle.empty()) return true;
+    if (content.type != "crypto_LUKS") return false;
+    return content.inner.empty() || is_hindered(content.inner[0]);
+}
 
 // "/dev/mapper/my--vg-root" is /dev/my-vg/root.
 std::string from_mapper_name(std::string_view device) {
@@ -92,10 +112,11 @@ bool StackPlan::is_recreated(const DiskContent& content) const {
     return wishes_.recreate && content.type == "xfs";
 }
 
-bool StackPlan::is_hindered(const DiskContent& content) const {
-    if (!content.obstacle.empty()) return true;
-    if (content.type != "crypto_LUKS") return false;
-    return content.inner.empty() || is_hindered(content.inner[0]);
+void StackPlan::refuse_hindered(const DiskContent& content, const std::string& why) const {
+    if (!is_hindered(content)) return;
+    throw Error(
+        content.type == "crypto_LUKS" ? ErrorKind::kDenied : ErrorKind::kUnsupported,
+        content.device + " can't grow with the disk: " + why + "; --no-follow makes the disk alone larger");
 }
 
 std::string StackPlan::why_not_shrinking(const DiskContent& content) const {
@@ -149,12 +170,13 @@ void StackPlan::shrink(DiskContent& content, uint64_t room) {
             throw Error(ErrorKind::kNoSpace, content.device + " needs " +
                                                  exact_size_text(content.header_bytes) +
                                                  " for its LUKS header alone");
-        shrink(content.inner[0], room - content.header_bytes);
+        const uint64_t inner = floor_to(room - content.header_bytes, kLuksUnit);
+        shrink(content.inner[0], inner);
         shrinking.push_back({.kind = Kind::kLuks,
                              .device = content.device,
                              .old_size = content.size_bytes,
-                             .new_size = new_size});
-        content.size_bytes = new_size;
+                             .new_size = content.header_bytes + inner});
+        content.size_bytes = content.header_bytes + inner;
         return;
     }
     const std::optional<uint64_t> least = minimum(content);
@@ -185,6 +207,7 @@ void StackPlan::grow(DiskContent& content, uint64_t room) {
                     content.device + " can't grow with all that is in it: " + why +
                         "; --no-expand-content makes the partition alone larger");
     if (content.type == "LVM2_member") return grow_physical_volume(content, room);
+    if (content.type == "crypto_LUKS") return grow_luks(content, room);
     const uint64_t most = content.maximum_bytes.value_or(room);
     if (most < room)
         plan_.notes.push_back(printable(content.type) + " on " + content.device +
@@ -199,11 +222,6 @@ void StackPlan::grow(DiskContent& content, uint64_t room) {
                                              exact_size_text(new_size));
     const uint64_t old_size = content.size_bytes;
     content.size_bytes = new_size;
-    if (content.type == "crypto_LUKS") {
-        growing.push_back(
-            {.kind = Kind::kLuks, .device = content.device, .old_size = old_size, .new_size = new_size});
-        return grow(content.inner[0], new_size - content.header_bytes);
-    }
     check(content);
     const bool swap = content.type == "swap";
     growing.push_back({.kind = swap ? Kind::kSwap : Kind::kFilesystem,
@@ -215,21 +233,58 @@ void StackPlan::grow(DiskContent& content, uint64_t room) {
                        .uuid = swap ? content.uuid : ""});
 }
 
+// An opened volume may have all of its device already, and what is in it may not.
+void StackPlan::grow_luks(DiskContent& content, uint64_t room) {
+    if (room <= content.header_bytes) return;
+    const uint64_t inner = floor_to(room - content.header_bytes, kLuksUnit);
+    const uint64_t new_size = content.header_bytes + inner;
+    if (new_size > content.size_bytes) {
+        growing.push_back({.kind = Kind::kLuks,
+                           .device = content.device,
+                           .old_size = content.size_bytes,
+                           .new_size = new_size});
+        content.size_bytes = new_size;
+    }
+    grow(content.inner[0], inner);
+}
+
+bool StackPlan::has_room(const DiskContent& content, uint64_t room, uint64_t least) {
+    if (content.type == "crypto_LUKS")
+        return !content.inner.empty() && room > content.header_bytes &&
+               has_room(content.inner[0], room - content.header_bytes, least);
+    if (content.type == "LVM2_member") {
+        const std::optional<Place> place = find_place(content);
+        return place && extents_in(*place, room) > place->volume().extents;
+    }
+    if (!ability(content)) return !content.type.empty() && room >= content.size_bytes + least;
+    const uint64_t most = std::min(room, content.maximum_bytes.value_or(room));
+    return floor_to(most, content.granule_bytes) >= content.size_bytes + least;
+}
+
 // ---- LVM
 
-StackPlan::Place StackPlan::place_of(const DiskContent& content) {
+std::optional<StackPlan::Place> StackPlan::find_place(const DiskContent& content) {
     for (VolumeGroup& group : plan_.after.volume_groups) {
         for (uint32_t i = 0; i < group.physical_volumes.size(); ++i) {
-            if (group.physical_volumes[i].device != content.device) continue;
-            if (group.missing)
-                throw Error(ErrorKind::kNotFound,
-                            "the volume group " + printable(group.name) + " on " + content.device +
-                                " is not complete; give the other disks of it too (-a)");
-            return {&group, i};
+            if (group.physical_volumes[i].device == content.device) return Place{&group, i};
         }
     }
-    throw Error(ErrorKind::kUnsupported,
-                "the physical volume " + content.device + " belongs to no volume group that can be used");
+    return std::nullopt;
+}
+
+// How many extents the physical volume could have on a device of that size.
+uint64_t StackPlan::extents_in(const Place& place, uint64_t room) {
+    const uint64_t data_start = place.volume().data_start;
+    return room < data_start ? 0 : (room - data_start) / place.group->extent_bytes;
+}
+
+StackPlan::Place StackPlan::place_of(const DiskContent& content) {
+    const std::optional<Place> place = find_place(content);
+    if (!place)
+        throw Error(ErrorKind::kUnsupported,
+                    "the physical volume " + content.device + " belongs to no volume group that can be used");
+    require_changeable(*place->group);
+    return *place;
 }
 
 VolumeGroup& StackPlan::group_of(const LogicalVolume& volume) {
@@ -251,7 +306,8 @@ LogicalVolume* StackPlan::find_volume(const std::string& device) {
     return nullptr;
 }
 
-void StackPlan::require_plain(const LogicalVolume& volume) const {
+void StackPlan::require_resizable(const VolumeGroup& group, const LogicalVolume& volume) {
+    require_changeable(group);
     if (volume.plain) return;
     throw Error(ErrorKind::kUnsupported,
                 "the logical volume " + volume.device + " is of the kind " + printable(volume.kind) +
@@ -283,10 +339,12 @@ void StackPlan::shrink_physical_volume(DiskContent& content, uint64_t room) {
     const Place place = place_of(content);
     VolumeGroup& group = *place.group;
     PhysicalVolume& physical = place.volume();
-    const uint64_t extents =
-        room < physical.data_start ? 0 : (room - physical.data_start) / group.extent_bytes;
-    if (extents >= physical.extents) return;
-    clear_end(group, place.index, extents);
+    if (room < physical.data_start)
+        throw Error(ErrorKind::kNoSpace, "the physical volume " + content.device + " needs " +
+                                             exact_size_text(physical.data_start) + " for LVM's notes alone");
+    // LVM notes its device's size, even what is less than an extent of it.
+    const uint64_t extents = std::min(extents_in(place, room), physical.extents);
+    if (extents < physical.extents) clear_end(group, place.index, extents);
     const uint64_t new_size = physical.data_start + extents * group.extent_bytes;
     shrinking.push_back({.kind = Kind::kPhysicalVolume,
                          .device = content.device,
@@ -296,39 +354,39 @@ void StackPlan::shrink_physical_volume(DiskContent& content, uint64_t room) {
     content.size_bytes = new_size;
 }
 
-// Brings what lies at or behind the extent `limit` of a physical volume before it: of volumes that may become
-// smaller the end is cut, others are moved to where there is room, or is once those are smaller.
+// Brings what lies at or behind the extent `limit` of a physical volume before it: it is moved to where there
+// is room, and where there is too little, volumes that may become smaller are, by what is lacking.
 void StackPlan::clear_end(VolumeGroup& group, uint32_t index, uint64_t limit) {
-    const PhysicalVolume& physical = group.physical_volumes[index];
-    const LogicalVolume* in_the_way = nullptr;
     VolumeGroup cut = group;  // as it will be when all are as small as they are to be
-    for (size_t i = 0; i < group.logical_volumes.size(); ++i) {
-        const LogicalVolume& volume = group.logical_volumes[i];
-        const uint64_t kept = extents_before(volume, index, limit);
-        if (kept == extents_of(volume)) continue;
-        if (kept > 0 && may_shrink(group, volume)) {
-            set_extents(cut, cut.logical_volumes[i], kept);
-        } else {
-            in_the_way = &volume;
+    // What lies behind the limit itself goes first, so that less has to move.
+    for (const bool behind : {true, false}) {
+        for (size_t i = 0; i < group.logical_volumes.size(); ++i) {
+            LogicalVolume& volume = cut.logical_volumes[i];
+            if (!volume.plain || !may_shrink(group, group.logical_volumes[i])) continue;
+            const uint64_t moving = extents_behind(cut, index, limit);
+            const uint64_t room = free_extents_before(cut, index, limit);
+            if (moving <= room) break;
+            uint64_t kept = extents_without(volume, index, moving - room);
+            if (behind) kept = std::max(kept, extents_before(volume, index, limit));
+            set_extents(cut, volume, std::max<uint64_t>(kept, 1));
         }
     }
-    const uint64_t moving = extents_behind(cut, index, limit);
     for (size_t i = 0; i < group.logical_volumes.size(); ++i) {
-        LogicalVolume& volume = cut.logical_volumes[i];
-        const uint64_t room = free_extents_before(cut, index, limit);
-        if (room >= moving || volume.segments.empty()) continue;
-        const VolumeSegment& last = volume.segments.back();
-        const uint64_t wanted = moving - room;
-        if (last.physical_volume == index && last.extents > wanted &&
-            may_shrink(group, group.logical_volumes[i]))
-            set_extents(cut, volume, extents_of(volume) - wanted);
-    }
-    for (size_t i = 0; i < group.logical_volumes.size(); ++i) {
-        LogicalVolume& volume = group.logical_volumes[i];
         const uint64_t extents = extents_of(cut.logical_volumes[i]);
-        if (extents < extents_of(volume)) shrink_volume(group, volume, extents);
+        if (extents < extents_of(group.logical_volumes[i]))
+            shrink_volume(group, group.logical_volumes[i], extents);
     }
-    if (!in_the_way) return;
+    move_end(group, index, limit);
+}
+
+void StackPlan::move_end(VolumeGroup& group, uint32_t index, uint64_t limit) {
+    const auto in_the_way = std::find_if(group.logical_volumes.begin(), group.logical_volumes.end(),
+                                         [&](const LogicalVolume& volume) {
+                                             return extents_before(volume, index, limit) < extents_of(volume);
+                                         });
+    if (in_the_way == group.logical_volumes.end()) return;
+    const PhysicalVolume& physical = group.physical_volumes[index];
+    const uint64_t moving = extents_behind(group, index, limit);
     const uint64_t least = least_end(group, index);
     if (least > limit || free_extents_before(group, index, limit) < moving)
         throw Error(
@@ -350,8 +408,7 @@ void StackPlan::grow_physical_volume(DiskContent& content, uint64_t room) {
     const Place place = place_of(content);
     VolumeGroup& group = *place.group;
     PhysicalVolume& physical = place.volume();
-    const uint64_t extents =
-        room < physical.data_start ? 0 : (room - physical.data_start) / group.extent_bytes;
+    const uint64_t extents = extents_in(place, room);
     if (extents <= physical.extents) return;
     const uint64_t gained = extents - physical.extents;
     const uint64_t new_size = physical.data_start + extents * group.extent_bytes;
@@ -371,7 +428,7 @@ void StackPlan::grow_physical_volume(DiskContent& content, uint64_t room) {
 }
 
 void StackPlan::shrink_volume(VolumeGroup& group, LogicalVolume& volume, uint64_t extents) {
-    require_plain(volume);
+    require_resizable(group, volume);
     const uint64_t old_size = volume.size;
     const uint64_t new_size = extents * group.extent_bytes;
     if (new_size >= old_size) return;
@@ -382,7 +439,7 @@ void StackPlan::shrink_volume(VolumeGroup& group, LogicalVolume& volume, uint64_
 }
 
 void StackPlan::grow_volume(VolumeGroup& group, LogicalVolume& volume, uint64_t extents) {
-    require_plain(volume);
+    require_resizable(group, volume);
     const uint64_t old_size = volume.size;
     if (extents * group.extent_bytes > old_size) {
         set_extents(group, volume, extents);
@@ -403,7 +460,21 @@ uint64_t StackPlan::size_before(const std::string& volume) const {
     return 0;
 }
 
+// One that is named twice would get what is said last, or nothing.
+void StackPlan::require_single_wishes() {
+    std::set<const LogicalVolume*> named;
+    auto add = [&](const std::string& device) {
+        const LogicalVolume* volume = find_volume(device);
+        if (volume && !named.insert(volume).second)
+            throw Error(ErrorKind::kUsage, volume->device + " was given more than one size");
+    };
+    for (const ResizeWishes::To& wish : wishes_.resize) add(wish.device);
+    for (const auto* list : {&wishes_.shrink, &wishes_.expand, &wishes_.expand_volumes})
+        std::for_each(list->begin(), list->end(), add);
+}
+
 void StackPlan::shrink_volumes() {
+    require_single_wishes();
     for (const ResizeWishes::To& wish : wishes_.resize) {
         LogicalVolume* volume = find_volume(wish.device);
         if (!volume) continue;
@@ -434,10 +505,42 @@ void StackPlan::grow_volumes() {
         for (const std::string& device : *list) {
             LogicalVolume* volume = find_volume(device);
             if (!volume) continue;
-            VolumeGroup& group = group_of(*volume);
-            grow_volume(group, *volume, extents_of(*volume) + free_extents(group));
+            expand_volume(group_of(*volume), *volume);
         }
     }
+    for (const std::string& device : wishes_.shrink) {
+        if (const LogicalVolume* volume = find_volume(device)) say_whether_shrunk(*volume);
+    }
+}
+
+void StackPlan::expand_volume(VolumeGroup& group, LogicalVolume& volume) {
+    require_resizable(group, volume);
+    const uint64_t free = free_extents(group);
+    const bool content_has_room = wishes_.contents && why_not_growing(volume.content).empty() &&
+                                  has_room(volume.content, volume.size, kLeastRoom);
+    if (free == 0 && !content_has_room)
+        throw Error(ErrorKind::kNoSpace, "there is no room for the logical volume " + volume.device +
+                                             ": its group " + printable(group.name) +
+                                             " has no extents that are free, or that no other volume "
+                                             "takes");
+    grow_volume(group, volume, extents_of(volume) + free);
+}
+
+// Named by --shrink, for the room that its group's physical volume is to have no more.
+void StackPlan::say_whether_shrunk(const LogicalVolume& volume) {
+    if (volume.size < size_before(volume.device)) return;
+    for (const ResizeStep& step : shrinking) {
+        if (step.kind != Kind::kPhysicalVolume) continue;
+        for (const PhysicalVolume& physical : group_of(volume).physical_volumes) {
+            if (physical.device != step.device) continue;
+            plan_.notes.push_back(volume.device + " stays as it is: without it there is room enough in " +
+                                  physical.device);
+            return;
+        }
+    }
+    throw Error(ErrorKind::kUsage, "there is no need to shrink " + volume.device +
+                                       ": no physical volume of its group becomes smaller; --resize gives "
+                                       "it a size");
 }
 
 }  // namespace inspect

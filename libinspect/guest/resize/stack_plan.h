@@ -15,6 +15,9 @@
 
 namespace inspect {
 
+// What a file system must have room for to be made larger where its device isn't.
+constexpr uint64_t kLeastRoom = 4096;
+
 class StackPlan {
   public:
     StackPlan(ResizePlan& plan, const ResizeWishes& wishes) : plan_(plan), wishes_(wishes) {}
@@ -29,8 +32,11 @@ class StackPlan {
     std::string why_not_growing(const DiskContent& content) const;
     std::string why_not_shrinking(const DiskContent& content) const;
 
-    // Whether it could grow if somebody did something about it: unlocked it, repaired it, shut it down.
-    bool is_hindered(const DiskContent& content) const;
+    // What somebody can help, by unlocking it, repairing it, shutting it down, is no matter for a warning.
+    void refuse_hindered(const DiskContent& content, const std::string& why) const;
+
+    // Whether what lies in a device of that size could take `least` bytes more of it, as far as is known.
+    bool has_room(const DiskContent& content, uint64_t room, uint64_t least);
 
     // The least that its device must have. nullopt: that is still to be found out, and noted in the plan.
     std::optional<uint64_t> minimum(const DiskContent& content);
@@ -53,18 +59,25 @@ class StackPlan {
         PhysicalVolume& volume() const { return group->physical_volumes[index]; }
     };
     bool is_recreated(const DiskContent& content) const;
+    std::optional<Place> find_place(const DiskContent& content);
     Place place_of(const DiskContent& content);
+    static uint64_t extents_in(const Place& place, uint64_t room);
     VolumeGroup& group_of(const LogicalVolume& volume);
     bool is_named(const VolumeGroup& group);
     bool may_shrink(VolumeGroup& group, const LogicalVolume& volume);
     uint64_t size_before(const std::string& volume) const;
-    void require_plain(const LogicalVolume& volume) const;
+    static void require_resizable(const VolumeGroup& group, const LogicalVolume& volume);
     void check(const DiskContent& content);
+    void grow_luks(DiskContent& content, uint64_t room);
     void shrink_physical_volume(DiskContent& content, uint64_t room);
     void clear_end(VolumeGroup& group, uint32_t index, uint64_t limit);
     void grow_physical_volume(DiskContent& content, uint64_t room);
+    void move_end(VolumeGroup& group, uint32_t index, uint64_t limit);
     void shrink_volume(VolumeGroup& group, LogicalVolume& volume, uint64_t extents);
     void grow_volume(VolumeGroup& group, LogicalVolume& volume, uint64_t extents);
+    void expand_volume(VolumeGroup& group, LogicalVolume& volume);
+    void require_single_wishes();
+    void say_whether_shrunk(const LogicalVolume& volume);
 
     ResizePlan& plan_;
     const ResizeWishes& wishes_;

@@ -40,6 +40,7 @@ DiskContent to_content(const proto::DiskSurvey::Content& from, unsigned depth = 
     if (content.header_bytes > content.size_bytes) reject();
     content.volume_group = from.volume_group();
     content.fixed = from.fixed();
+    content.devices = from.devices();
     if (from.has_maximum()) content.maximum_bytes = sane(from.maximum());
     for (const auto& inner : from.inner()) content.inner.push_back(to_content(inner, depth + 1));
     return content;
@@ -67,8 +68,9 @@ VolumeGroup to_group(const proto::DiskSurvey::VolumeGroup& from) {
     group.name = from.name();
     group.extent_bytes = from.extent_size();
     group.missing = from.missing();
-    // So that no number of extents of a physical volume can overflow.
-    if (!std::has_single_bit(group.extent_bytes) || group.extent_bytes > uint64_t{1} << 40) reject();
+    // LVM2 has others than powers of two. So that no number of extents of a physical volume can overflow.
+    if (group.extent_bytes == 0 || group.extent_bytes % 512 != 0 || group.extent_bytes > uint64_t{1} << 40)
+        reject();
     if (from.physical_volumes_size() > kMostItems || from.logical_volumes_size() > kMostItems) reject();
     auto extents = [&](uint64_t count) {
         if (count > kMost / group.extent_bytes / kMostItems) reject();
@@ -113,7 +115,6 @@ DiskState to_disk_state(const proto::DiskSurvey& survey) {
         reject();
     }
     state.table_obstacle = survey.table_obstacle();
-    state.reserved_at_start = sane(survey.reserved_at_start());
     state.reserved_at_end = sane(survey.reserved_at_end());
     if (survey.partitions_size() > kMostItems || survey.volume_groups_size() > kMostItems) reject();
     std::set<uint32_t> numbers;

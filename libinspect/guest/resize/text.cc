@@ -46,7 +46,8 @@ std::string describe(const ResizeStep& step) {
             return size_text(step.old_size) + " at the end of the physical volume " + step.device +
                    " move to its free extents";
         case ResizeStep::Kind::kPhysicalVolume:
-            return "the physical volume " + step.device + change;
+            return "the physical volume " + step.device +
+                   (step.new_size == step.old_size ? " is told of its device's new end" : change);
         case ResizeStep::Kind::kLogicalVolume:
             return "the logical volume " + step.device + change;
     }

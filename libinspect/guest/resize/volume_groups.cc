@@ -43,17 +43,6 @@ uint64_t extents_of(const LogicalVolume& volume) {
     return sum;
 }
 
-uint64_t used_end(const VolumeGroup& group, uint32_t physical_volume) {
-    uint64_t end = 0;
-    for (const LogicalVolume& volume : group.logical_volumes) {
-        for (const VolumeSegment& segment : volume.segments) {
-            if (segment.physical_volume == physical_volume)
-                end = std::max(end, segment.first_extent + segment.extents);
-        }
-    }
-    return end;
-}
-
 uint64_t least_end(const VolumeGroup& group, uint32_t physical_volume) {
     uint64_t sum = 0, fixed = 0;
     for (const LogicalVolume& volume : group.logical_volumes) {
@@ -129,6 +118,23 @@ uint64_t extents_before(const LogicalVolume& volume, uint32_t physical_volume, u
             segment.physical_volume == physical_volume && segment.first_extent + segment.extents > limit;
         if (crosses) return kept + (limit > segment.first_extent ? limit - segment.first_extent : 0);
         kept += segment.extents;
+    }
+    return kept;
+}
+
+uint64_t extents_without(const LogicalVolume& volume, uint32_t physical_volume, uint64_t count) {
+    uint64_t kept = extents_of(volume);
+    uint64_t behind = 0;  // of other physical volumes
+    for (size_t i = volume.segments.size(); i > 0 && count > 0; --i) {
+        const VolumeSegment& segment = volume.segments[i - 1];
+        if (segment.physical_volume != physical_volume) {
+            behind += segment.extents;
+            continue;
+        }
+        const uint64_t cut = std::min(segment.extents, count);
+        kept -= behind + cut;
+        behind = 0;
+        count -= cut;
     }
     return kept;
 }

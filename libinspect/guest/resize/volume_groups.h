@@ -12,13 +12,14 @@
 namespace inspect {
 
 uint64_t extents_of(const LogicalVolume& volume);
-// Of the physical volume: its first extent behind all that are in use.
-uint64_t used_end(const VolumeGroup& group, uint32_t physical_volume);
 uint64_t free_extents(const VolumeGroup& group);
 
 // How many extents a volume keeps when nothing of it may lie at or behind `limit` on that physical volume;
 // what is cut is its end.
 uint64_t extents_before(const LogicalVolume& volume, uint32_t physical_volume, uint64_t limit);
+// How many it keeps when so many of that physical volume's are cut from its end; those of others that come
+// after them go as well.
+uint64_t extents_without(const LogicalVolume& volume, uint32_t physical_volume, uint64_t count);
 
 // Of the physical volume: as near to its start as the end of what is in use can be brought. Plain volumes'
 // extents can be moved, others' stay.

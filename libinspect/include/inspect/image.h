@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -84,10 +85,32 @@ enum class RecoveryResult {
 // changed since (nothing is touched then).
 RecoveryResult recover_image(const std::string& path);
 
-// Copies a local image file, byte for byte, to a file that isn't there yet. Holes stay holes; where the file
-// system can, the two share their blocks. What the image stands on is not copied, and a relative name of it
-// stays what it is. Throws Error; then there is no new file.
-void copy_image_file(const std::string& from, const std::string& to);
+// A local image that appears under its name when it is complete, or not at all: until publish() it has
+// another name beside that one, and the destructor removes it. All throw Error. Not thread-safe.
+class NewImage {
+  public:
+    // kDenied when there is something of that name, unless that is to be replaced.
+    explicit NewImage(const std::string& name, bool replace = false);
+    ~NewImage();
+    NewImage(const NewImage&) = delete;
+    NewImage& operator=(const NewImage&) = delete;
+
+    // Where it is until publish().
+    const std::string& path() const noexcept;
+    // Makes it an empty disk, as create_image() does; once more if need be.
+    void create(const std::string& format, uint64_t size);
+    // Makes it a copy of a local image's file, byte for byte; nothing must have been written to it. Holes
+    // stay holes; where the file system can, the two share their blocks. `progress` is told how many bytes
+    // are done, and may throw to end it. What a qcow2 image stands on is not copied: kUnsupported where its
+    // name would mean something else from here, and where the data are in a file of their own.
+    void copy(const DiskSpec& from, const std::function<void(uint64_t done, uint64_t size)>& progress);
+    // Makes it durable and gives it its name.
+    void publish();
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
 
 struct ServeOptions {
     std::string socket_path;  // a Unix socket; or

@@ -50,6 +50,7 @@ struct DiskContent {
     std::string fixed = {};
     // As large as it can be made, whatever its device has; absent: no such limit.
     std::optional<uint64_t> maximum_bytes = {};
+    uint32_t devices = 1;  // btrfs: that it is on
 };
 
 struct DiskPartition {
@@ -95,7 +96,8 @@ struct PhysicalVolume {
 struct VolumeGroup {
     std::string name;
     uint64_t extent_bytes = 0;
-    bool missing = false;  // some of its physical volumes are on no disk of the session
+    bool missing = false;    // some of its physical volumes are on no disk of the session
+    bool read_only = false;  // some of them may be on a disk that is only read
     std::vector<PhysicalVolume> physical_volumes = {};
     std::vector<LogicalVolume> logical_volumes = {};
 };
@@ -112,7 +114,6 @@ struct DiskState {
     TableKind table = TableKind::kNone;
     // Not empty: why the table must not be written as it is, and what to do about that.
     std::string table_obstacle = {};
-    uint64_t reserved_at_start = 0;              // the table's, before the first partition may begin
     uint64_t reserved_at_end = 0;                // GPT: the backup
     std::vector<DiskPartition> partitions = {};  // by number
     DiskContent whole = {};                      // without a table: what the disk holds
@@ -173,7 +174,7 @@ struct ResizeStep {
         kSwap,            // swap space is made anew, with its UUID and label
         kLuks,            // the opened volume gets its device's new size
         kMoveExtents,     // what lies at the end of a physical volume goes to free extents of it
-        kPhysicalVolume,  // ...
+        kPhysicalVolume,  // of the same size: LVM is only told where its device ends now
         kLogicalVolume,
     };
     Kind kind;

@@ -374,7 +374,8 @@ class Session {
     // Nothing is changed. Throws what inspect::plan_resize() does.
     ResizePlan plan_resize(const ResizeWishes& wishes);
     // Does the steps of a plan that this session made; a writable session is needed. `on_step` is told each
-    // before it is done. What is written reaches the image by commit().
+    // before it is done. What is written reaches the image by commit(). If a step fails the session is over:
+    // half a resize can't be committed.
     void resize(const ResizePlan& plan, const std::function<void(const ResizeStep&)>& on_step = {});
 
     // -- making the images take less room (inspect/sparsify.h). Before anything is mounted; a writable

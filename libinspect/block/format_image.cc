@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-//
-// inspect/image.h: making an image.
-#include <fcntl.h>
+#include "block/format_image.h"
+
 #include <unistd.h>
 
 #include <cerrno>
 
-#include <inspect/image.h>
+#include <inspect/error.h>
 
 #include "base/checked.h"
-#include "base/fd.h"
-#include "block/format_image.h"
 #include "block/qcow2/create.h"
 #include "block/raw.h"
 
@@ -40,23 +37,6 @@ void format_image(Fd fd, const std::string& name, const std::string& format, uin
         throw Error(ErrorKind::kUsage, "a raw image can't stand on another one: qcow2 can");
     } else if (::ftruncate(fd.get(), static_cast<off_t>(size)) < 0) {
         throw Error::from_errno("cannot make '" + name + "' so big", errno, ErrorKind::kNoSpace);
-    }
-}
-
-void create_image(const std::string& path, const std::string& format, uint64_t size) {
-    constexpr mode_t kMode = 0666;  // less the umask
-    if (format != "raw" && format != "qcow2")
-        throw Error(ErrorKind::kUnsupported,
-                    "an image in the format '" + format + "' can't be made: raw and qcow2 can");
-    if (size == 0 || size % kSector != 0 || size > INT64_MAX)
-        throw Error(ErrorKind::kUsage, "a disk of " + std::to_string(size) + " bytes can't be made");
-    Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kMode));
-    if (!fd) throw Error::from_errno("cannot make '" + path + "'", errno, ErrorKind::kDenied);
-    try {
-        format_image(std::move(fd), path, format, size);
-    } catch (...) {
-        ::unlink(path.c_str());
-        throw;
     }
 }
 
