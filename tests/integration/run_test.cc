@@ -51,6 +51,13 @@ TEST_F(Run, MuchDataBothWays) {
     for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 2654435761u >> 13);
     const char* copy = "while (sysread(STDIN, $b, 65536)) { syswrite(STDOUT, $b) }";
     EXPECT_TRUE(insp_ok({"run", "-a", guest("ext4"), "perl", "-e", copy}, {.input = data}) == data);
+    // More comes out than goes in, before the input is at its end.
+    data.resize(2 << 20);
+    std::string fourfold;
+    for (char c : data) fourfold.append(4, c);
+    const char* multiply =
+        "while (sysread(STDIN, $b, 65536)) { $b =~ s/(.)/$1$1$1$1/gs; syswrite(STDOUT, $b) }";
+    EXPECT_TRUE(insp_ok({"run", "-a", guest("ext4"), "perl", "-e", multiply}, {.input = data}) == fourfold);
 }
 
 // The kernel's driver has another name; mount(8) finds ntfs-3g's helper.
@@ -105,6 +112,12 @@ TEST_F(Run, WhatIsLeftBehindEnds) {
     EXPECT_TRUE(ext_is_clean(image));
     EXPECT_EQ(debugfs(image, "cat /there"), "here\n");
     EXPECT_THAT(debugfs(image, "ls -p /dir"), ::testing::Not(HasSubstr("lost")));
+}
+
+TEST_F(Run, WhatIsLeftBehindIsNotHeardForEver) {
+    Outcome outcome = insp({"run", "-a", guest("ext4"), "yes & echo done >&2; exit 3"});
+    EXPECT_EQ(outcome.code, 3) << outcome.err;
+    EXPECT_EQ(outcome.err, "done\n");
 }
 
 TEST_F(Run, InTheGuestsTree) {
