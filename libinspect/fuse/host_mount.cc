@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <fstream>
 
 #include <inspect/host_mount.h>
 
@@ -58,8 +57,7 @@ void serve(Session::Impl& session, const HostMountOptions& options, const std::s
                          .writable = session.options.writable,
                          .fuse_options = options.fuse_options},
                         mount_point, TreeServer::operations(), &server);
-        MountLoop loop(
-            {mounted.session(), mount_point, session.channel(), *pipeline, server, record, options.stop_fd});
+        MountLoop loop({mounted, session.channel(), *pipeline, server, record, options.stop_fd});
         if (options.on_mounted) options.on_mounted();
         lost = loop.run();
     } catch (...) {
@@ -72,26 +70,8 @@ void serve(Session::Impl& session, const HostMountOptions& options, const std::s
 
 // What is mounted on the path now is a tree of ours (by whatever process).
 bool is_our_mount(const std::string& mount_point) {
-    std::ifstream mounts("/proc/self/mountinfo");
-    std::string found;
-    for (std::string line; std::getline(mounts, line);) {
-        // 36 35 98:0 /root /mount/point options - type source options
-        size_t at = 0;
-        for (int field = 0; field < 4; ++field) at = line.find(' ', at) + 1;
-        std::string escaped = line.substr(at, line.find(' ', at) - at);
-        std::string path;
-        for (size_t i = 0; i < escaped.size(); ++i) {
-            if (escaped[i] != '\\' || i + 3 >= escaped.size()) {
-                path += escaped[i];
-                continue;
-            }
-            path += static_cast<char>(std::stoi(escaped.substr(i + 1, 3), nullptr, 8));
-            i += 3;
-        }
-        size_t dash = line.find(" - ", at);
-        if (path == mount_point && dash != line.npos) found = line.substr(dash + 3);
-    }
-    return found.starts_with("fuse." + std::string(fuse::kFilesystemType) + " ");
+    const std::vector<fuse::MountEntry> mounts = fuse::mounts_on(mount_point);
+    return !mounts.empty() && mounts.back().type == "fuse." + std::string(fuse::kFilesystemType);
 }
 
 }  // namespace
@@ -112,6 +92,7 @@ bool mount_on_host(Session& session, const HostMountOptions& options) {
         }
     } catch (const Error& error) {
         result.error = error;
+        impl.release();
     }
     record.finish(result);
     if (result.error) throw *result.error;
