@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <unordered_set>
+#include <utility>
 
 #include <inspect/host_mount.h>
 
@@ -28,7 +30,12 @@ using fuse::MountResult;
 using fuse::NodeStat;
 using fuse::TreeServer;
 
-NodeStat open_tree(Session::Impl& session, const std::string& directory) {
+struct OpenedTree {
+    NodeStat root;
+    std::unordered_set<uint64_t> caseless;
+};
+
+OpenedTree open_tree(Session::Impl& session, const std::string& directory) {
     require_guest_path(directory);
     proto::Request request;
     request.mutable_tree_open()->set_directory(directory);
@@ -37,13 +44,13 @@ NodeStat open_tree(Session::Impl& session, const std::string& directory) {
     std::optional<NodeStat> root;
     if (answer.has_stat()) root = fuse::checked_stat(answer.stat());
     if (!root || !S_ISDIR(root->attributes.st_mode)) throw ProtocolError("a tree whose root is no directory");
-    return *root;
+    return {*root, {answer.caseless_devices().begin(), answer.caseless_devices().end()}};
 }
 
 // Works until the tree is unmounted. Throws what the appliance died of.
 void serve(Session::Impl& session, const HostMountOptions& options, const std::string& mount_point,
            MountRecord& record) {
-    NodeStat root = open_tree(session, options.subdirectory);
+    OpenedTree tree = open_tree(session, options.subdirectory);
     bool checked = std::ranges::count(options.fuse_options, "default_permissions") > 0;
     std::unique_ptr<Pipeline> pipeline = session.begin_pipeline();
     std::optional<Error> lost;
@@ -51,12 +58,14 @@ void serve(Session::Impl& session, const HostMountOptions& options, const std::s
         TreeServer server(*pipeline,
                           {.writable = session.options.writable,
                            .durable = session.options.write_mode == WriteMode::kDirect,
-                           .check_permissions = checked},
-                          root);
+                           .check_permissions = checked,
+                           .caseless = std::move(tree.caseless)},
+                          tree.root);
         Mounted mounted({.source = session.options.disks.at(0).path,
                          .writable = session.options.writable,
                          .fuse_options = options.fuse_options},
                         mount_point, TreeServer::operations(), &server);
+        server.set_session(mounted.session());
         MountLoop loop({mounted, session.channel(), *pipeline, server, record, options.stop_fd});
         if (options.on_mounted) options.on_mounted();
         lost = loop.run();
