@@ -46,13 +46,10 @@ TEST_F(Run, StreamsAndExitCodeArePassedThrough) {
     EXPECT_TRUE(refused(insp({"run", "-a", image}), kOwnFailure, "COMMAND"));
 }
 
+// More comes out than goes in, and before the input is at its end.
 TEST_F(Run, MuchDataBothWays) {
-    std::string data(5 << 20, '\0');
+    std::string data(3 << 19, '\0');
     for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 2654435761u >> 13);
-    const char* copy = "while (sysread(STDIN, $b, 65536)) { syswrite(STDOUT, $b) }";
-    EXPECT_TRUE(insp_ok({"run", "-a", guest("ext4"), "perl", "-e", copy}, {.input = data}) == data);
-    // More comes out than goes in, before the input is at its end.
-    data.resize(2 << 20);
     std::string fourfold;
     for (char c : data) fourfold.append(4, c);
     const char* multiply =
