@@ -25,8 +25,9 @@ constexpr size_t kReadSize = 64 << 10;
 constexpr size_t kBufferSize = Connection::kDataChunk + (64 << 10);
 // What the host may have written ahead: the frames that protocol/frame.h allows it.
 constexpr size_t kMaxQueued = protocol::kInitialCredit + protocol::kMaxRequest;
-constexpr uint64_t kHearEveryNs = 20'000'000;            // 20 ms
-constexpr uint64_t kSignOfLifeEveryNs = 15'000'000'000;  // the host expects one every 20 s
+constexpr uint64_t kHearEveryNs = 20'000'000;  // 20 ms
+
+uint64_t to_ns(std::chrono::nanoseconds time) { return static_cast<uint64_t>(time.count()); }
 
 uint64_t now_ns() {
     timespec now;
@@ -37,6 +38,37 @@ uint64_t now_ns() {
 }  // namespace
 
 Connection::Connection(int in, int out) : in_(in), out_(out), buffer_(new std::byte[kBufferSize]) {}
+
+Connection::~Connection() {
+    {
+        std::lock_guard lock(out_mutex_);
+        watch_ends_ = true;
+    }
+    end_of_watch_.notify_all();
+    if (watcher_.joinable()) watcher_.join();
+}
+
+void Connection::watch(std::chrono::nanoseconds sign_every) {
+    if (!watcher_.joinable()) watcher_ = std::thread([=, this] { keep_watch(sign_every); });
+}
+
+void Connection::keep_watch(std::chrono::nanoseconds sign_every) {
+    struct {
+        FrameHeader header;
+        le32 credit = 0;
+    } sign;
+    std::unique_lock lock(out_mutex_);
+    while (!end_of_watch_.wait_for(lock, sign_every / 3, [this] { return watch_ends_; })) {
+        if (awaited_ == 0 || now_ns() - last_sign_ns_ < to_ns(sign_every)) continue;
+        sign.header = protocol::make_header(FrameType::kCredit, awaited_, sizeof sign.credit);
+        try {
+            write_out(std::as_bytes(std::span(&sign, 1)));
+        } catch (const ConnectionLost&) {
+            return;  // the other thread will see it as well
+        }
+        last_sign_ns_ = now_ns();
+    }
+}
 
 void Connection::warm() {
     std::memset(buffer_.get(), 0, kBufferSize);
@@ -62,8 +94,13 @@ std::optional<Connection::Request> Connection::next_request() {
     send_credit_ = protocol::kInitialCredit;
     unacknowledged_ = 0;
     ungranted_ = 0;
-    last_heard_ns_ = last_sign_ns_ = now_ns();
     Pending& current = pending_.front();
+    last_heard_ns_ = now_ns();
+    {
+        std::lock_guard lock(out_mutex_);
+        last_sign_ns_ = last_heard_ns_;
+        if (gathered_ == 0) awaited_ = current.stream;  // else an answer before it
+    }
     queued_bytes_ -= current.payload.size();
     return Request{current.stream, std::move(current.payload)};
 }
@@ -94,9 +131,16 @@ void Connection::write_out(std::span<const std::byte> bytes) {
 
 void Connection::flush() {
     if (gathered_ == 0) return;
+    std::lock_guard lock(out_mutex_);
     write_out({buffer_.get(), gathered_});
+    wrote();
+}
+
+// All that has gathered is written.
+void Connection::wrote() {
     gathered_ = 0;
     last_sign_ns_ = now_ns();
+    awaited_ = at_work_ ? pending_.front().stream : 0;
 }
 
 // Room in the buffer for `bytes` (at most its size) more; they are gathered by gathered_ += .
@@ -110,8 +154,11 @@ void Connection::append(FrameType type, uint32_t stream, std::span<const std::by
     if (payload.size() > kBufferSize - kHeader) {
         std::memcpy(reserve(kHeader), &header, kHeader);
         gathered_ += kHeader;
-        flush();
+        std::lock_guard lock(out_mutex_);
+        write_out({buffer_.get(), gathered_});
         write_out(payload);
+        wrote();
+        if (type == FrameType::kResponse) awaited_ = 0;
         return;
     }
     std::byte* to = reserve(kHeader + payload.size());
@@ -207,7 +254,10 @@ void Connection::check_cancelled() {
         pump();
     }
     throw_if_cancelled();
-    if (now - last_sign_ns_ > kSignOfLifeEveryNs) {
+    std::unique_lock lock(out_mutex_);
+    const bool due = now - last_sign_ns_ > to_ns(kSignEvery);
+    lock.unlock();
+    if (due) {
         le32 nothing = 0;
         append(FrameType::kCredit, pending_.front().stream, std::as_bytes(std::span(&nothing, 1)));
         flush();
@@ -244,7 +294,8 @@ void Connection::handle(const Frame& frame) {
     };
     switch (frame.type) {
         case FrameType::kRequest: {
-            if (frame.stream <= last_stream_) throw ConnectionLost("a request's number is not new");
+            if (frame.stream == 0 || !protocol::is_later(frame.stream, last_stream_))
+                throw ConnectionLost("a request's number is not new");
             if (pending_.size() >= protocol::kMaxPendingRequests)
                 throw ConnectionLost("too many requests at once");
             queued_bytes_ += frame.payload.size();
@@ -263,7 +314,8 @@ void Connection::handle(const Frame& frame) {
         case FrameType::kCredit: {
             le32 credit;
             if (frame.payload.size() != sizeof credit) throw ConnectionLost("a credit of the wrong size");
-            if (frame.stream > last_stream_) throw ConnectionLost("credit for a request that was never made");
+            if (protocol::is_later(frame.stream, last_stream_))
+                throw ConnectionLost("credit for a request that was never made");
             if (!at_work_ || frame.stream != pending_.front().stream) return;  // answered meanwhile
             std::memcpy(&credit, frame.payload.data(), sizeof credit);
             if (credit > unacknowledged_) throw ConnectionLost("credit for what was not sent");
@@ -272,7 +324,7 @@ void Connection::handle(const Frame& frame) {
             return;
         }
         case FrameType::kCancel:
-            if (frame.stream > last_stream_)
+            if (protocol::is_later(frame.stream, last_stream_))
                 throw ConnectionLost("a request that was never made is cancelled");
             for (Pending& request : pending_) {
                 if (request.stream == frame.stream) request.cancelled = request.upload_ended = true;
@@ -284,7 +336,8 @@ void Connection::handle(const Frame& frame) {
 }
 
 void Connection::handle_upload(const Frame& frame) {
-    if (frame.stream > last_stream_) throw ConnectionLost("data for a request that was never made");
+    if (protocol::is_later(frame.stream, last_stream_))
+        throw ConnectionLost("data for a request that was never made");
     for (Pending& request : pending_) {
         if (request.stream != frame.stream) continue;
         if (request.upload_ended) throw ConnectionLost("data after the end of an upload");

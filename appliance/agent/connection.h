@@ -8,17 +8,24 @@
 //
 // The host is trusted by the agent (it owns the machine), but not to be free of bugs: a frame that breaks a
 // rule throws ConnectionLost, and memory is bounded whatever arrives.
+//
+// A request whose work is one long system call (a file that grows on vfat is written with zeros) can't tell
+// the host by itself that it is alive. watch() starts a thread that does so, and nothing else.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
+#include <thread>
 
 #include "failure.h"
 #include "protocol/frame.h"
@@ -36,7 +43,7 @@ class ConnectionLost : public std::exception {
     std::string why_;
 };
 
-// Not thread-safe.
+// Not thread-safe, but for the thread of its own.
 class Connection {
   public:
     // The largest kData frame that is sent.
@@ -46,6 +53,12 @@ class Connection {
     Connection(int in, int out);
     Connection(const Connection&) = delete;
     Connection& operator=(const Connection&) = delete;
+    ~Connection();
+
+    static constexpr std::chrono::seconds kSignEvery{15};
+    // From now on a sign of life is sent whenever the host has waited so long for the request at work,
+    // whatever that is doing. Once is enough.
+    void watch(std::chrono::nanoseconds sign_every = kSignEvery);
 
     void send_hello(const proto::Hello& hello);
     // Touches the buffers, so that no page of them is missing later.
@@ -112,6 +125,8 @@ class Connection {
     void append_message(protocol::FrameType type, uint32_t stream,
                         const google::protobuf::MessageLite& message);
     void write_out(std::span<const std::byte> bytes);
+    void wrote();
+    void keep_watch(std::chrono::nanoseconds sign_every);
 
     int in_;
     int out_;
@@ -125,10 +140,17 @@ class Connection {
     uint32_t ungranted_ = 0;       // consumed by us and not yet granted to the host
     bool ended_ = false;           // the host has closed the stream
     uint64_t last_heard_ns_ = 0;   // when check_cancelled() last looked
-    uint64_t last_sign_ns_ = 0;    // when the host last got a byte
 
     std::unique_ptr<std::byte[]> buffer_;  // what gathers to be written
     size_t gathered_ = 0;
+
+    // Shared with watch()'s thread: writing, which is of whole frames, and what is below.
+    std::mutex out_mutex_;
+    uint64_t last_sign_ns_ = 0;  // when the host last got a byte, or has not waited yet
+    uint32_t awaited_ = 0;       // the first stream whose answer was not written yet; 0: none
+    std::condition_variable end_of_watch_;
+    bool watch_ends_ = false;
+    std::thread watcher_;
 };
 
 }  // namespace inspect::agent

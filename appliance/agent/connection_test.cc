@@ -2,6 +2,8 @@
 #include "connection.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
 
 #include "agent_harness.h"
 
@@ -128,6 +130,52 @@ TEST(Connection, BrokenRulesEndIt) {
         agent.send(c.type, c.stream, c.payload);
         EXPECT_EQ(agent.stop(), c.why);
     }
+}
+
+TEST(Connection, NumbersStartAnewAfterTheLast) {
+    TemporaryDirectory root;
+    AgentHarness agent(root.path());
+    const std::string request = ping().SerializeAsString();
+    for (uint32_t stream : {1u, 0x70000000u, 0xe0000000u, UINT32_MAX, 1u, 2u}) {
+        agent.send(FrameType::kRequest, stream, request);
+        EXPECT_TRUE(agent.finish(stream).ok());
+    }
+    agent.send(FrameType::kRequest, UINT32_MAX, request);
+    EXPECT_EQ(agent.stop(), "a request's number is not new");
+}
+
+// Two requests have come, the first is answered but that not yet sent, and the second is one long system
+// call.
+TEST(Connection, WhoWaitsForASystemCallIsToldThatItIsAlive) {
+    int fds[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    const Fd host(fds[0]), side(fds[1]);
+    std::vector<std::byte> requests;
+    for (uint32_t stream : {1, 2}) protocol::append_frame(requests, FrameType::kRequest, stream, {});
+    write_full(host.get(), requests, "write to the agent");
+    Connection connection(side.get(), side.get());
+    connection.watch(std::chrono::milliseconds(30));
+    auto next_frame = [&] {
+        protocol::FrameHeader header;
+        read_full(host.get(), std::as_writable_bytes(std::span(&header, 1)), "read");
+        std::vector<std::byte> payload(header.length);
+        if (!payload.empty()) read_full(host.get(), payload, "read");
+        return std::pair(static_cast<FrameType>(header.type), static_cast<uint32_t>(header.stream));
+    };
+    ASSERT_TRUE(connection.next_request());
+    connection.respond(proto::Response());
+    ASSERT_TRUE(connection.next_request());
+    EXPECT_EQ(next_frame(), std::pair(FrameType::kCredit, 1u)) << "for what the host waits for first";
+    connection.flush();
+    EXPECT_EQ(next_frame(), std::pair(FrameType::kResponse, 1u));
+    EXPECT_EQ(next_frame(), std::pair(FrameType::kCredit, 2u));
+    EXPECT_EQ(next_frame(), std::pair(FrameType::kCredit, 2u));
+    connection.respond(proto::Response());
+    connection.flush();
+    while (next_frame() != std::pair(FrameType::kResponse, 2u)) {
+    }
+    pollfd more{host.get(), POLLIN, 0};
+    EXPECT_EQ(::poll(&more, 1, 200), 0) << "nothing is at work";
 }
 
 TEST(Connection, MoreAheadThanAllowedEndsIt) {

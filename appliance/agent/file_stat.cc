@@ -61,6 +61,14 @@ std::string read_link(int directory, const char* name, const std::string& path) 
     return std::string(target, static_cast<size_t>(size));
 }
 
+std::string readable_link_target(int directory, const char* name) {
+    try {
+        return read_link(directory, name, name);
+    } catch (const Failure&) {
+        return {};
+    }
+}
+
 proto::FileStat stat_entry(int directory, const std::string& name, const std::string& path) {
     struct stat status;
     if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) fail_errno("cannot stat", path);

@@ -20,6 +20,9 @@ proto::FileStat stat_handle(int fd, const std::string& path);
 // empty. Throws Failure.
 std::string read_link(int directory, const char* name, const std::string& path);
 
+// The same where it is told beside other things: empty when it can't be read, as in a damaged symlink.
+std::string readable_link_target(int directory, const char* name);
+
 // Nanoseconds since the epoch, kept within what 64 bits hold.
 int64_t to_nanoseconds(const timespec& time);
 timespec from_nanoseconds(int64_t ns);

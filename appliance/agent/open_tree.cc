@@ -3,12 +3,17 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <climits>
+#include <cstdio>
+#include <fstream>
 
 #include "failure.h"
 #include "file_stat.h"
@@ -33,6 +38,27 @@ Fd openat_beneath(int directory, const std::string& path, int flags) {
         if (fd >= 0) return Fd(static_cast<int>(fd));
         if ((errno != EAGAIN && errno != EINTR) || attempt == kMaxRetries) return {};
     }
+}
+
+// Of mounted file systems that don't tell upper case from lower. They have no inode numbers on the disk, or
+// needn't have: a file gets one when it is looked at, and another when it was forgotten in between.
+std::vector<uint64_t> caseless_devices() {
+    constexpr std::array<std::string_view, 5> kTypes = {"vfat", "msdos", "exfat", "hfs", "hfsplus"};
+    std::vector<uint64_t> result;
+    std::ifstream mounts("/proc/self/mountinfo");
+    for (std::string line; std::getline(mounts, line);) {
+        // 36 35 98:0 /root /mount/point options - type source options
+        unsigned major_number = 0;
+        unsigned minor_number = 0;
+        const size_t dash = line.find(" - ");
+        if (dash == line.npos ||
+            std::sscanf(line.c_str(), "%*u %*u %u:%u", &major_number, &minor_number) != 2)
+            continue;
+        const size_t type = dash + 3;
+        if (std::ranges::count(kTypes, std::string_view(line).substr(type, line.find(' ', type) - type)) > 0)
+            result.push_back(makedev(major_number, minor_number));
+    }
+    return result;
 }
 
 }  // namespace
@@ -201,12 +227,24 @@ void OpenTree::pin(uint32_t slot, int directory, const std::string& name) {
     keep(slot, std::move(fd));
 }
 
+proto::FileStat tree_stat_of(int directory, const std::string& name) {
+    struct stat status;
+    const int flags = AT_SYMLINK_NOFOLLOW | (name.empty() ? AT_EMPTY_PATH : 0);
+    if (::fstatat(directory, name.c_str(), &status, flags) < 0) throw Failure::from_errno("look", errno);
+    proto::FileStat out;
+    to_proto(status, out);
+    if (S_ISLNK(status.st_mode)) out.set_link_target(readable_link_target(directory, name.c_str()));
+    return out;
+}
+
 bool tree_operation(const Context& context, OpenTree& tree, const proto::Request& request) {
     switch (request.op_case()) {
         case proto::Request::kTreeOpen: {
             const proto::TreeOpen& open = request.tree_open();
+            context.connection.watch();
             tree.open(context.tree, open.directory(), open.writable());
-            *context.response.mutable_stat() = stat_handle(tree.object(proto::Place()).directory.get(), "/");
+            *context.response.mutable_stat() = tree_stat_of(tree.object(proto::Place()).directory.get(), "");
+            for (uint64_t device : caseless_devices()) context.response.add_caseless_devices(device);
             return true;
         }
         case proto::Request::kTreeLookup:

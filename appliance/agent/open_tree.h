@@ -85,6 +85,10 @@ class OpenTree {
     bool writable_ = false;
 };
 
+// Of `name` in a directory, or of the descriptor where it is empty; for Response.stat. A symlink's target is
+// told if it can be read.
+proto::FileStat tree_stat_of(int directory, const std::string& name);
+
 // Works on a request if it is about the open tree: one of those in open_tree_*.cc.
 bool tree_operation(const Context& context, OpenTree& tree, const proto::Request& request);
 

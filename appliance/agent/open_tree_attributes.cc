@@ -26,9 +26,7 @@ void must(int result, const char* what) {
 }
 
 void answer_stat(const Context& context, const Object& object) {
-    *context.response.mutable_stat() = object.name.empty()
-                                           ? stat_handle(object.directory.get(), "it")
-                                           : stat_entry(object.directory.get(), object.name, object.name);
+    *context.response.mutable_stat() = tree_stat_of(object.directory.get(), object.name);
 }
 
 void change_mode(const Object& object, mode_t mode) {
@@ -124,8 +122,15 @@ void tree_set_xattr(const Context&, OpenTree& tree, const proto::TreeSetXattr& r
 
 void tree_statfs(const Context& context, OpenTree& tree, const proto::TreeStatfs& request) {
     Object object = tree.object(request.place());
+    // Of the object itself: another file system may be mounted on it.
+    Fd itself;
+    if (!object.name.empty()) {
+        itself = Fd(::openat(object.directory.get(), object.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+        must(itself.get(), "open");
+    }
     struct statvfs status;
-    must(::fstatvfs(object.directory.get(), &status), "ask for the file system's room");
+    must(::fstatvfs(itself ? itself.get() : object.directory.get(), &status),
+         "ask for the file system's room");
     proto::FilesystemStat& out = *context.response.mutable_filesystem_stat();
     out.set_block_size(static_cast<uint32_t>(status.f_frsize ? status.f_frsize : status.f_bsize));
     out.set_blocks(status.f_blocks);

@@ -28,7 +28,7 @@ void must(int result, const char* what) {
 }
 
 void answer_stat(const Context& context, int directory, const std::string& name) {
-    *context.response.mutable_stat() = stat_entry(directory, name, name);
+    *context.response.mutable_stat() = tree_stat_of(directory, name);
 }
 
 // While it lives, new files get this umask; outside there is none.
@@ -168,7 +168,8 @@ void tree_list(const Context& context, OpenTree& tree, const proto::TreeList& re
                 node.mutable_stat()->set_mode(S_IFDIR);
             } else if (::fstatat(fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
                 to_proto(status, *node.mutable_stat());
-                if (S_ISLNK(status.st_mode)) node.mutable_stat()->set_link_target(read_link(fd, name, name));
+                if (S_ISLNK(status.st_mode))
+                    node.mutable_stat()->set_link_target(readable_link_target(fd, name));
                 if (request.xattrs())
                     node.set_no_xattrs(::llistxattr((std::string(FdPath(fd).c_str()) + "/" + name).c_str(),
                                                     nullptr, 0) == 0);

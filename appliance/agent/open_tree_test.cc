@@ -82,6 +82,18 @@ TEST_F(ReadAhead, NotWithoutBounds) {
     EXPECT_FALSE(tree_.read_ahead(large));
 }
 
+// Another file system than that of the directory it is in.
+TEST(OpenTree, TheRoomOfAMountPointIsThatOfWhatIsMounted) {
+    AgentHarness agent("/");
+    proto::Request open, above, mounted;
+    open.mutable_tree_open()->set_directory("/");
+    above.mutable_tree_statfs();
+    mounted.mutable_tree_statfs()->mutable_place()->set_path("proc");
+    EXPECT_TRUE(agent.call(open).ok());
+    EXPECT_GT(agent.call(above).response.filesystem_stat().blocks(), 0u);
+    EXPECT_EQ(agent.call(mounted).response.filesystem_stat().blocks(), 0u);
+}
+
 // Through the protocol: what comes between two reads is done between them.
 TEST_F(ReadAhead, AChangeBetweenTwoReads) {
     AgentHarness agent(root_.path());

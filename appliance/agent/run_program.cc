@@ -27,7 +27,8 @@ namespace inspect::agent {
 namespace {
 
 constexpr size_t kChunk = 64 << 10;
-constexpr int kLookEveryMs = 1000;  // for signs of life to the host
+constexpr int kLookEveryMs = 1000;           // for signs of life to the host
+constexpr size_t kTerminalHolds = 16 << 10;  // more than the kernel keeps of what was written to one
 constexpr uint32_t kNotFound = 127;
 constexpr uint32_t kNotRunnable = 126;
 constexpr char kEndOfInput = 4;  // ^D
@@ -159,22 +160,44 @@ class Input {
     std::string waiting_;
 };
 
-// Reads once and sends it. False at the end.
-bool forward_output(Connection& connection, int from) {
-    std::span<std::byte> room = connection.data_room(kChunk);
-    ssize_t n = ::read(from, room.data(), room.size());
-    int errnum = errno;
-    connection.send_data(n > 0 ? static_cast<size_t>(n) : 0);
-    return n > 0 || (n < 0 && errnum == EAGAIN);
+// Each reads once, at most `most` bytes, and sends them. How many there were; none at the end.
+std::optional<size_t> forward_output(Connection& connection, int from, size_t most = kChunk) {
+    std::span<std::byte> room = connection.data_room(std::min(most, kChunk));
+    const ssize_t n = ::read(from, room.data(), room.size());
+    const bool ended = n == 0 || (n < 0 && errno != EAGAIN);
+    const size_t count = n > 0 ? static_cast<size_t>(n) : 0;
+    connection.send_data(count);
+    if (ended) return std::nullopt;
+    return count;
 }
 
-bool forward_errors(Connection& connection, int from, std::string& buffer) {
-    ssize_t n = ::read(from, buffer.data(), buffer.size());
-    if (n <= 0) return false;
+std::optional<size_t> forward_errors(Connection& connection, int from, std::string& buffer,
+                                     size_t most = kChunk) {
+    const ssize_t n = ::read(from, buffer.data(), std::min(most, buffer.size()));
+    if (n <= 0) return std::nullopt;
     proto::Item item;
     item.set_error_output(buffer.data(), static_cast<size_t>(n));
     connection.send_item(item);
-    return true;
+    return static_cast<size_t>(n);
+}
+
+// How much can be read there now.
+size_t readable_now(const Fd& from) {
+    pollfd wait{from.get(), POLLIN, 0};
+    int bytes = 0;
+    if (::poll(&wait, 1, 0) != 1 || ::ioctl(from.get(), FIONREAD, &bytes) < 0) return 0;
+    return static_cast<size_t>(std::max(bytes, 0));
+}
+
+// What an ended program has written is all there. What it has left behind may go on writing for ever.
+void forward_rest(Connection& connection, const Streams& streams, std::string& buffer) {
+    // A terminal has more than it tells: what isn't in its buffer yet.
+    size_t output = streams.terminal ? kTerminalHolds : readable_now(streams.output);
+    while (output > 0 && readable_now(streams.output) > 0)
+        output -= forward_output(connection, streams.output.get(), output).value_or(output);
+    size_t errors = readable_now(streams.errors);
+    while (errors > 0)
+        errors -= forward_errors(connection, streams.errors.get(), buffer, errors).value_or(errors);
 }
 
 // Kills and reaps the program if it is still there.
@@ -203,22 +226,20 @@ int attend(Connection& connection, pid_t pid, Streams& streams, Service* service
     if (!process) fail_errno("cannot watch", "the program");
     Input input(connection, std::move(streams.input), streams.terminal, service);
     std::string buffer(kChunk, '\0');
-    bool exited = false;
-    for (;;) {
+    for (bool exited = false; !exited;) {
         input.pass_on();
         if (service) service->work(connection);
         connection.flush();
         pollfd wait[] = {{streams.output.get(), POLLIN, 0},
                          {streams.errors.get(), POLLIN, 0},
-                         {exited ? -1 : process.get(), POLLIN, 0},
+                         {process.get(), POLLIN, 0},
                          {connection.input_fd(), POLLIN, 0},
                          {input.wanted_fd(), POLLOUT, 0},
                          {service ? service->ready_fd() : -1, POLLIN, 0},
                          {service ? service->listener_fd() : -1, POLLIN, 0}};
-        int ready = ::poll(wait, std::size(wait), exited ? 0 : kLookEveryMs);
+        int ready = ::poll(wait, std::size(wait), kLookEveryMs);
         if (ready < 0 && errno != EINTR) fail_errno("cannot wait for", "the program");
         if (ready < 0) continue;
-        if (exited && !wait[0].revents && !wait[1].revents) break;
         if (wait[3].revents) connection.hear();
         if (connection.cancelled()) throw Cancelled();
         connection.check_cancelled();
@@ -227,6 +248,7 @@ int attend(Connection& connection, pid_t pid, Streams& streams, Service* service
             streams.errors.reset();
         if (wait[2].revents) exited = true;
     }
+    forward_rest(connection, streams, buffer);
     return reaper.wait();
 }
 

@@ -204,7 +204,8 @@ class Answering {
 };
 
 // Returns when the tree was unmounted, by whomever.
-void wait_for_end(const std::string& mount_point, int stop_fd, int ended_fd, MountRecord& record) {
+void wait_for_end(const fuse::Mounted& mounted, int stop_fd, int ended_fd, MountRecord& record) {
+    const std::string& mount_point = mounted.mount_point();
     while (true) {
         std::vector<pollfd> polled{{ended_fd, POLLIN, 0}, {stop_fd, POLLIN, 0}};
         for (const int fd : record.descriptors()) polled.push_back({fd, POLLIN, 0});
@@ -218,9 +219,11 @@ void wait_for_end(const std::string& mount_point, int stop_fd, int ended_fd, Mou
                 fuse::unmount_directory(mount_point, true);
         }
         const MountRecord::Wish wish = record.serve();
-        if (wish == MountRecord::Wish::kNone) continue;
+        // Unmounted already, it ends with its last user.
+        if (wish == MountRecord::Wish::kNone || mounted.place() == fuse::Mounted::Place::kGone) continue;
         const std::string why = fuse::unmount_directory(mount_point, wish == MountRecord::Wish::kLazy);
-        if (!why.empty()) record.refuse(fuse::unmount_refusal(mount_point, why));
+        if (!why.empty())
+            record.refuse(fuse::unmount_refusal(mount_point, why), wish == MountRecord::Wish::kLazy);
     }
 }
 
@@ -241,7 +244,7 @@ void BackupRepository::mount_on_host(const HostMountOptions& options) {
             operations(), &tree);
         const Answering answering(mounted.session());
         if (options.on_mounted) options.on_mounted();
-        wait_for_end(mount_point, options.stop_fd, answering.ended_fd(), record);
+        wait_for_end(mounted, options.stop_fd, answering.ended_fd(), record);
     } catch (const Error& error) {
         result.error = error;
     }

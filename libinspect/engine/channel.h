@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <span>
 
 namespace inspect {
@@ -15,11 +16,10 @@ class Channel {
   public:
     virtual ~Channel() = default;
 
-    // Writes all of `in`. While the peer isn't reading, what it sends meanwhile is kept readable:
-    // `on_readable` of the caller is not needed because the peer's frames are bounded by flow control
-    // (protocol/frame.h). Throws Error(kEngine) when the appliance died, with the reason and the kernel's
-    // last lines.
-    virtual void write(std::span<const std::byte> in) = 0;
+    // Writes all of `in`. A peer that is writing itself may not read before it is heard: whenever it doesn't,
+    // and read() would return at once, `hear` is called, if there is one; it reads and doesn't write. Throws
+    // Error(kEngine) when the appliance died, with the reason and the kernel's last lines.
+    virtual void write(std::span<const std::byte> in, const std::function<void()>& hear = {}) = 0;
 
     // Reads at least one byte; at most out.size(). Returns 0 only on a clean end of the stream.
     // Throws Error(kEngine) when the appliance died or nothing came within `timeout`.

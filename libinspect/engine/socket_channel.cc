@@ -16,10 +16,12 @@ using Clock = std::chrono::steady_clock;
 
 }  // namespace
 
-void SocketChannel::write(std::span<const std::byte> in) {
-    while (!in.empty()) {
+void SocketChannel::write(std::span<const std::byte> in, const std::function<void()>& hear) {
+    for (;;) {
         in = in.subspan(write_some(in));
-        if (!in.empty()) wait(POLLOUT, -1ms);
+        if (in.empty()) return;
+        wait(hear ? POLLIN | POLLOUT : POLLOUT, -1ms);
+        if (hear && readable()) hear();
     }
 }
 

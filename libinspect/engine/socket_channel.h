@@ -23,7 +23,7 @@ class SocketChannel : public Channel {
     SocketChannel(int socket, int interrupt_fd, Explain explain)
         : socket_(socket), interrupt_fd_(interrupt_fd), explain_(std::move(explain)) {}
 
-    void write(std::span<const std::byte> in) override;
+    void write(std::span<const std::byte> in, const std::function<void()>& hear = {}) override;
     size_t read(std::span<std::byte> out, std::chrono::milliseconds timeout) override;
     bool readable() override;
     Ready wait_with(int fd, std::chrono::milliseconds timeout) override;

@@ -6,7 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <fstream>
+#include <unordered_set>
+#include <utility>
 
 #include <inspect/host_mount.h>
 
@@ -29,7 +30,12 @@ using fuse::MountResult;
 using fuse::NodeStat;
 using fuse::TreeServer;
 
-NodeStat open_tree(Session::Impl& session, const std::string& directory) {
+struct OpenedTree {
+    NodeStat root;
+    std::unordered_set<uint64_t> caseless;
+};
+
+OpenedTree open_tree(Session::Impl& session, const std::string& directory) {
     require_guest_path(directory);
     proto::Request request;
     request.mutable_tree_open()->set_directory(directory);
@@ -38,13 +44,13 @@ NodeStat open_tree(Session::Impl& session, const std::string& directory) {
     std::optional<NodeStat> root;
     if (answer.has_stat()) root = fuse::checked_stat(answer.stat());
     if (!root || !S_ISDIR(root->attributes.st_mode)) throw ProtocolError("a tree whose root is no directory");
-    return *root;
+    return {*root, {answer.caseless_devices().begin(), answer.caseless_devices().end()}};
 }
 
 // Works until the tree is unmounted. Throws what the appliance died of.
 void serve(Session::Impl& session, const HostMountOptions& options, const std::string& mount_point,
            MountRecord& record) {
-    NodeStat root = open_tree(session, options.subdirectory);
+    OpenedTree tree = open_tree(session, options.subdirectory);
     bool checked = std::ranges::count(options.fuse_options, "default_permissions") > 0;
     std::unique_ptr<Pipeline> pipeline = session.begin_pipeline();
     std::optional<Error> lost;
@@ -52,14 +58,15 @@ void serve(Session::Impl& session, const HostMountOptions& options, const std::s
         TreeServer server(*pipeline,
                           {.writable = session.options.writable,
                            .durable = session.options.write_mode == WriteMode::kDirect,
-                           .check_permissions = checked},
-                          root);
+                           .check_permissions = checked,
+                           .caseless = std::move(tree.caseless)},
+                          tree.root);
         Mounted mounted({.source = session.options.disks.at(0).path,
                          .writable = session.options.writable,
                          .fuse_options = options.fuse_options},
                         mount_point, TreeServer::operations(), &server);
-        MountLoop loop(
-            {mounted.session(), mount_point, session.channel(), *pipeline, server, record, options.stop_fd});
+        server.set_session(mounted.session());
+        MountLoop loop({mounted, session.channel(), *pipeline, server, record, options.stop_fd});
         if (options.on_mounted) options.on_mounted();
         lost = loop.run();
     } catch (...) {
@@ -72,26 +79,8 @@ void serve(Session::Impl& session, const HostMountOptions& options, const std::s
 
 // What is mounted on the path now is a tree of ours (by whatever process).
 bool is_our_mount(const std::string& mount_point) {
-    std::ifstream mounts("/proc/self/mountinfo");
-    std::string found;
-    for (std::string line; std::getline(mounts, line);) {
-        // 36 35 98:0 /root /mount/point options - type source options
-        size_t at = 0;
-        for (int field = 0; field < 4; ++field) at = line.find(' ', at) + 1;
-        std::string escaped = line.substr(at, line.find(' ', at) - at);
-        std::string path;
-        for (size_t i = 0; i < escaped.size(); ++i) {
-            if (escaped[i] != '\\' || i + 3 >= escaped.size()) {
-                path += escaped[i];
-                continue;
-            }
-            path += static_cast<char>(std::stoi(escaped.substr(i + 1, 3), nullptr, 8));
-            i += 3;
-        }
-        size_t dash = line.find(" - ", at);
-        if (path == mount_point && dash != line.npos) found = line.substr(dash + 3);
-    }
-    return found.starts_with("fuse." + std::string(fuse::kFilesystemType) + " ");
+    const std::vector<fuse::MountEntry> mounts = fuse::mounts_on(mount_point);
+    return !mounts.empty() && mounts.back().type == "fuse." + std::string(fuse::kFilesystemType);
 }
 
 }  // namespace
@@ -112,6 +101,7 @@ bool mount_on_host(Session& session, const HostMountOptions& options) {
         }
     } catch (const Error& error) {
         result.error = error;
+        impl.release();
     }
     record.finish(result);
     if (result.error) throw *result.error;

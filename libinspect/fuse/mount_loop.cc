@@ -9,8 +9,6 @@
 #include <cerrno>
 #include <cstdlib>
 
-#include "fuse/mounted.h"
-
 namespace inspect::fuse {
 
 namespace {
@@ -34,9 +32,10 @@ void write_back(const std::string& mount_point) {
 
 }  // namespace
 
-MountLoop::MountLoop(const Parts& parts) : parts_(parts), unmounted_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+MountLoop::MountLoop(const Parts& parts)
+    : parts_(parts), session_(parts.mounted.session()), unmounted_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (!unmounted_) throw Error::from_errno("cannot make an eventfd", errno);
-    int fd = fuse_session_fd(parts_.session);
+    int fd = fuse_session_fd(session_);
     if (::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
         throw Error::from_errno("cannot set up the connection to FUSE", errno);
 }
@@ -57,11 +56,11 @@ void MountLoop::with_appliance(Work work) {
 }
 
 std::optional<Error> MountLoop::run() {
-    while (!fuse_session_exited(parts_.session) || !parts_.pipeline.idle()) {
+    while (!fuse_session_exited(session_) || !parts_.pipeline.idle()) {
         end_without_kernel();
         parts_.server.tidy_up();
         with_appliance([&] { parts_.pipeline.send(); });
-        if (fuse_session_exited(parts_.session) && parts_.pipeline.idle()) break;
+        if (fuse_session_exited(session_) && parts_.pipeline.idle()) break;
         wait();
     }
     if (unmounting_.joinable()) unmounting_.join();
@@ -75,13 +74,13 @@ int MountLoop::timeout_ms() const {
 }
 
 void MountLoop::wait() {
-    bool exited = fuse_session_exited(parts_.session);
+    bool exited = fuse_session_exited(session_);
     std::vector<pollfd> polled;
     auto poll_for = [&](int fd, short events) {
         polled.push_back({fd, events, 0});
         return polled.size() - 1;
     };
-    size_t kernel = poll_for(exited ? -1 : fuse_session_fd(parts_.session), POLLIN);
+    size_t kernel = poll_for(exited ? -1 : fuse_session_fd(session_), POLLIN);
     short channel_events = POLLIN | (parts_.pipeline.wants_to_write() ? POLLOUT : 0);
     size_t appliance = poll_for(lost_ ? -1 : parts_.channel.descriptor(), channel_events);
     size_t stop = poll_for(stopping_ ? -1 : parts_.stop_fd, POLLIN);
@@ -93,6 +92,7 @@ void MountLoop::wait() {
     if (ready <= 0) return check_silence();
 
     if (polled[appliance].revents & ~POLLOUT) with_appliance([&] { parts_.pipeline.receive(); });
+    check_silence();
     if (polled[kernel].revents) serve_kernel();
     if (polled[unmounted].revents) end_unmount();
     bool asked = false;
@@ -117,23 +117,29 @@ void MountLoop::check_silence() {
 }
 
 void MountLoop::serve_kernel() {
-    for (int i = 0; i < kMostAtOnce && !fuse_session_exited(parts_.session); ++i) {
-        int result = fuse_session_receive_buf(parts_.session, &buffer_);
+    for (int i = 0; i < kMostAtOnce && !fuse_session_exited(session_); ++i) {
+        int result = fuse_session_receive_buf(session_, &buffer_);
         if (result <= 0) {
             // ENODEV, which libfuse takes for the end, is one; what else it may be doesn't go away.
-            if (result != 0 && result != -EAGAIN && result != -EINTR) fuse_session_exit(parts_.session);
+            if (result != 0 && result != -EAGAIN && result != -EINTR) fuse_session_exit(session_);
             return;
         }
-        fuse_session_process_buf(parts_.session, &buffer_);
+        fuse_session_process_buf(session_, &buffer_);
     }
 }
 
 void MountLoop::start_unmount(Unmount how) {
-    if (unmounting_.joinable() || fuse_session_exited(parts_.session)) return;
+    if (unmounting_.joinable() || detached_ || fuse_session_exited(session_)) return;
     how_ = how;
     unmounting_ = std::thread([this] {
-        write_back(parts_.mount_point);
-        unmount_error_ = unmount_directory(parts_.mount_point, how_ == Unmount::kLazy);
+        const Mounted& mounted = parts_.mounted;
+        place_ = mounted.place();
+        if (place_ == Mounted::Place::kHere) {
+            write_back(mounted.mount_point());
+            unmount_error_ = unmount_directory(mounted.mount_point(), how_ == Unmount::kLazy);
+        } else {
+            unmount_error_ = place_ == Mounted::Place::kGone ? "" : "something else is mounted over it";
+        }
         uint64_t one = 1;
         [[maybe_unused]] ssize_t written = ::write(unmounted_.get(), &one, sizeof one);
     });
@@ -143,8 +149,8 @@ void MountLoop::start_unmount(Unmount how) {
 // mount namespace) keeps it alive, and the kernel doesn't say that it is gone. It was written back, nobody
 // here used it when it was unmounted, and who asked for that waits: it ends for that copy as well.
 void MountLoop::end_without_kernel() {
-    if (!unmounted_at_ || fuse_session_exited(parts_.session) || !parts_.pipeline.idle()) return;
-    if (Clock::now() - *unmounted_at_ >= kUnmountGrace) fuse_session_exit(parts_.session);
+    if (!unmounted_at_ || fuse_session_exited(session_) || !parts_.pipeline.idle()) return;
+    if (Clock::now() - *unmounted_at_ >= kUnmountGrace) fuse_session_exit(session_);
 }
 
 void MountLoop::end_unmount() {
@@ -152,13 +158,18 @@ void MountLoop::end_unmount() {
     [[maybe_unused]] ssize_t size = ::read(unmounted_.get(), &count, sizeof count);
     unmounting_.join();
     if (unmount_error_.empty()) {
-        if (how_ == Unmount::kOrdinary) unmounted_at_ = Clock::now();
+        // Whoever wants an end from now on waits for the last user.
+        detached_ = true;
+        if (how_ == Unmount::kOrdinary && place_ == Mounted::Place::kHere) unmounted_at_ = Clock::now();
         return;
     }
-    // Who stops us wants an end. What the kernel has not written back yet is, before it goes.
-    if (stopping_ && how_ == Unmount::kOrdinary) return start_unmount(Unmount::kLazy);
-    if (stopping_) fuse_session_exit(parts_.session);
-    parts_.record.refuse(unmount_refusal(parts_.mount_point, unmount_error_));
+    const bool lazily = how_ == Unmount::kOrdinary && (stopping_ || parts_.record.wants_lazy());
+    // Who stops us wants an end, where the kernel gives none. What that had has been written back.
+    if (stopping_ && !lazily && place_ == Mounted::Place::kHere) fuse_session_exit(session_);
+    if (!stopping_ || !lazily)
+        parts_.record.refuse(unmount_refusal(parts_.mounted.mount_point(), unmount_error_),
+                             how_ == Unmount::kLazy);
+    if (lazily) start_unmount(Unmount::kLazy);
 }
 
 }  // namespace inspect::fuse

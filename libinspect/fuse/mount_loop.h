@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "engine/channel.h"
 #include "fuse/mount_record.h"
+#include "fuse/mounted.h"
 #include "fuse/tree_server.h"
 #include "guest/pipeline.h"
 
@@ -23,8 +24,7 @@ namespace inspect::fuse {
 class MountLoop {
   public:
     struct Parts {
-        fuse_session* session;
-        std::string mount_point;
+        Mounted& mounted;
         Channel& channel;
         Pipeline& pipeline;
         TreeServer& server;
@@ -54,6 +54,7 @@ class MountLoop {
     int timeout_ms() const;
 
     Parts parts_;
+    fuse_session* session_;
     fuse_buf buffer_{};
     std::optional<Error> lost_;
     bool stopping_ = false;      // stop_fd was readable
@@ -61,6 +62,8 @@ class MountLoop {
     Fd unmounted_;               // an eventfd: the thread is through
     std::string unmount_error_;  // of the thread; empty: it worked
     Unmount how_ = Unmount::kOrdinary;
+    bool detached_ = false;  // nobody finds the tree by its name any more; who uses it may go on
+    Mounted::Place place_ = Mounted::Place::kHere;                       // of the thread: where the tree was
     std::optional<std::chrono::steady_clock::time_point> unmounted_at_;  // by us, when nobody used it
 };
 

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
@@ -30,11 +31,14 @@ constexpr std::array kKinds = {ErrorKind::kNotFound, ErrorKind::kUnsupported, Er
 // A directory that is ours alone. Throws Error.
 std::string runtime_directory() {
     const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-    std::string path = runtime && *runtime == '/' ? std::string(runtime) + "/libinspect"
-                                                  : "/tmp/libinspect-" + std::to_string(::geteuid());
+    struct stat status;
+    // After su(1) it may be another user's, who couldn't use what is made there by this one.
+    const bool own = runtime && *runtime == '/' && ::stat(runtime, &status) == 0 && S_ISDIR(status.st_mode) &&
+                     status.st_uid == ::geteuid();
+    std::string path =
+        own ? std::string(runtime) + "/libinspect" : "/tmp/libinspect-" + std::to_string(::geteuid());
     if (::mkdir(path.c_str(), 0700) < 0 && errno != EEXIST)
         throw Error::from_errno("cannot make " + quoted(path) + ", where mounts are recorded", errno);
-    struct stat status;
     if (::lstat(path.c_str(), &status) < 0) throw Error::from_errno("cannot look at " + quoted(path), errno);
     if (!S_ISDIR(status.st_mode) || status.st_uid != ::geteuid() || (status.st_mode & 077) != 0)
         throw Error(ErrorKind::kDenied,
@@ -75,9 +79,9 @@ Fd connect_to(const std::string& path) {
     throw Error::from_errno("cannot reach the process of the mount at " + quoted(path), errno);
 }
 
-void send_text(int socket, const std::string& text) {
-    // A client that has gone doesn't want to know.
-    [[maybe_unused]] ssize_t sent = ::send(socket, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+// False when it couldn't be sent: a client that has gone doesn't want to know.
+bool send_text(int socket, const std::string& text) {
+    return ::send(socket, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
 }
 
 std::string take_result_file(const std::string& path) {
@@ -145,7 +149,7 @@ MountRecord::~MountRecord() {
 std::vector<int> MountRecord::descriptors() const {
     std::vector<int> result{listener_.get()};
     for (const Client& client : clients_)
-        if (!client.has_asked) result.push_back(client.socket.get());
+        if (!client.wish) result.push_back(client.socket.get());
     return result;
 }
 
@@ -157,24 +161,30 @@ MountRecord::Wish MountRecord::serve() {
     }
     Wish wish = Wish::kNone;
     std::erase_if(clients_, [&](Client& client) {
-        if (client.has_asked) return false;
+        if (client.wish) return false;
         char text[16];
         ssize_t size = ::recv(client.socket.get(), text, sizeof text, MSG_DONTWAIT);
         if (size < 0 && (errno == EAGAIN || errno == EINTR)) return false;
         std::string_view asked(text, size > 0 ? static_cast<size_t>(size) : 0);
         if (asked != "unmount" && asked != "lazy" && asked != "wait") return true;
-        if (asked == "unmount" && wish == Wish::kNone) wish = Wish::kUnmount;
-        if (asked == "lazy") wish = Wish::kLazy;
-        client.has_asked = true;
+        client.wish = asked == "unmount" ? Wish::kUnmount : asked == "lazy" ? Wish::kLazy : Wish::kNone;
+        wish = std::max(wish, *client.wish);
         return false;
     });
     return wish;
 }
 
-void MountRecord::refuse(const std::string& why) {
-    MountResult busy{.error = Error(ErrorKind::kBusy, why)};
-    for (const Client& client : clients_) send_text(client.socket.get(), encode_result(busy));
-    clients_.clear();
+bool MountRecord::wants_lazy() const {
+    return std::ranges::any_of(clients_, [](const Client& client) { return client.wish == Wish::kLazy; });
+}
+
+void MountRecord::refuse(const std::string& why, bool lazy) {
+    const std::string busy = encode_result({.error = Error(ErrorKind::kBusy, why)});
+    std::erase_if(clients_, [&](const Client& client) {
+        if (client.wish != Wish::kUnmount && !(lazy && client.wish == Wish::kLazy)) return false;
+        send_text(client.socket.get(), busy);
+        return true;
+    });
 }
 
 void MountRecord::finish(const MountResult& result) {
@@ -188,9 +198,10 @@ void MountRecord::finish(const MountResult& result) {
     // Gone before anybody is told: the next mount may be right behind.
     ::unlink((path_ + ".sock").c_str());
     listener_.reset();
-    if (!clients_.empty()) ::unlink(file.c_str());
-    for (const Client& client : clients_) send_text(client.socket.get(), text);
+    bool told = false;
+    for (const Client& client : clients_) told = send_text(client.socket.get(), text) || told;
     clients_.clear();
+    if (told) ::unlink(file.c_str());
 }
 
 std::optional<MountResult> ask_mount(const std::string& mount_point, const UnmountOptions& options) {

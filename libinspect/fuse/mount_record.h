@@ -45,17 +45,20 @@ class MountRecord {
     MountRecord(const MountRecord&) = delete;
     MountRecord& operator=(const MountRecord&) = delete;
 
+    enum class Wish { kNone, kUnmount, kLazy };
     struct Client {
         Fd socket;
-        bool has_asked = false;
+        std::optional<Wish> wish = {};  // none: it hasn't asked yet
     };
     // To poll: the listening socket, then the clients'.
     std::vector<int> descriptors() const;
-    enum class Wish { kNone, kUnmount, kLazy };
-    // Accepts who is there, and reads what they ask.
+    // Accepts who is there, and reads what they ask. What those want who have asked now.
     Wish serve();
-    // Tells those who asked to unmount that it is in use; they are gone then.
-    void refuse(const std::string& why);
+    // Somebody waits who asked for a lazy unmount.
+    bool wants_lazy() const;
+    // Tells those who asked to unmount, and those who did lazily as well where that was tried, that it can't
+    // be; they are gone then. Who waits goes on waiting.
+    void refuse(const std::string& why, bool lazy);
     // It is over.
     void finish(const MountResult& result);
 

@@ -12,6 +12,8 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 
 #include <inspect/error.h>
 
@@ -82,8 +84,34 @@ void require_mountable(const std::string& path, const std::vector<std::string>& 
                                            "another directory, or give -o nonempty");
 }
 
+std::vector<MountEntry> mounts_on(const std::string& mount_point) {
+    std::ifstream mounts("/proc/self/mountinfo");
+    std::vector<MountEntry> result;
+    for (std::string line; std::getline(mounts, line);) {
+        // 36 35 98:0 /root /mount/point options - type source options
+        std::istringstream fields(line);
+        std::string id, parent, device, root, escaped;
+        fields >> id >> parent >> device >> root >> escaped;
+        std::string path;
+        for (size_t i = 0; i < escaped.size(); ++i) {
+            if (escaped[i] != '\\' || i + 3 >= escaped.size()) {
+                path += escaped[i];
+                continue;
+            }
+            path += static_cast<char>(std::stoi(escaped.substr(i + 1, 3), nullptr, 8));
+            i += 3;
+        }
+        const size_t dash = line.find(" - ");
+        if (path != mount_point || dash == line.npos) continue;
+        const size_t type = dash + 3;
+        result.push_back({device, line.substr(type, line.find(' ', type) - type)});
+    }
+    return result;
+}
+
 Mounted::Mounted(const MountedOptions& options, const std::string& mount_point,
-                 const fuse_lowlevel_ops& operations, void* user_data) {
+                 const fuse_lowlevel_ops& operations, void* user_data)
+    : mount_point_(mount_point) {
     std::string text = "subtype=" + std::string(kFilesystemType) + ",fsname=" + source_name(options.source);
     if (!options.writable) text += ",ro";
     for (const std::string& option : options.fuse_options)
@@ -103,11 +131,21 @@ Mounted::Mounted(const MountedOptions& options, const std::string& mount_point,
         fuse_session_destroy(session_);
         throw Error(ErrorKind::kUnsupported, "cannot mount on " + quoted(mount_point) + ": " + why);
     }
+    if (const std::vector<MountEntry> mounts = mounts_on(mount_point); !mounts.empty())
+        device_ = mounts.back().device;
 }
 
 Mounted::~Mounted() {
-    fuse_session_unmount(session_);
+    // What else is on the path by now is not ours to unmount.
+    if (place() == Place::kHere) fuse_session_unmount(session_);
     fuse_session_destroy(session_);
+}
+
+Mounted::Place Mounted::place() const {
+    if (device_.empty()) return Place::kHere;  // without /proc nobody can tell
+    const std::vector<MountEntry> mounts = mounts_on(mount_point_);
+    if (!mounts.empty() && mounts.back().device == device_) return Place::kHere;
+    return std::ranges::count(mounts, device_, &MountEntry::device) > 0 ? Place::kCovered : Place::kGone;
 }
 
 std::string unmount_refusal(const std::string& mount_point, const std::string& why) {
@@ -127,7 +165,8 @@ std::string unmount_directory(const std::string& mount_point, bool lazy) {
     try {
         ProgramResult result = run_program(arguments, 1h, 64 << 10);
         if (WIFEXITED(result.status) && WEXITSTATUS(result.status) == 0) return {};
-        return result.errors.find("busy") != result.errors.npos ? "busy" : result.errors;
+        if (result.errors.find("Device or resource busy") != result.errors.npos) return "busy";
+        return result.errors.empty() ? "fusermount3 " + Subprocess::describe(result.status) : result.errors;
     } catch (const Error& error) {
         return error.message();
     }

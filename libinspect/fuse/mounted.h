@@ -20,6 +20,13 @@ struct MountedOptions {
     std::vector<std::string> fuse_options = {};  // of HostMountOptions
 };
 
+// What is mounted on exactly this path, of whatever file system; the last one is the one that is seen.
+struct MountEntry {
+    std::string device;  // "0:57"
+    std::string type;
+};
+std::vector<MountEntry> mounts_on(const std::string& mount_point);
+
 // Throws Error(kUsage) when the directory has entries, unless the options have "nonempty".
 void require_mountable(const std::string& directory, const std::vector<std::string>& fuse_options);
 
@@ -34,8 +41,14 @@ class Mounted {
     Mounted& operator=(const Mounted&) = delete;
 
     fuse_session* session() const { return session_; }
+    const std::string& mount_point() const { return mount_point_; }
+    // Where the tree is now: anybody may have unmounted it, lazily perhaps, or mounted something over it.
+    enum class Place { kHere, kCovered, kGone };
+    Place place() const;
 
   private:
+    std::string mount_point_;
+    std::string device_;
     fuse_session* session_ = nullptr;
 };
 

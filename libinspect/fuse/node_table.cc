@@ -3,15 +3,26 @@
 
 #include <algorithm>
 
-#include "protocol/frame.h"
-
 namespace inspect::fuse {
 
-NodeTable::NodeTable(const NodeStat& root) {
+namespace {
+
+// No guest's device: those are 32 bits.
+constexpr uint64_t kFurtherPlaces = UINT64_MAX;
+
+bool same_type(const Node& node, const NodeStat& stat) {
+    return ((node.mode ^ stat.attributes.st_mode) & S_IFMT) == 0;
+}
+
+}  // namespace
+
+NodeTable::NodeTable(const NodeStat& root, std::unordered_set<uint64_t> caseless)
+    : caseless_(std::move(caseless)) {
     auto node = std::make_unique<Node>();
     node->id = kRootId;
     node->device = root.device;
     node->inode = root.inode;
+    node->shown_inode = shown_inode(root.device, root.inode);
     node->lookups = 1;  // for ever
     update(*node, root);
     slots_.resize(protocol::kMaxTreeSlots, nullptr);
@@ -45,33 +56,55 @@ void NodeTable::update(Node& node, const NodeStat& stat) {
     if (!stat.link_target.empty()) node.link_target = stat.link_target;
 }
 
-Node* NodeTable::remember(Node& parent, std::string_view name, const NodeStat& stat) {
-    Node*& entry = by_inode_[{stat.device, stat.inode}];
-    if (entry && ((entry->mode ^ stat.attributes.st_mode) & S_IFMT) != 0) {
-        // Not the same file after all: the number was given to another one behind our back.
-        entry->gone = true;
-        entry = nullptr;
-    }
-    if (!entry) {
-        auto node = std::make_unique<Node>();
+Node* NodeTable::known(Node& parent, std::string_view name, const NodeStat& stat) {
+    const bool caseless = is_caseless(stat.device);
+    Node* named = child(parent, name);
+    if (named && same_type(*named, stat) && named->device == stat.device &&
+        (caseless || named->inode == stat.inode))
+        return named;
+    auto found = by_inode_.find({stat.device, stat.inode});
+    if (found == by_inode_.end() || !same_type(*found->second, stat)) return nullptr;
+    Node* node = found->second;
+    if (!node->is_directory()) return node;
+    // In the same directory it is another spelling.
+    const bool respelt = caseless && node->names.size() == 1 && node->names[0].parent == &parent;
+    return respelt ? node : nullptr;
+}
+
+Node& NodeTable::remember(Node& parent, std::string_view name, const NodeStat& stat) {
+    Node* node = known(parent, name, stat);
+    if (!node) {
+        Node*& entry = by_inode_[{stat.device, stat.inode}];
+        if (entry && !same_type(*entry, stat)) {
+            // Not the same file after all: the number was given to another one behind our back.
+            entry->gone = true;
+            entry = nullptr;
+        }
+        auto made = std::make_unique<Node>();
+        node = made.get();
         node->id = next_id_++;
         node->device = stat.device;
         node->inode = stat.inode;
-        entry = node.get();
-        nodes_[node->id] = std::move(node);
-    } else if (entry->is_directory() && !child_is(parent, name, *entry)) {
-        if (entry->names.size() != 1 || entry->names[0].parent != &parent) return nullptr;
-        // A file system that doesn't tell upper case from lower: the directory is known by its last spelling.
-        remove_name(*entry, parent, std::string(entry->names[0].name));
+        node->shown_inode =
+            entry ? shown_inode(kFurtherPlaces, ++further_places_) : shown_inode(stat.device, stat.inode);
+        if (!entry) entry = node;
+        nodes_[node->id] = std::move(made);
+    } else if (node->inode != stat.inode) {
+        renumber(*node, stat.inode);
     }
-    Node& node = *entry;
-    update(node, stat);
-    add_name(node, parent, name);
-    return &node;
+    // A directory is known by its last spelling.
+    if (node->is_directory() && !node->names.empty() && child(parent, name) != node)
+        remove_name(*node, parent, std::string(node->names[0].name));
+    update(*node, stat);
+    add_name(*node, parent, name);
+    return *node;
 }
 
-bool NodeTable::child_is(Node& parent, std::string_view name, const Node& node) {
-    return child(parent, name) == &node;
+void NodeTable::renumber(Node& node, uint64_t inode) {
+    auto found = by_inode_.find({node.device, node.inode});
+    if (found != by_inode_.end() && found->second == &node) by_inode_.erase(found);
+    node.inode = inode;
+    by_inode_.try_emplace({node.device, inode}, &node);
 }
 
 void NodeTable::add_name(Node& node, Node& parent, std::string_view name) {
@@ -136,6 +169,7 @@ void NodeTable::lost_link(Node& node) {
     remove_names(node, parents);
     // What is open of it would keep its blocks allocated.
     if (!node.pinned) drop_slot(node);
+    for (Node* parent : parents) erase_if_unused(parent);
 }
 
 void NodeTable::removed(Node& parent, std::string_view name) {
@@ -151,9 +185,15 @@ void NodeTable::renamed(Node& from, std::string_view from_name, Node& to, std::s
     Node* node = child(from, from_name);
     Node* other = child(to, to_name);
     if (node && node == other) return;  // two names of one file: rename(2) does nothing
-    if (node) remove_name(*node, from, from_name);
+    std::vector<Node*> parents;
+    if (node && node->links <= 1) {
+        remove_names(*node, parents);  // other spellings go with it
+    } else if (node) {
+        remove_name(*node, from, from_name);
+    }
     if (other) remove_name(*other, to, to_name);
     if (node) add_name(*node, to, to_name);
+    for (Node* parent : parents) erase_if_unused(parent);
     if (!other) return;
     if (exchange) {
         add_name(*other, from, from_name);
@@ -218,8 +258,17 @@ uint32_t NodeTable::take_slot(Node& node) {
 void NodeTable::pin(Node& node) {
     if (node.slot == 0 || node.pinned) return;
     node.pinned = true;
+    ++pins_;
     recent_.erase(recent_at_[node.slot]);
     recent_at_[node.slot] = recent_.end();
+}
+
+void NodeTable::unpin(Node& node) {
+    if (!node.pinned) return;
+    node.pinned = false;
+    --pins_;
+    recent_.push_front(node.slot);
+    recent_at_[node.slot] = recent_.begin();
 }
 
 void NodeTable::drop_slot(Node& node) {
@@ -231,6 +280,7 @@ void NodeTable::drop_slot(Node& node) {
     free_slots_.push_back(slot);
     dropped_.push_back(slot);
     node.slot = 0;
+    if (node.pinned) --pins_;
     node.pinned = false;
 }
 

@@ -18,10 +18,12 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "fuse/node_stat.h"
+#include "protocol/frame.h"
 #include "protocol/insp.pb.h"
 
 namespace inspect::fuse {
@@ -37,6 +39,7 @@ struct Node {
     uint64_t id = 0;
     uint64_t device = 0;  // the guest's
     uint64_t inode = 0;
+    uint64_t shown_inode = 0;  // to the host
     uint32_t mode = 0;
     uint64_t links = 0;
     uint64_t size = 0;           // as far as is known; for guessing, not for deciding
@@ -48,6 +51,7 @@ struct Node {
     uint32_t slot = 0;           // what the agent has open of it; 0: nothing
     bool pinned = false;         // the slot must stay
     bool gone = false;           // its inode number may be another file's by now
+    bool leaving = false;        // its last name is being removed, and it is not pinned
     bool no_xattrs = false;      // it is known to have none
     uint64_t changed = 0;        // TreeServer's count when it was last changed
     uint64_t entry_changed = 0;  // the same of something that has a name in this directory
@@ -67,7 +71,9 @@ struct Node {
 // Not thread-safe.
 class NodeTable {
   public:
-    explicit NodeTable(const NodeStat& root);
+    // caseless: the guest's devices whose file systems don't tell upper case from lower, and may give a file
+    // another inode number each time that they look at it.
+    explicit NodeTable(const NodeStat& root, std::unordered_set<uint64_t> caseless = {});
 
     Node& root() { return *find(kRootId); }
     Node* find(uint64_t id);
@@ -75,9 +81,13 @@ class NodeTable {
     // The inode number to show: the guest's, told apart between its file systems.
     uint64_t shown_inode(uint64_t device, uint64_t inode);
 
-    // The node that is at this name, new or known. Null when the file system contradicts itself: a directory
-    // in two places, or in itself.
-    Node* remember(Node& parent, std::string_view name, const NodeStat& stat);
+    // The node that is at this name, if it is known already; what is known of it may be later than `stat`.
+    Node* known(Node& parent, std::string_view name, const NodeStat& stat);
+    // The node that is at this name, new or known, with these attributes. A file with several names is one
+    // node. A directory that the guest has in several places (btrfs has the root in its own snapshots) is as
+    // many, each with an inode number of its own, so that who goes through the tree finds no loop.
+    Node& remember(Node& parent, std::string_view name, const NodeStat& stat);
+    bool is_caseless(uint64_t device) const { return caseless_.contains(device); }
     void update(Node& node, const NodeStat& stat);
     // The kernel takes back `count` lookups.
     void forget(uint64_t id, uint64_t count);
@@ -91,10 +101,14 @@ class NodeTable {
     // The same for a request that opens it: it is kept in a slot from then on. True in `fresh`: it wasn't
     // yet.
     bool open_place(Node& node, proto::Place& place, bool& fresh);
-    // A slot for a node that is about to lose its last name, or is just being made. 0: all slots are pinned.
+    // A slot for a node that is about to lose its last name, or is just being made.
     uint32_t take_slot(Node& node);
-    // Its slot is not given to another.
+    // So many slots can be pinned; the rest is for what is on its way.
+    static constexpr size_t kMostPins = protocol::kMaxTreeSlots / 4 * 3;
+    bool may_pin() const { return pins_ < kMostPins; }
+    // Its slot is not given to another, or may be again.
     void pin(Node& node);
+    void unpin(Node& node);
     // The node is in no slot any more; what the agent has in it is to be closed.
     void drop_slot(Node& node);
     // The slots that the agent is to close, since the last call.
@@ -128,7 +142,7 @@ class NodeTable {
     void add_name(Node& node, Node& parent, std::string_view name);
     void remove_name(Node& node, Node& parent, std::string_view name);
     void remove_names(Node& node, std::vector<Node*>& parents);
-    bool child_is(Node& parent, std::string_view name, const Node& node);
+    void renumber(Node& node, uint64_t inode);
     void lost_link(Node& node);
     void erase_if_unused(Node* node);
 
@@ -136,13 +150,16 @@ class NodeTable {
     std::unordered_map<Key, Node*, KeyHash> by_inode_;
     std::unordered_map<NameKey, Node*, NameHash> by_name_;
     std::unordered_map<uint64_t, uint64_t> devices_;  // the guest's device, in the order of appearance
+    std::unordered_set<uint64_t> caseless_;
     uint64_t next_id_ = kRootId + 1;
+    uint64_t further_places_ = 0;  // of directories that were in another place already
 
     std::vector<Node*> slots_;    // who has it; [0] is the root's
     std::list<uint32_t> recent_;  // slots that may be taken, the one used last at the front
     std::vector<std::list<uint32_t>::iterator> recent_at_;
     std::vector<uint32_t> free_slots_;
     std::vector<uint32_t> dropped_;
+    size_t pins_ = 0;
 };
 
 }  // namespace inspect::fuse

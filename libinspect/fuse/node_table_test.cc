@@ -26,10 +26,9 @@ class NodeTableTest : public testing::Test {
     // As the kernel does: what it is told of it has looked up.
     Node& add(Node& parent, const std::string& name, uint64_t inode, mode_t mode = S_IFREG | 0644,
               nlink_t links = 1) {
-        Node* node = table.remember(parent, name, stat_of(inode, mode, links));
-        EXPECT_NE(node, nullptr);
-        ++node->lookups;
-        return *node;
+        Node& node = table.remember(parent, name, stat_of(inode, mode, links));
+        ++node.lookups;
+        return node;
     }
     Node& add_directory(Node& parent, const std::string& name, uint64_t inode) {
         return add(parent, name, inode, S_IFDIR | 0755, 2);
@@ -109,6 +108,16 @@ TEST_F(NodeTableTest, APinnedFileIsReachedWithoutAName) {
     EXPECT_THAT(table.take_dropped(), Contains(slot));
 }
 
+TEST_F(NodeTableTest, APinThatWasForNothingIsTakenBack) {
+    Node& file = add(table.root(), "file", 20);
+    ASSERT_NE(table.take_slot(file), 0u);
+    table.pin(file);
+    table.unpin(file);
+    for (uint64_t i = 0; i + 1 < protocol::kMaxTreeSlots; ++i)
+        table.take_slot(add(table.root(), "f" + std::to_string(i), 100 + i));
+    EXPECT_EQ(file.slot, 0u) << "its slot could be given to another";
+}
+
 TEST_F(NodeTableTest, WhatLosesItsNameIsNotKeptOpen) {
     Node& file = add(table.root(), "file", 20);
     uint32_t slot = table.take_slot(file);
@@ -163,21 +172,41 @@ TEST_F(NodeTableTest, ForgottenNodesGoWithParentsThatNobodyElseNeeds) {
     EXPECT_EQ(table.size(), 1u);
 }
 
-TEST_F(NodeTableTest, ADirectoryInTwoPlacesIsRefused) {
-    Node& a = add_directory(table.root(), "a", 10);
-    Node& b = add_directory(a, "b", 11);
-    EXPECT_EQ(table.remember(b, "loop", stat_of(10, S_IFDIR)), nullptr);
-    EXPECT_EQ(table.remember(b, "root", stat_of(2, S_IFDIR)), nullptr);
-    // The same one in another spelling, as vfat knows it.
-    EXPECT_EQ(table.remember(table.root(), "A", stat_of(10, S_IFDIR)), &a);
-    EXPECT_EQ(where(a), "0:A");
+// As SUSE's root is, which is a snapshot below itself.
+TEST_F(NodeTableTest, ADirectoryInTwoPlacesIsTwo) {
+    Node& snapshot = add_directory(table.root(), "snapshot", 2);
+    EXPECT_NE(&snapshot, &table.root());
+    EXPECT_NE(snapshot.shown_inode, table.root().shown_inode) << "who goes through the tree would see a loop";
+    Node& etc = add_directory(table.root(), "etc", 10);
+    Node& other = add_directory(snapshot, "etc", 10);
+    EXPECT_NE(&etc, &other);
+    EXPECT_EQ(&add_directory(snapshot, "etc", 10), &other);
+    EXPECT_EQ(where(other), "0:snapshot/etc");
+    // A file is one: what is written in one place is read in the other.
+    EXPECT_EQ(&add(etc, "fstab", 20), &add(other, "fstab", 20));
+    table.removed(etc, "fstab");
+    EXPECT_EQ(table.child(other, "fstab"), nullptr);
+}
+
+TEST(NodeTable, WithoutCaseADirectoryIsKnownByItsLastSpelling) {
+    NodeTable table(stat_of(2, S_IFDIR | 0755), {1});
+    Node& a = table.remember(table.root(), "a", stat_of(10, S_IFDIR));
+    ++a.lookups;
+    EXPECT_EQ(&table.remember(table.root(), "A", stat_of(10, S_IFDIR)), &a);
+    EXPECT_EQ(table.child(table.root(), "a"), nullptr);
+    EXPECT_EQ(table.child(table.root(), "A"), &a);
+    // A file has all of them until it is renamed.
+    Node& file = table.remember(table.root(), "file", stat_of(20, S_IFREG));
+    ++file.lookups;
+    EXPECT_EQ(&table.remember(table.root(), "FILE", stat_of(20, S_IFREG)), &file);
+    table.renamed(table.root(), "file", table.root(), "other", false);
+    EXPECT_EQ(table.child(table.root(), "FILE"), nullptr);
+    EXPECT_EQ(table.child(table.root(), "other"), &file);
 }
 
 TEST_F(NodeTableTest, ANodeOfAnotherTypeIsAnotherNode) {
     Node& file = add(table.root(), "file", 20);
-    Node* other = table.remember(table.root(), "other", stat_of(20, S_IFLNK));
-    ASSERT_NE(other, nullptr);
-    EXPECT_NE(other, &file);
+    EXPECT_NE(&table.remember(table.root(), "other", stat_of(20, S_IFLNK)), &file);
 }
 
 TEST_F(NodeTableTest, FileSystemsAreToldApartByInodeNumbers) {
@@ -199,11 +228,15 @@ TEST(NodeStat, WhatNoFileHasIsRefused) {
     wire.set_mode(S_IFREG | 0x10000);
     EXPECT_FALSE(checked_stat(wire));
     wire.set_mode(S_IFLNK | 0777);
-    wire.set_link_target(std::string("a\0b", 3));
-    EXPECT_FALSE(checked_stat(wire));
-    wire.set_link_target(std::string(5000, 'a'));
-    EXPECT_FALSE(checked_stat(wire));
+    // A target that is none isn't told; the rest is.
+    for (const std::string& target : {std::string("a\0b", 3), std::string(5000, 'a')}) {
+        wire.set_link_target(target);
+        std::optional<NodeStat> stat = checked_stat(wire);
+        ASSERT_TRUE(stat);
+        EXPECT_EQ(stat->link_target, "");
+    }
     wire.set_link_target("../x");
+    EXPECT_EQ(checked_stat(wire)->link_target, "../x");
     wire.set_inode(0);
     EXPECT_FALSE(checked_stat(wire));
 }

@@ -16,7 +16,7 @@ constexpr double kForEver = 1e9;  // seconds
 }  // namespace
 
 TreeServer::TreeServer(Pipeline& pipeline, const TreeServerOptions& options, const NodeStat& root)
-    : pipeline_(pipeline), options_(options), nodes_(root) {}
+    : pipeline_(pipeline), options_(options), nodes_(root, options.caseless) {}
 
 TreeServer::~TreeServer() = default;
 
@@ -64,8 +64,13 @@ void TreeServer::ask(fuse_req_t req, Question question) {
     call.answered = [this, filled, fail,
                      answered = std::move(question.answered)](const proto::Response& response) {
         if (!response.has_failure()) return answered(response);
+        int error = errno_of(response.failure());
+        // It was sent behind the request that should have filled the slot that it names.
+        if (response.failure().kind() == proto::USAGE && error == EBADF && fill_error_ != 0)
+            error = fill_error_;
+        if (filled->count > 0) fill_error_ = error;
         settle_failure(*filled);
-        fail(errno_of(response.failure()));
+        fail(error);
     };
     call.broken = [fail] { fail(EIO); };
     call.on_data = std::move(question.on_data);
@@ -110,19 +115,24 @@ std::optional<NodeStat> TreeServer::stat_of(const proto::Response& response) {
     return checked_stat(response.stat());
 }
 
-struct stat TreeServer::shown(const NodeStat& stat) {
+struct stat TreeServer::shown(const Node& node, const NodeStat& stat) {
     struct stat result = stat.attributes;
-    result.st_ino = nodes_.shown_inode(stat.device, stat.inode);
+    result.st_ino = node.shown_inode;
     return result;
 }
 
 fuse_entry_param TreeServer::entry_of(Node& node, const NodeStat& stat) {
     fuse_entry_param entry{};
     entry.ino = node.id;
-    entry.attr = shown(stat);
+    entry.attr = shown(node, stat);
     entry.attr_timeout = kForEver;
-    entry.entry_timeout = kForEver;
+    entry.entry_timeout = name_timeout(node.device);
     return entry;
+}
+
+// The kernel knows only one spelling of a name that is changed: where there are more, it has to ask.
+double TreeServer::name_timeout(uint64_t device) const {
+    return options_.writable && nodes_.is_caseless(device) ? 0 : kForEver;
 }
 
 void TreeServer::reply_entry(fuse_req_t req, Node* node, const NodeStat& stat) {
@@ -144,7 +154,7 @@ void TreeServer::reply_attributes(fuse_req_t req, uint64_t id, const proto::Resp
         return;
     }
     nodes_.update(*node, *stat);
-    struct stat attributes = shown(*stat);
+    struct stat attributes = shown(*node, *stat);
     fuse_reply_attr(req, &attributes, kForEver);
 }
 

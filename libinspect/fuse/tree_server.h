@@ -36,6 +36,8 @@ struct TreeServerOptions {
     // The host's kernel checks permissions (default_permissions). New files belong to who makes them then,
     // else to root.
     bool check_permissions = false;
+    // NodeTable's.
+    std::unordered_set<uint64_t> caseless = {};
 };
 
 // Not thread-safe.
@@ -51,6 +53,9 @@ class TreeServer {
     static const fuse_lowlevel_ops& operations();
     // The kernel says what it can; it is told what is wanted.
     void negotiate(fuse_conn_info* connection);
+
+    // Where to tell the kernel of what it doesn't see by itself; it must outlive this.
+    void set_session(fuse_session* session) { session_ = session; }
 
     // Requests of our own that are due: once before each Pipeline::send().
     void tidy_up();
@@ -133,11 +138,17 @@ class TreeServer {
     };
     void ask(fuse_req_t req, Question question);
     void settle_failure(const Filled& filled);
+    // For a request that takes a name away from a file: `keep` is the slot to open it in before, if it is
+    // used on without a name. Returns an errno.
+    int before_loss(Placer& placer, uint64_t node, uint32_t& keep);
+    void after_failed_loss(uint64_t node);
+    void reply_set_xattr(fuse_req_t req, uint64_t node, const std::string& name);
 
     void reply_entry(fuse_req_t req, Node* node, const NodeStat& stat);
     fuse_entry_param entry_of(Node& node, const NodeStat& stat);
+    double name_timeout(uint64_t device) const;
     void reply_attributes(fuse_req_t req, uint64_t node, const proto::Response& response);
-    struct stat shown(const NodeStat& stat);
+    static struct stat shown(const Node& node, const NodeStat& stat);
     // The answer's stat, checked.
     static std::optional<NodeStat> stat_of(const proto::Response& response);
     // Notes that these are about to change: what is known of them from before is not used any more.
@@ -146,8 +157,10 @@ class TreeServer {
     std::shared_ptr<Listing> first_listing(uint64_t directory);
     std::shared_ptr<Listing> fetch_listing(uint64_t directory, int64_t cookie);
     void reply_entries(fuse_req_t req, DirectoryStream& stream, size_t size, bool plus);
+    struct stat shown_entry(Node* directory, const Listing::Entry& entry);
     void offer_node(Node& directory, const Listing& listing, const Listing::Entry& entry,
                     fuse_entry_param& param);
+    Node* remember_listed(Node& directory, uint64_t changes, const std::string& name, const NodeStat& stat);
 
     // Directories that a walk will come to.
     struct ToCome {
@@ -166,10 +179,11 @@ class TreeServer {
     void read_uncached(fuse_req_t req, uint64_t node, size_t size, uint64_t offset);
     void read_ahead(Node& node, uint64_t begin, uint64_t end);
     void read_neighbours(const Node& node);
-    static void finish_read(const PendingRead& read);
+    void finish_read(const PendingRead& read);
 
     Pipeline& pipeline_;
     TreeServerOptions options_;
+    fuse_session* session_ = nullptr;
     NodeTable nodes_;
     ReadCache cache_;
     ListingCache listings_;
@@ -180,6 +194,7 @@ class TreeServer {
     // before it may be old.
     uint64_t unknown_changed_ = 0;
     uint64_t changes_ = 0;        // how many there were
+    int fill_error_ = 0;          // of the last request that was to fill a slot and failed
     bool no_opens_ = false;       // the kernel opens files without asking
     bool xattrs_wanted_ = false;  // somebody asks for extended attributes
 };

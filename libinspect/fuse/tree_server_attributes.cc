@@ -93,7 +93,7 @@ void TreeServer::set_attributes(fuse_req_t req, uint64_t id, const struct stat& 
         // The kernel writes back when a file that is no more was changed. An error would be the next
         // syncfs(2)'s.
         struct stat last = attributes;
-        last.st_ino = nodes_.shown_inode(failed->device, failed->inode);
+        last.st_ino = failed->shown_inode;
         last.st_mode = failed->mode;
         last.st_size = static_cast<off_t>(failed->size);
         fuse_reply_attr(req, &last, 0);
@@ -164,8 +164,18 @@ void TreeServer::set_xattr(fuse_req_t req, uint64_t id, const char* name, const 
     question.place = [id](Placer& placer, proto::Request& request) {
         return placer.object(id, *request.mutable_tree_set_xattr()->mutable_place());
     };
-    question.answered = [req](const proto::Response&) { fuse_reply_err(req, 0); };
+    question.answered = [=, this, name = std::string(name)](const proto::Response&) {
+        reply_set_xattr(req, id, name);
+    };
     ask(req, std::move(question));
+}
+
+// An ACL changes the mode as well, and the kernel keeps what it knows of that. It is told before the reply:
+// until then who asks holds the inode, and without a range of pages this waits for nothing.
+void TreeServer::reply_set_xattr(fuse_req_t req, uint64_t id, const std::string& name) {
+    if (session_ && name.starts_with("system.posix_acl_"))
+        fuse_lowlevel_notify_inval_inode(session_, id, -1, 0);
+    fuse_reply_err(req, 0);
 }
 
 void TreeServer::remove_xattr(fuse_req_t req, uint64_t id, const char* name) {
@@ -177,7 +187,9 @@ void TreeServer::remove_xattr(fuse_req_t req, uint64_t id, const char* name) {
     question.place = [id](Placer& placer, proto::Request& request) {
         return placer.object(id, *request.mutable_tree_set_xattr()->mutable_place());
     };
-    question.answered = [req](const proto::Response&) { fuse_reply_err(req, 0); };
+    question.answered = [=, this, name = std::string(name)](const proto::Response&) {
+        reply_set_xattr(req, id, name);
+    };
     ask(req, std::move(question));
 }
 
@@ -201,6 +213,11 @@ void TreeServer::statfs(fuse_req_t req, uint64_t node) {
     };
     question.answered = [req](const proto::Response& response) {
         const proto::FilesystemStat& wire = response.filesystem_stat();
+        // Programs divide by it.
+        if (wire.block_size() == 0) {
+            fuse_reply_err(req, EIO);
+            return;
+        }
         struct statvfs status {};
         status.f_bsize = status.f_frsize = wire.block_size();
         status.f_blocks = wire.blocks();

@@ -21,6 +21,7 @@ constexpr uint64_t kReadAhead = 16;  // chunks, of a file that is read in order
 // A read that waits for chunks.
 struct TreeServer::PendingRead {
     fuse_req_t req;
+    uint64_t node;
     uint64_t offset;
     size_t size;
     std::vector<std::shared_ptr<ReadCache::Chunk>> chunks;
@@ -29,7 +30,9 @@ struct TreeServer::PendingRead {
 
 void TreeServer::open(fuse_req_t req, uint64_t id, fuse_file_info* info) {
     Node* node = nodes_.find(id);
-    if (!node || no_opens_) {
+    // ESTALE has the kernel look the name up again, which may be another file's by now.
+    const bool stale = !node || node->leaving || (node->gone && node->slot == 0);
+    if (stale || no_opens_) {
         fuse_reply_err(req, no_opens_ ? ENOSYS : ESTALE);
         return;
     }
@@ -50,10 +53,8 @@ void TreeServer::finish_read(const PendingRead& read) {
     uint64_t at = read.offset;
     uint64_t end = read.offset + read.size;
     for (const auto& chunk : read.chunks) {
-        if (chunk->error != 0) {
-            fuse_reply_err(read.req, chunk->error);
-            return;
-        }
+        // More was read than was asked for, and what is damaged may be in the rest.
+        if (chunk->error != 0) return read_uncached(read.req, read.node, read.size, read.offset);
         uint64_t begin = at % kChunk;
         uint64_t wanted = std::min(kChunk - begin, end - at);
         if (begin >= chunk->data.size()) break;
@@ -77,7 +78,7 @@ void TreeServer::read(fuse_req_t req, uint64_t id, size_t size, uint64_t offset)
     if (!in_order && node->size > 2 * ReadCache::kMostBytes) return read_uncached(req, id, size, offset);
     uint64_t first = offset / kChunk;
     uint64_t last = (offset + size - 1) / kChunk;
-    auto read = std::make_shared<PendingRead>(PendingRead{req, offset, size, {}});
+    auto read = std::make_shared<PendingRead>(PendingRead{req, id, offset, size, {}});
     for (uint64_t index = first; index <= last; ++index) {
         if (!cache_.find(id, index)) {
             uint64_t missing = 1;
@@ -88,7 +89,7 @@ void TreeServer::read(fuse_req_t req, uint64_t id, size_t size, uint64_t offset)
         read->chunks.push_back(chunk);
         if (!chunk->loading) continue;
         ++read->loading;
-        chunk->waiting.push_back([read] {
+        chunk->waiting.push_back([this, read] {
             if (--read->loading == 0) finish_read(*read);
         });
     }

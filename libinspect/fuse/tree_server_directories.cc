@@ -6,6 +6,7 @@
 // Who reads a directory and then one in it is likely to walk through the tree, as find and tar do. So when a
 // directory is read whose parent was, those in it are asked for in advance. A walk then goes as fast as the
 // agent can list, and not as fast as questions and answers follow each other.
+#include <algorithm>
 #include <cerrno>
 
 #include "fuse/tree_server.h"
@@ -148,8 +149,7 @@ void TreeServer::reply_entries(fuse_req_t req, DirectoryStream& stream, size_t s
                              : fuse_add_direntry(req, nullptr, 0, name, nullptr, 0);
         if (needed > size - used) break;
         fuse_entry_param param{};
-        param.attr.st_ino = kUnknownInode;
-        if (entry.stat) param.attr = shown(*entry.stat);
+        param.attr = shown_entry(directory, entry);
         if (plus && fresh) offer_node(*directory, listing, entry, param);
         char* at = buffer.data() + used;
         used += plus ? fuse_add_direntry_plus(req, at, size - used, name, &param, entry.next)
@@ -158,12 +158,36 @@ void TreeServer::reply_entries(fuse_req_t req, DirectoryStream& stream, size_t s
     fuse_reply_buf(req, buffer.data(), used);
 }
 
+struct stat TreeServer::shown_entry(Node* directory, const Listing::Entry& entry) {
+    struct stat result {};
+    result.st_ino = kUnknownInode;
+    if (!entry.stat || !directory) return result;
+    result = entry.stat->attributes;
+    if (is_dots(entry.name)) {
+        const bool above = entry.name == ".." && !directory->names.empty();
+        result.st_ino = (above ? directory->names.back().parent : directory)->shown_inode;
+        return result;
+    }
+    const Node* node = nodes_.known(*directory, entry.name, *entry.stat);
+    result.st_ino = node ? node->shown_inode : nodes_.shown_inode(entry.stat->device, entry.stat->inode);
+    return result;
+}
+
+// What a listing says of a file, unless something later is known: null then.
+Node* TreeServer::remember_listed(Node& directory, uint64_t changes, const std::string& name,
+                                  const NodeStat& stat) {
+    const Node* known = nodes_.known(directory, name, stat);
+    // Of what isn't known any more, all that is known is that something here has changed.
+    const uint64_t changed = known ? known->changed : std::max(directory.entry_changed, unknown_changed_);
+    return changed > changes ? nullptr : &nodes_.remember(directory, name, stat);
+}
+
 // Tells the kernel of the entry's inode, so that it needn't look it up; not where what is known is old.
 void TreeServer::offer_node(Node& directory, const Listing& listing, const Listing::Entry& entry,
                             fuse_entry_param& param) {
     if (!entry.stat || is_dots(entry.name)) return;
-    Node* node = nodes_.remember(directory, entry.name, *entry.stat);
-    if (!node || node->changed > listing.changes) return;
+    Node* node = remember_listed(directory, listing.changes, entry.name, *entry.stat);
+    if (!node) return;
     param = entry_of(*node, *entry.stat);
     if (entry.no_xattrs) node->no_xattrs = true;
     ++node->lookups;
@@ -217,8 +241,8 @@ void TreeServer::go_ahead() {
         to_come_.pop_front();
         Node* parent = nodes_.find(next.parent);
         if (!parent || parent->changed > next.changes) continue;
-        const Node* node = nodes_.remember(*parent, next.name, next.stat);
-        if (!node || node->changed > next.changes || listings_.find(node->id)) continue;
+        const Node* node = remember_listed(*parent, next.changes, next.name, next.stat);
+        if (!node || listings_.find(node->id)) continue;
         ahead_.insert(node->id);
         std::shared_ptr<Listing> listing = first_listing(node->id);
         ++asked_ahead_;

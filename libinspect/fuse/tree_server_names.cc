@@ -12,12 +12,6 @@
 
 namespace inspect::fuse {
 
-namespace {
-
-constexpr double kForEver = 1e9;  // seconds
-
-}  // namespace
-
 void TreeServer::lookup(fuse_req_t req, uint64_t parent, const char* name) {
     Question question;
     question.request.mutable_tree_lookup()->set_name(name);
@@ -27,16 +21,17 @@ void TreeServer::lookup(fuse_req_t req, uint64_t parent, const char* name) {
     question.answered = [=, this, name = std::string(name)](const proto::Response& response) {
         std::optional<NodeStat> stat = stat_of(response);
         Node* directory = nodes_.find(parent);
-        reply_entry(req, stat && directory ? nodes_.remember(*directory, name, *stat) : nullptr,
+        reply_entry(req, stat && directory ? &nodes_.remember(*directory, name, *stat) : nullptr,
                     stat.value_or(NodeStat()));
     };
-    question.failed = [req](int error) {
-        if (error != ENOENT) {
+    question.failed = [=, this](int error) {
+        const Node* directory = nodes_.find(parent);
+        if (error != ENOENT || !directory) {
             fuse_reply_err(req, error);
             return;
         }
         fuse_entry_param nothing{};  // the kernel remembers that, too
-        nothing.entry_timeout = kForEver;
+        nothing.entry_timeout = name_timeout(directory->device);
         fuse_reply_entry(req, &nothing);
     };
     ask(req, std::move(question));
@@ -65,7 +60,7 @@ void TreeServer::make(fuse_req_t req, uint64_t parent, const char* name, const N
                          target = std::string(object.target)](const proto::Response& response) mutable {
         std::optional<NodeStat> stat = stat_of(response);
         Node* directory = nodes_.find(parent);
-        Node* node = stat && directory ? nodes_.remember(*directory, name, *stat) : nullptr;
+        Node* node = stat && directory ? &nodes_.remember(*directory, name, *stat) : nullptr;
         if (!node) {
             fuse_reply_err(req, EIO);
             return;
@@ -88,6 +83,29 @@ void TreeServer::make(fuse_req_t req, uint64_t parent, const char* name, const N
     ask(req, std::move(question));
 }
 
+int TreeServer::before_loss(Placer& placer, uint64_t id, uint32_t& keep) {
+    Node* victim = nodes_.find(id);
+    if (!victim || victim->is_directory()) return 0;
+    // Of a file with one link, all names that are known are spellings of that one.
+    const bool last = victim->names.size() == 1 || victim->links <= 1;
+    if (!last) return 0;
+    if (victim->opens == 0 && victim->links <= 1) {
+        victim->leaving = true;
+        return 0;
+    }
+    if (!victim->pinned && !nodes_.may_pin()) return ENFILE;
+    if (victim->slot == 0) keep = placer.slot_for(*victim);
+    nodes_.pin(*victim);
+    return 0;
+}
+
+void TreeServer::after_failed_loss(uint64_t id) {
+    Node* victim = nodes_.find(id);
+    if (!victim) return;
+    victim->leaving = false;
+    if (!victim->names.empty()) nodes_.unpin(*victim);
+}
+
 void TreeServer::remove(fuse_req_t req, uint64_t parent, const char* name, bool is_directory) {
     Question question;
     proto::TreeRemove& remove = *question.request.mutable_tree_remove();
@@ -102,12 +120,14 @@ void TreeServer::remove(fuse_req_t req, uint64_t parent, const char* name, bool 
     question.place = [=, this, name = std::string(name)](Placer& placer, proto::Request& request) {
         proto::TreeRemove& removal = *request.mutable_tree_remove();
         if (int error = placer.opened(parent, *removal.mutable_directory())) return error;
-        Node* victim = nodes_.find(id);
-        if (!victim || is_directory) return 0;
-        bool stays = victim->names.size() == 1 && (victim->opens > 0 || victim->links > 1);
-        if (stays && victim->slot == 0) removal.set_keep(placer.slot_for(*victim));
-        if (stays) nodes_.pin(*victim);
-        return 0;
+        uint32_t keep = 0;
+        const int error = is_directory ? 0 : before_loss(placer, id, keep);
+        removal.set_keep(keep);
+        return error;
+    };
+    question.failed = [=, this](int error) {
+        after_failed_loss(id);
+        fuse_reply_err(req, error);
     };
     question.answered = [=, this, name = std::string(name)](const proto::Response&) {
         if (Node* from = nodes_.find(parent)) nodes_.removed(*from, name);
@@ -134,17 +154,22 @@ void TreeServer::rename(fuse_req_t req, uint64_t parent, const char* name, uint6
     Node* moved = directory ? nodes_.child(*directory, name) : nullptr;
     Node* replaced = new_directory ? nodes_.child(*new_directory, new_name) : nullptr;
     uint64_t replaced_id = replaced ? replaced->id : 0;
-    changes({parent, new_parent, moved ? moved->id : 0, replaced_id});
+    uint64_t moved_id = moved ? moved->id : 0;
+    changes({parent, new_parent, moved_id, replaced_id});
     question.place = [=, this](Placer& placer, proto::Request& request) {
         proto::TreeRename& renaming = *request.mutable_tree_rename();
         if (int error = placer.opened(parent, *renaming.mutable_from_directory())) return error;
         if (int error = placer.opened(new_parent, *renaming.mutable_to_directory())) return error;
-        Node* victim = nodes_.find(replaced_id);
-        if (!victim || victim->is_directory() || flags != 0) return 0;
-        bool stays = victim->names.size() == 1 && (victim->opens > 0 || victim->links > 1);
-        if (stays && victim->slot == 0) renaming.set_keep(placer.slot_for(*victim));
-        if (stays) nodes_.pin(*victim);
-        return 0;
+        uint32_t keep = 0;
+        // Two names of one file: nothing is done.
+        const bool replaces = flags == 0 && moved_id != replaced_id;
+        const int error = replaces ? before_loss(placer, replaced_id, keep) : 0;
+        renaming.set_keep(keep);
+        return error;
+    };
+    question.failed = [=, this](int error) {
+        after_failed_loss(replaced_id);
+        fuse_reply_err(req, error);
     };
     question.answered = [=, this, name = std::string(name),
                          new_name = std::string(new_name)](const proto::Response&) {
@@ -169,7 +194,7 @@ void TreeServer::link(fuse_req_t req, uint64_t node, uint64_t new_parent, const 
     question.answered = [=, this, name = std::string(new_name)](const proto::Response& response) {
         std::optional<NodeStat> stat = stat_of(response);
         Node* directory = nodes_.find(new_parent);
-        Node* linked = stat && directory ? nodes_.remember(*directory, name, *stat) : nullptr;
+        Node* linked = stat && directory ? &nodes_.remember(*directory, name, *stat) : nullptr;
         if (linked && linked->id != node) linked = nullptr;
         reply_entry(req, linked, stat.value_or(NodeStat()));
     };

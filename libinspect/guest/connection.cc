@@ -5,6 +5,7 @@
 #include <cstring>
 #include <exception>
 #include <string>
+#include <utility>
 
 namespace inspect {
 
@@ -52,8 +53,9 @@ struct Connection::Exchange {
 
 Connection::Outcome Connection::run(std::vector<proto::Request>& batch, const Handlers& last) {
     if (broken_) throw Error(ErrorKind::kEngine, "the connection to the appliance is broken");
-    if (batch.empty() || batch.size() > kMaxBatch || next_stream_ > UINT32_MAX - kMaxBatch)
+    if (batch.empty() || batch.size() > kMaxBatch)
         throw Error(ErrorKind::kInternal, "a batch of " + std::to_string(batch.size()) + " requests");
+    if (next_stream_ > UINT32_MAX - kMaxBatch) next_stream_ = 1;
     Exchange exchange{
         .handlers = last, .first = next_stream_, .count = batch.size(), .answers = {}, .thrown = {}};
     queue_requests(batch);
@@ -69,8 +71,10 @@ Connection::Outcome Connection::run(std::vector<proto::Request>& batch, const Ha
         queue(complete ? FrameType::kEnd : FrameType::kCancel, exchange.last(), {});
         exchange.cancelled = true;  // nothing more may be sent on it
     }
-    if (!exchange.done()) send();
-    while (!exchange.done()) receive(exchange);
+    while (!exchange.done()) {
+        send(exchange);
+        if (!exchange.done()) receive(exchange);
+    }
     return {std::move(exchange.answers), exchange.thrown};
 }
 
@@ -91,15 +95,17 @@ void Connection::queue_requests(std::vector<proto::Request>& batch) {
         queue(FrameType::kRequest, next_stream_++, std::as_bytes(std::span(bytes)));
 }
 
-void Connection::send() {
-    if (out_.empty()) return;
-    try {
-        channel_.write(out_);
-    } catch (...) {
-        broken_ = true;
-        throw;
+// What the agent says meanwhile is heard: it may be waiting for that, and not read before.
+void Connection::send(Exchange& exchange) {
+    while (!out_.empty()) {
+        const std::vector<std::byte> sending = std::exchange(out_, {});
+        try {
+            channel_.write(sending, [&] { receive(exchange); });
+        } catch (...) {
+            broken_ = true;
+            throw;
+        }
     }
-    out_.clear();
 }
 
 bool Connection::readable() {
@@ -120,7 +126,7 @@ Channel::Ready Connection::wait_with(int fd) {
     }
 }
 
-// Reads once and works on all whole frames that are there then.
+// Reads once and works on all whole frames that are there then. What is to be said to that is queued.
 void Connection::receive(Exchange& exchange) {
     try {
         std::span<std::byte> room = parser_.room(std::max(kReadSize, parser_.missing()));
@@ -204,7 +210,6 @@ void Connection::deliver(Exchange& exchange, const Frame& frame) {
     if (exchange.thrown && !exchange.cancelled) {
         queue(FrameType::kCancel, exchange.last(), {});
         exchange.cancelled = true;
-        send();
     }
 }
 
@@ -216,14 +221,14 @@ void Connection::grant(Exchange& exchange, size_t consumed) {
     queue(FrameType::kCredit, exchange.last(), bytes_of(credit));
     exchange.receive_credit += exchange.consumed;
     exchange.consumed = 0;
-    send();
 }
 
 bool Connection::Upload::ended() { return exchange_.failed || exchange_.done() || exchange_.thrown; }
 
 bool Connection::Upload::wait(int fd) {
     while (!ended()) {
-        connection_.send();
+        connection_.send(exchange_);
+        if (ended()) return false;
         Channel::Ready ready = connection_.wait_with(fd);
         if (ready.channel) connection_.receive(exchange_);
         if (ready.fd) return !ended();
@@ -234,8 +239,8 @@ bool Connection::Upload::wait(int fd) {
 // Waits until `bytes` may be sent.
 bool Connection::Upload::reserve(size_t bytes) {
     while (!ended() && exchange_.send_credit < bytes) {
-        connection_.send();
-        connection_.receive(exchange_);
+        connection_.send(exchange_);
+        if (!ended() && exchange_.send_credit < bytes) connection_.receive(exchange_);
     }
     if (ended()) return false;
     exchange_.send_credit -= static_cast<uint32_t>(bytes);
@@ -265,7 +270,7 @@ bool Connection::Upload::data(std::span<const std::byte> bytes) {
 // Writes what has gathered, when it is worth a write, and hears what the agent says meanwhile.
 bool Connection::Upload::pump() {
     if (connection_.out_.size() < kSendSize) return !ended();
-    connection_.send();
+    connection_.send(exchange_);
     while (!ended() && connection_.readable()) connection_.receive(exchange_);
     return !ended();
 }

@@ -84,7 +84,7 @@ class Connection {
 
     void queue(protocol::FrameType type, uint32_t stream, std::span<const std::byte> payload);
     void queue_requests(std::vector<proto::Request>& batch);
-    void send();
+    void send(Exchange& exchange);
     void receive(Exchange& exchange);
     void handle(Exchange& exchange, const protocol::Frame& frame);
     void handle_response(Exchange& exchange, const protocol::Frame& frame);

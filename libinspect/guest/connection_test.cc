@@ -3,10 +3,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <optional>
 #include <string>
+#include <thread>
+#include <tuple>
 
+#include "base/fd.h"
+#include "engine/socket_channel.h"
 #include "guest/fake_agent_for_test.h"
 
 namespace inspect {
@@ -142,6 +148,42 @@ TEST(Connection, KeepsAnUploadWithinItsCredit) {
             for (int i = 0; i < 8; ++i) EXPECT_TRUE(out.data(chunk));
         }});
     EXPECT_EQ(got, 8 * chunk.size());
+}
+
+// A program that writes more than it reads, as its pipes fill: its agent reads when it has written.
+TEST(Connection, HearsAPeerThatWritesBeforeItReads) {
+    int fds[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    const Fd ours(fds[0]), peers(fds[1]);
+    std::thread peer([&] {
+        std::vector<std::byte> in(64 << 10);
+        auto write = [&](FrameType type, std::string_view payload) {
+            std::vector<std::byte> out;
+            protocol::append_frame(out, type, 1, std::as_bytes(std::span(payload)));
+            write_full(peers.get(), out, "write to the host");
+        };
+        std::ignore = read(peers.get(), in.data(), 1);
+        for (int i = 0; i < 3; ++i) write(FrameType::kData, std::string(kMiB, 'x'));
+        for (size_t got = 1; got < 3 * kMiB;)
+            got += static_cast<size_t>(read(peers.get(), in.data(), in.size()));
+        write(FrameType::kResponse, proto::Response().SerializeAsString());
+        while (read(peers.get(), in.data(), in.size()) > 0) {
+        }
+    });
+    SocketChannel channel(ours.get(), -1,
+                          [](const std::string& what, bool) { return Error(ErrorKind::kEngine, what); });
+    Connection connection(channel, {});
+    std::vector<proto::Request> batch{ping()};
+    size_t received = 0;
+    connection.run(batch, {.on_data = [&](std::span<const std::byte> bytes) { received += bytes.size(); },
+                           .upload =
+                               [](Connection::Upload& out) {
+                                   const std::string data(3 * kMiB, 'y');
+                                   out.data(std::as_bytes(std::span(data)));
+                               }});
+    EXPECT_EQ(received, 3 * kMiB);
+    shutdown(ours.get(), SHUT_RDWR);
+    peer.join();
 }
 
 TEST(Connection, AnEarlyAnswerEndsTheUpload) {

@@ -50,7 +50,7 @@ class FakeChannel final : public Channel {
         output_.insert(output_.end(), bytes.begin(), bytes.end());
     }
 
-    void write(std::span<const std::byte> in) override {
+    void write(std::span<const std::byte> in, const std::function<void()>& = {}) override {
         ++writes;
         std::ranges::copy(in, parser_.room(in.size()).begin());
         parser_.filled(in.size());

@@ -2,6 +2,7 @@
 #include "guest/pipeline.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -29,28 +30,33 @@ bool Pipeline::may_send(const Call& call) const {
     return sent_.size() < protocol::kMaxPendingRequests && sent_bytes_ < kMostSentBytes;
 }
 
-// Moves the first of the waiting calls to the sent ones. False when there is none that may go now.
+// Moves the first of the waiting calls to the sent ones, or fails it. False when there is none that may go
+// now.
 bool Pipeline::queue_next() {
     if (waiting_.empty() || !may_send(waiting_.front())) return false;
     Call call = std::move(waiting_.front());
     waiting_.pop_front();
     if (call.prepare && !call.prepare(call.request)) return true;
     std::string bytes = call.request.SerializeAsString();
-    if (bytes.size() > protocol::kMaxRequest)
-        throw Error(ErrorKind::kInternal, "a request of " + std::to_string(bytes.size()) + " bytes");
+    if (bytes.size() > protocol::kMaxRequest) {
+        // The names of a place, mostly: a tree may be deeper than that.
+        proto::Response response;
+        response.mutable_failure()->set_kind(proto::USAGE);
+        response.mutable_failure()->set_errnum(ENAMETOOLONG);
+        if (call.answered) call.answered(response);
+        return true;
+    }
     call.request.Clear();
     protocol::append_frame(out_, FrameType::kRequest, next_stream_, std::as_bytes(std::span(bytes)));
     if (sent_.empty()) last_sign_ = std::chrono::steady_clock::now();
     sent_bytes_ += bytes.size();
     sent_.push_back({std::move(call), next_stream_, static_cast<uint32_t>(bytes.size())});
-    ++next_stream_;
+    next_stream_ = protocol::stream_after(next_stream_);
     return true;
 }
 
 void Pipeline::send() {
     if (is_broken_) return break_off();
-    if (next_stream_ > UINT32_MAX - protocol::kMaxPendingRequests)
-        throw Error(ErrorKind::kEngine, "more requests than one appliance can count");
     while (queue_next()) {
     }
     if (!wants_to_write()) return;

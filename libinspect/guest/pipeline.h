@@ -29,7 +29,8 @@ class Pipeline {
         // Completes the request when it is about to be sent: all that was submitted before it has been sent,
         // and if it is `alone`, answered. False: it is not sent at all (and who asked knows why).
         std::function<bool(proto::Request&)> prepare = {};
-        // The answer; `broken` has no answer: the appliance is gone. Never called from submit().
+        // The answer; `broken` has no answer: the appliance is gone. Never called from submit(). A request
+        // that is too long for the protocol is answered here, by ENAMETOOLONG.
         std::function<void(const proto::Response&)> answered = {};
         std::function<void()> broken = {};
         std::function<void(std::span<const std::byte>)> on_data = {};

@@ -76,6 +76,40 @@ TEST_F(PipelineTest, WhatIsNotPreparedIsNotSent) {
     EXPECT_EQ(channel.frames.size(), 1u);
 }
 
+TEST_F(PipelineTest, WhatIsTooLongFailsAlone) {
+    pipeline.submit(call("a"));
+    Pipeline::Call deep = call("b");
+    deep.prepare = [](proto::Request& request) {
+        request.mutable_tree_lookup()->mutable_directory()->set_path(std::string(2 << 20, 'x'));
+        return true;
+    };
+    int error = 0;
+    deep.answered = [&](const proto::Response& response) {
+        error = static_cast<int>(response.failure().errnum());
+    };
+    pipeline.submit(std::move(deep));
+    pipeline.submit(call("c"));
+    pipeline.send();
+    EXPECT_EQ(error, ENAMETOOLONG);
+    EXPECT_EQ(channel.frames.size(), 2u);
+    for (uint32_t stream : {7, 8}) answer(stream);
+    pipeline.receive();
+    EXPECT_THAT(log, ElementsAre("a answered", "c answered"));
+    EXPECT_TRUE(pipeline.idle());
+}
+
+TEST_F(PipelineTest, NumbersStartAnewAfterTheLast) {
+    Pipeline old(channel, UINT32_MAX - 1);
+    for (const char* name : {"a", "b", "c"}) old.submit(call(name));
+    old.send();
+    ASSERT_EQ(channel.frames.size(), 3u);
+    EXPECT_EQ(channel.frames[1].second, UINT32_MAX);
+    EXPECT_EQ(channel.frames[2].second, 1u);
+    for (const auto& frame : channel.frames) answer(frame.second);
+    old.receive();
+    EXPECT_THAT(log, ElementsAre("a answered", "b answered", "c answered"));
+}
+
 TEST_F(PipelineTest, NoMoreAreSentThanTheProtocolAllows) {
     for (uint32_t i = 0; i < protocol::kMaxPendingRequests + 5; ++i) pipeline.submit(call("x"));
     pipeline.send();

@@ -4,9 +4,10 @@
 //
 //   frame = FrameHeader (12 bytes, little-endian) + `length` bytes of payload
 //
-// The host starts a stream by a kRequest with a number of its own choice, greater than any before. The agent
-// works on requests in order, one at a time, and ends each by exactly one kResponse; the host may write many
-// requests at once (a batch), and `after_success` chains them. Between the two:
+// The host starts a stream by a kRequest with a number of its own choice, later than any before (is_later():
+// a mount may live longer than 32 bits count). The agent works on requests in order, one at a time, and ends
+// each by exactly one kResponse; the host may write many requests at once (a batch), and `after_success`
+// chains them. Between the two:
 //
 //   kItem    both ways   a protobuf Item (a directory entry, a tree entry, a seek)
 //   kData    both ways   raw bytes of a file, at most kMaxPayload
@@ -74,6 +75,11 @@ struct Frame {
     uint32_t stream;
     std::span<const std::byte> payload;  // valid until the parser's next call
 };
+
+// Streams are numbered from 1, and after the last number from 1 again. Of two that may be on their way
+// together, the one that was started later.
+constexpr bool is_later(uint32_t stream, uint32_t than) { return static_cast<int32_t>(stream - than) > 0; }
+constexpr uint32_t stream_after(uint32_t stream) { return stream == UINT32_MAX ? 1 : stream + 1; }
 
 // Appends a frame to `out`.
 void append_frame(std::vector<std::byte>& out, FrameType type, uint32_t stream,

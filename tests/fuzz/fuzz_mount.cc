@@ -116,6 +116,7 @@ int fuse_reply_lseek(fuse_req_t req, off_t offset) {
     REQUIRE(offset >= 0);
     return answer(req);
 }
+int fuse_lowlevel_notify_inval_inode(fuse_session*, fuse_ino_t, off_t, off_t) { return 0; }
 // What libfuse does: the size that is needed, and the entry where there is room for it.
 static size_t add_entry(char* buffer, size_t room, const char* name, size_t fixed) {
     const size_t length = std::strlen(name);

@@ -214,6 +214,69 @@ TEST_F(Mount, SubdirectoriesAndTheForeground) {
     EXPECT_EQ(debugfs(image, "cat /dir/new"), "new\n");
 }
 
+// By SIGTERM while it is in use; after that whoever wants an end waits for the last user.
+TEST_F(Mount, StoppedInUseItLosesNothing) {
+    std::string image = copy_of("ext4");
+    mount({"-a", image, "-m", "/dev/sda", "--pid-file", scratch() / "pid"});
+    int fd = open(at("file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    ASSERT_GE(fd, 0);
+    EXPECT_EQ(write(fd, "one\n", 4), 4);
+    kill(std::stoi(read_host_file(scratch() / "pid")), SIGTERM);
+    for (int i = 0; i < 100 && fs::exists(at("file")); ++i) usleep(100'000);
+    EXPECT_FALSE(fs::exists(at("file")));
+    EXPECT_EQ(write(fd, "two\n", 4), 4);
+    Child second(command({"umount", directory_}), environment(with_runtime()));
+    usleep(1'000'000);
+    EXPECT_TRUE(second.running()) << second.wait().describe();
+    EXPECT_EQ(write(fd, "three\n", 6), 6);
+    close(fd);
+    Outcome outcome = second.wait();
+    EXPECT_TRUE(outcome.ok()) << outcome.describe();
+    EXPECT_EQ(debugfs(image, "cat /file"), "one\ntwo\nthree\n");
+    EXPECT_TRUE(ext_is_clean(image));
+    EXPECT_FALSE(fs::exists(scratch() / "pid"));
+}
+
+TEST_F(Mount, ADamagedSymlinkIsItsOwnErrorAlone) {
+    std::string image = scratch() / "image";
+    std::string target(200, 't');
+    Outcome made = shell("truncate -s 4M " + image + "; mke2fs -q -t ext2 -F " + image +
+                         "; for r in 'mkdir d' 'symlink d/damaged " + target + "' 'symlink d/good " + target +
+                         "' 'set_inode_field d/damaged block[0] 0'; do debugfs -w -R \"$r\" " + image +
+                         " 2>/dev/null; done");
+    ASSERT_TRUE(made.ok()) << made.describe();
+    mount({"-a", image, "-m", "/dev/sda", "--ro"});
+    Outcome listed = run({"find", at("d"), "-printf", "%P %s\n"});
+    EXPECT_TRUE(listed.ok()) << listed.describe();
+    EXPECT_THAT(listed.out, HasSubstr("damaged 200\n"));
+    std::error_code error;
+    EXPECT_EQ(fs::read_symlink(at("d/good"), error), target);
+    EXPECT_EQ(fs::read_symlink(at("d/damaged"), error), "");
+    EXPECT_TRUE(error);
+    umount_ok();
+}
+
+TEST_F(Mount, NamesWithoutCaseAreNotRemembered) {
+    mount({"-a", copy_of("vfat"), "-m", "/dev/sda"});
+    Outcome work = shell("cd " + directory_.string() +
+                         "; ! test -e NEW; echo contents >new; cat NEW; mv New other; ! cat NEW; ! cat new"
+                         "; cat OTHER; exec 3>>Other; rm oTHER; echo more >&3; ! test -e other");
+    EXPECT_TRUE(work.ok()) << work.describe();
+    EXPECT_EQ(work.out, "contents\ncontents\n");
+    umount_ok();
+}
+
+// SUSE's root is a snapshot that is also below itself.
+TEST_F(Mount, ADirectoryInTwoPlacesIsShownInBoth) {
+    mount({"-a", guest("btrfs-suse"), "-m", "/dev/sda1", "-m", "btrfsvol:/dev/sda1/@/.snapshots:/.snapshots",
+           "--ro"});
+    Outcome found = run({"find", directory_, "-type", "f"});
+    EXPECT_TRUE(found.ok()) << found.describe();
+    EXPECT_EQ(found.err, "");
+    EXPECT_EQ(read_host_file(at(".snapshots/1/snapshot/etc/fstab")), read_host_file(at("etc/fstab")));
+    umount_ok();
+}
+
 TEST_F(Mount, WhatCannotBeIsRefused) {
     std::string image = copy_of("ext4");
     write_host_file(at("in-the-way"), "");
@@ -227,6 +290,13 @@ TEST_F(Mount, WhatCannotBeIsRefused) {
     EXPECT_TRUE(refused(
         insp({"mount", "-a", image, "-m", "/dev/sda", "--subdir", "/none", directory_}, with_runtime()),
         kFailed, "/none"));
+    // A file that was there before the failure isn't --pid-file's.
+    write_host_file(scratch() / "pid", "1\n");
+    EXPECT_TRUE(
+        refused(insp({"mount", "-a", image, "-m", "/dev/sdb", "--pid-file", scratch() / "pid", directory_},
+                     with_runtime()),
+                kFailed, "/dev/sdb"));
+    EXPECT_EQ(read_host_file(scratch() / "pid"), "1\n");
     EXPECT_TRUE(same_bytes(image, guest("ext4")));
     mount({"-a", image, "-m", "/dev/sda"});
     fs::create_directory(scratch() / "other");

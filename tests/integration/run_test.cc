@@ -46,11 +46,15 @@ TEST_F(Run, StreamsAndExitCodeArePassedThrough) {
     EXPECT_TRUE(refused(insp({"run", "-a", image}), kOwnFailure, "COMMAND"));
 }
 
+// More comes out than goes in, and before the input is at its end.
 TEST_F(Run, MuchDataBothWays) {
-    std::string data(5 << 20, '\0');
+    std::string data(3 << 19, '\0');
     for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 2654435761u >> 13);
-    const char* copy = "while (sysread(STDIN, $b, 65536)) { syswrite(STDOUT, $b) }";
-    EXPECT_TRUE(insp_ok({"run", "-a", guest("ext4"), "perl", "-e", copy}, {.input = data}) == data);
+    std::string fourfold;
+    for (char c : data) fourfold.append(4, c);
+    const char* multiply =
+        "while (sysread(STDIN, $b, 65536)) { $b =~ s/(.)/$1$1$1$1/gs; syswrite(STDOUT, $b) }";
+    EXPECT_TRUE(insp_ok({"run", "-a", guest("ext4"), "perl", "-e", multiply}, {.input = data}) == fourfold);
 }
 
 // The kernel's driver has another name; mount(8) finds ntfs-3g's helper.
@@ -105,6 +109,12 @@ TEST_F(Run, WhatIsLeftBehindEnds) {
     EXPECT_TRUE(ext_is_clean(image));
     EXPECT_EQ(debugfs(image, "cat /there"), "here\n");
     EXPECT_THAT(debugfs(image, "ls -p /dir"), ::testing::Not(HasSubstr("lost")));
+}
+
+TEST_F(Run, WhatIsLeftBehindIsNotHeardForEver) {
+    Outcome outcome = insp({"run", "-a", guest("ext4"), "yes & echo done >&2; exit 3"});
+    EXPECT_EQ(outcome.code, 3) << outcome.err;
+    EXPECT_EQ(outcome.err, "done\n");
 }
 
 TEST_F(Run, InTheGuestsTree) {

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -30,7 +31,7 @@ class AgentChannel final : public Channel {
   public:
     explicit AgentChannel(Fd socket) : socket_(std::move(socket)) {}
 
-    void write(std::span<const std::byte> in) override {
+    void write(std::span<const std::byte> in, const std::function<void()>& = {}) override {
         std::ranges::copy(in, parser_.room(in.size()).begin());
         parser_.filled(in.size());
         std::vector<std::byte> out;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <future>
 #include <set>
 
 #include "host_files.h"
@@ -253,6 +254,51 @@ TEST_F(MountAgentTest, InUseItStaysMounted) {
     EXPECT_EQ(kind_of_error([&] { tree_->unmount(); }), "none");
     EXPECT_EQ(get(guest("file")), "x");
     EXPECT_EQ(kind_of_error([&] { unmount_from_host(mounted("")); }), "not-found");
+}
+
+TEST_F(MountAgentTest, UnmountedLazilyItLastsAsLongAsItsUsers) {
+    mount();
+    int fd = open(mounted("file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    ASSERT_GE(fd, 0);
+    EXPECT_EQ(write(fd, "one", 3), 3);
+    auto unmount = [&](UnmountOptions options) {
+        return std::async(std::launch::async, [this, options] {
+            return kind_of_error([&] { unmount_from_host(mounted(""), options); });
+        });
+    };
+    auto lazy = unmount({.lazy = true});
+    for (int i = 0; i < 100 && fs::exists(mounted("file")); ++i) usleep(50'000);
+    EXPECT_FALSE(fs::exists(mounted("file")));
+    // Who wants an end as well waits for it; what is on the path now is not ours.
+    auto second = unmount({});
+    EXPECT_EQ(second.wait_for(std::chrono::milliseconds(500)), std::future_status::timeout);
+    EXPECT_EQ(write(fd, "two", 3), 3);
+    close(fd);
+    EXPECT_EQ(lazy.get(), "none");
+    EXPECT_EQ(second.get(), "none");
+    EXPECT_EQ(get(guest("file")), "onetwo");
+}
+
+TEST_F(MountAgentTest, AnAclsModeIsSeen) {
+    mount();
+    put(mounted("file"), "");
+    ASSERT_EQ(chmod(mounted("file").c_str(), 0644), 0);
+    EXPECT_EQ(status_of(mounted("file")).st_mode, S_IFREG | 0644u);
+    struct Entry {
+        uint16_t tag, permissions;
+        uint32_t id;
+    };
+    struct {
+        uint32_t version = 2;
+        Entry entries[5] = {{1, 6, ~0u}, {2, 7, 1234}, {4, 4, ~0u}, {16, 7, ~0u}, {32, 4, ~0u}};
+    } acl;
+    if (setxattr(mounted("file").c_str(), "system.posix_acl_access", &acl, sizeof acl, 0) != 0 &&
+        errno == EOPNOTSUPP)
+        GTEST_SKIP() << "the temporary directory has no ACLs";
+    EXPECT_EQ(status_of(guest("file")).st_mode, S_IFREG | 0674u);
+    EXPECT_EQ(status_of(mounted("file")).st_mode, S_IFREG | 0674u);
+    ASSERT_EQ(removexattr(mounted("file").c_str(), "system.posix_acl_access"), 0);
+    EXPECT_EQ(status_of(mounted("file")).st_mode, status_of(guest("file")).st_mode);
 }
 
 TEST_F(MountAgentTest, TheResultIsThereAlsoForWhoAsksLater) {

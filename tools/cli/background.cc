@@ -49,6 +49,12 @@ void write_pid_file(const std::string& path) {
     if (!file.flush()) throw Error(ErrorKind::kDenied, "cannot write '" + path + "'");
 }
 
+pid_t pid_in(const std::string& path) {
+    pid_t pid = -1;
+    std::ifstream(path) >> pid;
+    return pid;
+}
+
 std::string absolute(const std::string& path) {
     if (path.empty() || path[0] == '/') return path;
     std::string directory(PATH_MAX, '\0');
@@ -92,11 +98,15 @@ MountProcess::MountProcess(const Arguments& arguments) {
 }
 
 MountProcess::~MountProcess() {
-    if (!pid_file_.empty()) ::unlink(pid_file_.c_str());
+    // Somebody may have put another file there.
+    if (pid_file_written_ && pid_in(pid_file_) == getpid()) ::unlink(pid_file_.c_str());
 }
 
 void MountProcess::mounted() {
-    if (!pid_file_.empty()) write_pid_file(pid_file_);
+    if (!pid_file_.empty()) {
+        write_pid_file(pid_file_);
+        pid_file_written_ = true;
+    }
     if (background_) background_->detach();
 }
 

@@ -39,6 +39,7 @@ class MountProcess {
 
   private:
     std::string pid_file_;  // absolute; empty: none
+    bool pid_file_written_ = false;
     std::optional<Background> background_;
 };
 
