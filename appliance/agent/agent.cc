@@ -107,7 +107,14 @@ void Agent::run() {
             note(
                 "request " + std::to_string(request.op_case()) +
                 (response.has_failure() ? " failed: " + response.failure().message() : std::string(" done")));
-        connection_.respond(response);
+        try {
+            connection_.respond(response);
+        } catch (const Failure& failure) {  // it is too long to be sent
+            previous_succeeded_ = false;
+            response.Clear();
+            set_failure(response, failure.kind(), failure.message());
+            connection_.respond(response);
+        }
     }
 }
 
