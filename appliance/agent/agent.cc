@@ -239,7 +239,7 @@ void Agent::mount(const proto::Mount& request) {
         if (tree_.mounted()) throw Failure(proto::USAGE, "something is mounted on / already", EBUSY);
         try {
             tree_ = GuestTree(mounts_.mount(volume, kSysroot, options));
-        } catch (const Failure&) {
+        } catch (...) {
             mounts_.unmount_to(before);
             throw;
         }
@@ -276,7 +276,7 @@ void Agent::mount_os(const proto::MountOs& request, proto::Response& response) {
         response.mutable_mount()->set_root(roots[0].volume->device);
         tree_ = std::move(roots[0].tree);
         finder.defer_tree(tree_, roots[0]);
-    } catch (const Failure&) {
+    } catch (...) {
         mounts_.unmount_to(before);
         throw;
     }
@@ -290,6 +290,10 @@ void Agent::inspect(proto::Response& response) {
     *result.mutable_filesystems() = disks_.list(mounts_.types());
     stacks_.describe(*result.mutable_filesystems());
     inspect_systems(disks_, mounts_, connection_, result);
+    if (result.systems_size() > 0) return;
+    // Why there is none may be among these.
+    Context context{connection_, tree_, response};
+    for (const std::string& warning : result.filesystems().warnings()) context.warn(warning);
 }
 
 // Programs find all that a user knows of: the partitions' devices under the names that the host uses,

@@ -28,8 +28,6 @@ namespace {
 constexpr char kMountPoint[] = "/tmp/resize";
 constexpr unsigned long kExtResize = _IOW('f', 16, uint64_t);  // EXT4_IOC_RESIZE_FS, which no header exports
 
-bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
-
 std::string sectors(uint64_t bytes) { return std::to_string(bytes / 512); }
 
 class Step {

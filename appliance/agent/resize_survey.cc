@@ -22,8 +22,6 @@ namespace {
 
 using Content = proto::DiskSurvey::Content;
 
-bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
-
 class Survey {
   public:
     Survey(const ResizeContext& context, const proto::SurveyDisk& request, proto::DiskSurvey& survey)
