@@ -196,6 +196,9 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
             return survey_disk(resize_context("look at disks"), request.survey_disk(),
                                *response.mutable_survey());
         case proto::Request::kResizeStep:
+            need_machine("resize");
+            // Nothing may be on a partition that goes, and the kernel must not have it.
+            if (request.resize_step().table().removed_size() > 0) look_again();
             return resize_step(resize_context("resize"), request.resize_step());
         case proto::Request::kSparsifyVolume:
             return sparsify_volume(resize_context("sparsify"), request.sparsify_volume(),
