@@ -107,7 +107,14 @@ void Agent::run() {
             note(
                 "request " + std::to_string(request.op_case()) +
                 (response.has_failure() ? " failed: " + response.failure().message() : std::string(" done")));
-        connection_.respond(response);
+        try {
+            connection_.respond(response);
+        } catch (const Failure& failure) {  // it is too long to be sent
+            previous_succeeded_ = false;
+            response.Clear();
+            set_failure(response, failure.kind(), failure.message());
+            connection_.respond(response);
+        }
     }
 }
 
@@ -189,6 +196,9 @@ void Agent::dispatch(proto::Request& request, proto::Response& response) {
             return survey_disk(resize_context("look at disks"), request.survey_disk(),
                                *response.mutable_survey());
         case proto::Request::kResizeStep:
+            need_machine("resize");
+            // Nothing may be on a partition that goes, and the kernel must not have it.
+            if (request.resize_step().table().removed_size() > 0) look_again();
             return resize_step(resize_context("resize"), request.resize_step());
         case proto::Request::kSparsifyVolume:
             return sparsify_volume(resize_context("sparsify"), request.sparsify_volume(),
@@ -232,7 +242,7 @@ void Agent::mount(const proto::Mount& request) {
         if (tree_.mounted()) throw Failure(proto::USAGE, "something is mounted on / already", EBUSY);
         try {
             tree_ = GuestTree(mounts_.mount(volume, kSysroot, options));
-        } catch (const Failure&) {
+        } catch (...) {
             mounts_.unmount_to(before);
             throw;
         }
@@ -269,7 +279,7 @@ void Agent::mount_os(const proto::MountOs& request, proto::Response& response) {
         response.mutable_mount()->set_root(roots[0].volume->device);
         tree_ = std::move(roots[0].tree);
         finder.defer_tree(tree_, roots[0]);
-    } catch (const Failure&) {
+    } catch (...) {
         mounts_.unmount_to(before);
         throw;
     }
@@ -283,6 +293,10 @@ void Agent::inspect(proto::Response& response) {
     *result.mutable_filesystems() = disks_.list(mounts_.types());
     stacks_.describe(*result.mutable_filesystems());
     inspect_systems(disks_, mounts_, connection_, result);
+    if (result.systems_size() > 0) return;
+    // Why there is none may be among these.
+    Context context{connection_, tree_, response};
+    for (const std::string& warning : result.filesystems().warnings()) context.warn(warning);
 }
 
 // Programs find all that a user knows of: the partitions' devices under the names that the host uses,

@@ -11,21 +11,14 @@
 #include <cstring>
 #include <map>
 
-#include "base/endian.h"
 #include "failure.h"
+#include "fields.h"
 
 namespace inspect::agent {
 
 namespace {
 
 constexpr size_t kMaxSubvolumes = 4096;
-
-template <typename T>
-T load(const char* from) {
-    T value;
-    std::memcpy(&value, from, sizeof value);
-    return value;
-}
 
 // One root item or reference of the tree of roots.
 struct Found {
@@ -57,6 +50,7 @@ std::vector<Subvolume> list_subvolumes(int fd) {
     key.min_type = BTRFS_ROOT_ITEM_KEY;
     key.max_type = BTRFS_ROOT_BACKREF_KEY;
     key.max_offset = key.max_transid = UINT64_MAX;
+    const std::span items(reinterpret_cast<const uint8_t*>(search.buf), sizeof search.buf);
     while (found.size() < kMaxSubvolumes) {
         key.nr_items = 4096;
         if (::ioctl(fd, BTRFS_IOC_TREE_SEARCH, &search) < 0) fail_errno("cannot list", "the subvolumes");
@@ -76,8 +70,9 @@ std::vector<Subvolume> list_subvolumes(int fd) {
             if (header.type == BTRFS_ROOT_BACKREF_KEY && header.len >= sizeof(btrfs_root_ref)) {
                 Found& entry = found[header.objectid];
                 entry.parent = header.offset;
-                entry.directory = load<le64>(item + offsetof(btrfs_root_ref, dirid));
-                size_t size = load<le16>(item + offsetof(btrfs_root_ref, name_len));
+                const auto reference = items.subspan(static_cast<size_t>(item - search.buf));
+                entry.directory = load<le64>(reference, offsetof(btrfs_root_ref, dirid));
+                size_t size = load<le16>(reference, offsetof(btrfs_root_ref, name_len));
                 entry.name.assign(item + sizeof(btrfs_root_ref),
                                   std::min<size_t>(size, header.len - sizeof(btrfs_root_ref)));
             } else if (header.type == BTRFS_ROOT_ITEM_KEY && header.len >= sizeof(btrfs_root_item)) {
@@ -113,11 +108,11 @@ std::vector<Subvolume> list_subvolumes(int fd) {
 uint64_t btrfs_device_count(int fd, uint64_t offset) {
     constexpr uint64_t kSuperblock = 65536;
     constexpr uint64_t kNumDevices = 136;
-    char count[8];
+    uint8_t count[8];
     if (::pread(fd, count, sizeof count, static_cast<off_t>(offset + kSuperblock + kNumDevices)) !=
         sizeof count)
         return 0;
-    return load<le64>(count);
+    return load<le64>(count, 0);
 }
 
 }  // namespace inspect::agent

@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <csignal>
 
-#include "base/fd.h"
 #include "failure.h"
 
 namespace inspect::agent {
@@ -21,17 +20,6 @@ namespace {
 constexpr size_t kMaxErrors = 4 << 10;
 constexpr size_t kPipeChunk = 64 << 10;
 constexpr int kLookEveryMs = 1000;  // for signs of life to the host
-
-struct Pipe {
-    Fd read;
-    Fd write;
-};
-
-Pipe make_pipe() {
-    int fds[2];
-    if (::pipe2(fds, O_CLOEXEC) < 0) fail_errno("cannot make", "a pipe");
-    return {Fd(fds[0]), Fd(fds[1])};
-}
 
 // Kills and reaps the program if it is still there.
 struct Reaper {
@@ -64,6 +52,12 @@ pid_t spawn(const std::vector<std::string>& arguments, int in, int out, int erro
 }
 
 }  // namespace
+
+Pipe make_pipe() {
+    int fds[2];
+    if (::pipe2(fds, O_CLOEXEC) < 0) fail_errno("cannot make", "a pipe");
+    return {Fd(fds[0]), Fd(fds[1])};
+}
 
 std::string ChildResult::describe(const std::string& program) const {
     std::string text = program;

@@ -8,9 +8,16 @@
 #include <string_view>
 #include <vector>
 
+#include "base/fd.h"
 #include "connection.h"
 
 namespace inspect::agent {
+
+struct Pipe {
+    Fd read;
+    Fd write;
+};
+Pipe make_pipe();
 
 struct ChildResult {
     int status;          // as waitpid() gives it

@@ -70,7 +70,8 @@ class Connection {
     };
     // The next request, which is at work until respond(). nullopt at the end of the stream. Sends what waits.
     std::optional<Request> next_request();
-    // Ends the request at work. It is sent at the latest when next_request() has to wait.
+    // Ends the request at work. It is sent at the latest when next_request() has to wait. Throws Failure,
+    // with the request at work still: it is longer than the protocol allows.
     void respond(const proto::Response& response);
 
     // ---- for the request at work. All of these throw Cancelled after kCancel.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "connection.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -191,6 +192,21 @@ TEST(Connection, MoreAheadThanAllowedEndsIt) {
         agent.send_data(chunk);
     agent.send_data("x");
     EXPECT_EQ(agent.stop(), "more data than there is credit for");
+}
+
+// The path is in what the agent has to say of it.
+TEST(Connection, AnAnswerThatIsTooLongIsAFailure) {
+    TemporaryDirectory root;
+    AgentHarness agent(root.path());
+    proto::Request stat;
+    stat.mutable_stat()->set_path(std::string(protocol::kMaxRequest - 32, 'x'));
+    proto::Request after = ping();
+    after.set_after_success(true);
+    const uint32_t first = agent.start(stat), second = agent.start(after);
+    EXPECT_THAT(agent.finish(first).error(), testing::HasSubstr("more than the protocol allows"));
+    EXPECT_TRUE(agent.finish(second).response.skipped());
+    EXPECT_TRUE(agent.call(ping()).ok());
+    EXPECT_EQ(agent.stop(), "");
 }
 
 TEST(Connection, GarbageIsAnsweredAsSuch) {

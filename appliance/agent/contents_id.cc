@@ -16,6 +16,7 @@
 #include "crc.h"
 #include "failure.h"
 #include "fields.h"
+#include "superblock.h"
 
 namespace inspect::agent {
 
@@ -238,7 +239,7 @@ bool set_contents_id(int fd, uint64_t size, std::string_view type, std::string_v
         std::erase(digits, '-');
         return set_fat(device, static_cast<uint32_t>(hex_value(digits, 8)));
     }
-    const bool ext = type == "ext2" || type == "ext3" || type == "ext4";
+    const bool ext = is_ext(type);
     if (!ext && type != "f2fs" && type != "swap") return false;
     uint8_t uuid[16];
     parse_uuid(id, uuid);

@@ -401,6 +401,7 @@ void Disks::partitions_changed(Disk& disk, const std::map<uint32_t, uint64_t>& s
         if (found != sizes.end()) size = found->second;
         return found != sizes.end();
     };
+    if (!disk.table) return;  // nothing is known that could be wrong
     for (Partition& partition : disk.table->partitions) new_size(partition.number, partition.size);
     for (Volume& volume : volumes_) {
         if (volume.disk != &disk || !volume.partition) continue;
@@ -413,14 +414,27 @@ void Disks::partitions_changed(Disk& disk, const std::map<uint32_t, uint64_t>& s
 const Superblock& Disks::superblock(Volume& volume, bool thorough) {
     if (volume.superblock && (volume.thorough || !thorough)) return *volume.superblock;
     try {
-        const uint64_t start = volume.partition ? volume.partition->start : 0;
-        const int fd = volume.fd ? volume.fd.get() : volume.disk->fd.get();
-        volume.superblock = probe_superblock(fd, start, volume.size, thorough);
+        volume.superblock = probe_superblock(volume.reader(), volume.start(), volume.size, thorough);
     } catch (const Failure& failure) {
         throw Failure(failure.kind(), volume.device + ": " + failure.message(), failure.errnum());
     }
     volume.thorough = thorough;
     note(volume.device + " is " + (volume.superblock->type.empty() ? "unknown" : volume.superblock->type));
+    return *volume.superblock;
+}
+
+const Superblock& Disks::certain_superblock(Volume& volume) {
+    const Superblock& found = superblock(volume);
+    if (volume.thorough || volume.no_member || volume.read_only()) return found;
+    try {
+        std::optional<Superblock> member = probe_member(volume.reader(), volume.start(), volume.size);
+        volume.no_member = !member;
+        if (!member) return found;
+        volume.superblock = std::move(member);
+    } catch (const Failure& failure) {
+        throw Failure(failure.kind(), volume.device + ": " + failure.message(), failure.errnum());
+    }
+    note(volume.device + " is " + volume.superblock->type + " after all");
     return *volume.superblock;
 }
 
@@ -469,10 +483,11 @@ bool Disks::matches(Volume& volume, const Spec& spec) {
             break;
     }
     try {
-        const Superblock* found = &superblock(volume);
-        if (spec.kind == Spec::kUuid) return same_text(found->uuid, spec.value);
-        if (!found->has_label) found = &superblock(volume, true);
-        return found->label == spec.value;
+        auto fits = [&](const Superblock& found) {
+            return spec.kind == Spec::kUuid ? same_text(found.uuid, spec.value) : found.label == spec.value;
+        };
+        const bool no_label = spec.kind == Spec::kLabel && !superblock(volume).has_label;
+        return fits(superblock(volume, no_label)) && fits(certain_superblock(volume));
     } catch (const Failure& failure) {
         note(failure.message());  // one that can't be read isn't the one
         return false;
@@ -498,6 +513,15 @@ Volume* Disks::find_spec(std::string_view text) {
 
 proto::FilesystemList Disks::list(const std::vector<std::string>& mountable_types) {
     proto::FilesystemList out;
+    // Each is known for what it is before anything is put together: a member of a RAID may look like what is
+    // on the array.
+    for (Volume* volume : volumes(true)) {
+        try {
+            superblock(*volume, true);
+        } catch (const Failure& failure) {
+            note(failure.message());  // a warning, below
+        }
+    }
     assemble();
     std::vector<Volume*> all = volumes(true);
     for (Disk& disk : disks_) {

@@ -49,7 +49,8 @@ struct Volume {
     uint64_t size;
     bool has_node = false;  // the kernel has the partition's device
     std::optional<Superblock> superblock = {};
-    bool thorough = false;  // how it was probed
+    bool thorough = false;   // how it was probed
+    bool no_member = false;  // nor is it a member of a RAID that looks like something else
 
     // Of what was put together:
     VolumeKind kind = VolumeKind::kPlain;
@@ -63,6 +64,9 @@ struct Volume {
     bool degraded = false;  // parts are missing: not to be written to
 
     bool read_only() const;
+    // What it can be read by, and where it begins there.
+    int reader() const { return fd ? fd.get() : disk->fd.get(); }
+    uint64_t start() const { return partition ? partition->start : 0; }
 };
 
 // Not thread-safe.
@@ -106,6 +110,10 @@ class Disks {
     void partitions_changed(Disk& disk, const std::map<uint32_t, uint64_t>& sizes);
     // What is on it, read through the disk's own device. Throws Failure that names the device.
     const Superblock& superblock(Volume& volume, bool thorough = false);
+    // The same, before something is written to it: a member of a RAID 1 whose metadata is at the end looks
+    // like what is on the array, but written to by itself it would differ from the others. What can't be
+    // written to is not looked at again.
+    const Superblock& certain_superblock(Volume& volume);
     // Sees to it that there is a device at volume.node. The kernel makes none for partitions by itself: it
     // takes time, and most are never mounted. Throws Failure.
     void make_node(Volume& volume);

@@ -3,9 +3,7 @@
 // Sources: linux/fs/ext4/ext4.h (struct ext4_super_block) and resize.c (ext4_resize_fs).
 #include "ext_growth.h"
 
-#include <cstring>
-
-#include "base/endian.h"
+#include "fields.h"
 
 namespace inspect::agent {
 
@@ -14,13 +12,6 @@ namespace {
 constexpr uint32_t kCompatResizeInode = 0x10, kCompatSparseSuper2 = 0x200;
 constexpr uint32_t kIncompatMetaBg = 0x10, kIncompat64Bit = 0x80;
 constexpr uint32_t kRoCompatBigalloc = 0x200;
-
-template <typename T>
-uint64_t load(std::span<const uint8_t, 1024> from, size_t at) {
-    T value;
-    std::memcpy(&value, from.data() + at, sizeof value);
-    return value;
-}
 
 uint64_t divide_up(uint64_t value, uint64_t by) { return value / by + (value % by != 0); }
 
@@ -38,9 +29,9 @@ bool ext_grows_mounted(std::span<const uint8_t, 1024> superblock, uint64_t new_s
     if (!(compat & kCompatResizeInode)) return false;
     const uint64_t block = uint64_t{1024} << log;
     const bool is_64bit = incompat & kIncompat64Bit;
-    const uint64_t descriptor = is_64bit ? load<le16>(superblock, 254) : 32;
+    const uint64_t descriptor = is_64bit ? uint64_t{load<le16>(superblock, 254)} : 32;
     if (descriptor < 32 || descriptor > block) return false;
-    const uint64_t high = is_64bit ? load<le32>(superblock, 336) << 32 : 0;
+    const uint64_t high = is_64bit ? uint64_t{load<le32>(superblock, 336)} << 32 : 0;
     const uint64_t blocks = load<le32>(superblock, 4) | high;
     const uint64_t first = load<le32>(superblock, 20);
     const uint64_t new_blocks = new_size / block;

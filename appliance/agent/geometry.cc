@@ -13,6 +13,7 @@
 #include "fat_resize.h"
 #include "fields.h"
 #include "partition_format.h"
+#include "superblock.h"
 
 namespace inspect::agent {
 
@@ -163,7 +164,7 @@ std::optional<Geometry> luks_geometry(const Volume& volume) {
 Geometry read_geometry(int fd, uint64_t offset, uint64_t volume_size, std::string_view type) {
     const Volume volume(fd, offset, volume_size);
     std::optional<Geometry> found;
-    if (type == "ext2" || type == "ext3" || type == "ext4") found = ext_geometry(volume);
+    if (is_ext(type)) found = ext_geometry(volume);
     if (type == "xfs") found = xfs_geometry(volume);
     if (type == "btrfs") found = btrfs_geometry(volume);
     if (type == "ntfs") found = ntfs_geometry(volume);

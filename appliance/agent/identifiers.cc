@@ -39,7 +39,7 @@ void set_identifiers(Disks& disks, const proto::SetIdentifiers& request, proto::
         if (volume.read_only()) throw Failure(proto::DENIED, volume.device + " is read-only", EROFS);
         disks.make_node(volume);
         const Fd fd = open_writable(volume.node, volume.device);
-        if (!set_contents_id(fd.get(), volume.size, disks.superblock(volume).type, wanted.value()))
+        if (!set_contents_id(fd.get(), volume.size, disks.certain_superblock(volume).type, wanted.value()))
             result.add_left(static_cast<uint32_t>(i));
         volume.superblock.reset();
     }

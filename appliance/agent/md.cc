@@ -32,10 +32,10 @@ std::string read_attribute(const std::string& node, std::string_view name) {
     return read_line(attribute_path(node, name));
 }
 
-void write_attribute(const std::string& node, std::string_view name, std::string_view value) {
+// False, with errno: it can't be set.
+bool write_attribute(const std::string& node, std::string_view name, std::string_view value) {
     Fd file(::open(attribute_path(node, name).c_str(), O_WRONLY | O_CLOEXEC));
-    if (!file || ::write(file.get(), value.data(), value.size()) < 0)
-        note("cannot set " + std::string(name) + " of " + node + ": " + errno_text(errno));
+    return file && ::write(file.get(), value.data(), value.size()) >= 0;
 }
 
 }  // namespace
@@ -56,10 +56,6 @@ ArrayMember parse_array_member(std::string_view text) {
             member.name = host == word.npos ? word : word.substr(host + 1);
         } else if (key == "Preferred Minor") {
             std::from_chars(word.data(), word.data() + word.size(), member.minor);
-        } else if (key == "Raid Level") {
-            member.level = word;
-        } else if (key == "Device Role") {
-            member.spare = word == "spare";
         }
     });
     return member;
@@ -69,8 +65,8 @@ ArrayMember examine_member(Programs& programs, const std::string& node) {
     return parse_array_member(programs.run({kMdadm, "--examine", node}).output);
 }
 
-StartedArray start_array(Programs& programs, const std::string& node,
-                         const std::vector<std::string>& members) {
+StartedArray start_array(Programs& programs, const std::string& node, const std::vector<std::string>& members,
+                         bool writable) {
     std::vector<std::string> arguments = {kMdadm, "--assemble", "--config=none", "--run", node};
     arguments.insert(arguments.end(), members.begin(), members.end());
     ProgramResult result = programs.run(arguments);
@@ -82,12 +78,24 @@ StartedArray start_array(Programs& programs, const std::string& node,
         }
         throw Failure(proto::CORRUPT, "the RAID can't be started: " + reason);
     }
+    const std::string missing = read_attribute(node, "degraded");
+    const bool degraded = !missing.empty() && missing != "0";
+    if (degraded && writable) {
+        if (!write_attribute(node, "array_state", "readonly")) {
+            const int errnum = errno;
+            stop_array(node);
+            throw Failure(errno_kind(errnum),
+                          "the RAID is degraded, and can't be protected from changes: " + errno_text(errnum),
+                          errnum);
+        }
+        return {node, read_attribute(node, "level"), degraded};
+    }
     // What the guest would resynchronise is the guest's to resynchronise. Only where there is something:
     // saying so ends the "auto-read-only".
     const std::string resync = read_attribute(node, "resync_start");
-    if (!resync.empty() && resync != "none") write_attribute(node, "sync_action", "frozen");
-    std::string degraded = read_attribute(node, "degraded");
-    return {node, read_attribute(node, "level"), !degraded.empty() && degraded != "0"};
+    if (!resync.empty() && resync != "none" && !write_attribute(node, "sync_action", "frozen"))
+        note("cannot keep " + node + " from being resynchronised: " + errno_text(errno));
+    return {node, read_attribute(node, "level"), degraded};
 }
 
 std::optional<std::string> stop_array(const std::string& node) {

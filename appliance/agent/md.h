@@ -14,11 +14,9 @@ namespace inspect::agent {
 
 // What `mdadm --examine` says of one member.
 struct ArrayMember {
-    std::string uuid;    // of the array, as mdadm spells it: "a1b2c3d4:..."
-    std::string name;    // without the host: "0", "data"; empty: none (metadata 0.90)
-    int minor = -1;      // metadata 0.90: its preferred number
-    std::string level;   // "raid1"
-    bool spare = false;  // holds nothing
+    std::string uuid;  // of the array, as mdadm spells it: "a1b2c3d4:..."
+    std::string name;  // without the host: "0", "data"; empty: none (metadata 0.90)
+    int minor = -1;    // metadata 0.90: its preferred number
 };
 ArrayMember parse_array_member(std::string_view text);
 
@@ -30,9 +28,11 @@ struct StartedArray {
 
 // Starts the array of these member nodes (all of one array) as `node`, whatever members are missing as long
 // as its data are complete. It is "auto-read-only": until somebody writes to it nothing is written to the
-// members, and no member is resynchronised at all. Throws Failure(CORRUPT) that says why it can't be started.
-StartedArray start_array(Programs& programs, const std::string& node,
-                         const std::vector<std::string>& members);
+// members, and no member is resynchronised at all. `writable`: what is written to the members stays; then a
+// degraded array is read-only, to programs and the kernel alike. Throws Failure(CORRUPT) that says why it
+// can't be started.
+StartedArray start_array(Programs& programs, const std::string& node, const std::vector<std::string>& members,
+                         bool writable);
 
 ArrayMember examine_member(Programs& programs, const std::string& node);
 

@@ -38,16 +38,10 @@ constexpr Driver kDrivers[] = {
     {"udf", "udf", false},        {"hfsplus", "hfsplus", false},  {"hfs", "hfs", false},
 };
 
-bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
+constexpr std::string_view kNtfs3g = "ntfs-3g";
 
-// Why something that is no file system can't be mounted.
-std::string why_not(std::string_view type) {
-    if (type.empty()) return "no known file system is on it";
-    if (type == "crypto_LUKS") return "it is encrypted (LUKS): give its key (--key)";
-    if (type == "LVM2_member") return "it is a physical volume of LVM";
-    if (type == "linux_raid_member") return "it is a member of a RAID";
-    if (type == "swap") return "it is swap space";
-    if (type == "BitLocker") return "it is encrypted (BitLocker): give its key (--key)";
+// "ZFS" for libblkid's "zfs_member". Empty: it has no other name.
+std::string_view common_name(std::string_view type) {
     static constexpr std::pair<std::string_view, std::string_view> kNames[] = {
         {"zfs_member", "ZFS"},
         {"bcache", "a bcache device"},
@@ -72,9 +66,9 @@ std::string why_not(std::string_view type) {
         {"minix", "Minix"},
     };
     for (const auto& [known, name] : kNames) {
-        if (type == known) return "it holds " + std::string(name) + ", which the appliance cannot open";
+        if (type == known) return name;
     }
-    return "the appliance has no driver for it";
+    return {};
 }
 
 // What the kernel is told besides what the user asked for.
@@ -124,6 +118,35 @@ bool Mounts::can_mount(std::string_view type) const {
     return std::find(types_.begin(), types_.end(), type) != types_.end();
 }
 
+std::string Mounts::unopenable(std::string_view type) const {
+    static constexpr std::string_view kOthers[] = {
+        "", "swap", "swsuspend", "crypto_LUKS", "BitLocker", "LVM2_member", "linux_raid_member"};
+    if (can_mount(type) || std::find(std::begin(kOthers), std::end(kOthers), type) != std::end(kOthers))
+        return {};
+    const std::string_view name = common_name(type);
+    return std::string(name.empty() ? type : name);
+}
+
+// Why something that is no file system can't be mounted.
+std::string Mounts::why_not(Volume& volume, std::string_view type) {
+    if (type.empty()) return "no known file system is on it";
+    if (type == "crypto_LUKS") return "it is encrypted (LUKS): give its key (--key)";
+    if (type == "BitLocker") return "it is encrypted (BitLocker): give its key (--key)";
+    if (type == "LVM2_member") return "it is a physical volume of LVM";
+    if (type == "swap") return "it is swap space";
+    if (type == "linux_raid_member") {
+        disks_.assemble();
+        for (const Volume* array : disks_.volumes()) {
+            if (array->kind == VolumeKind::kArray && std::ranges::count(array->parts, &volume) > 0)
+                return "it is a member of the RAID " + array->device;
+        }
+        return "it is a member of a RAID";
+    }
+    if (const std::string_view name = common_name(type); !name.empty())
+        return "it holds " + std::string(name) + ", which the appliance cannot open";
+    return "the appliance has no driver for it";
+}
+
 // What the kernel logged about the device since the last time, the last words of it: "group descriptors
 // corrupted!".
 std::string Mounts::kernel_reason(const Volume& volume) {
@@ -151,14 +174,15 @@ std::string Mounts::kernel_reason(const Volume& volume) {
 }
 
 void Mounts::mount_at(Volume& volume, const std::string& target, const Request& request) {
-    const Superblock& superblock = disks_.superblock(volume);
+    const Superblock& superblock = disks_.certain_superblock(volume);
     std::string type = request.type.empty() || request.type == "auto" ? superblock.type : request.type;
     const Driver* driver = std::find_if(std::begin(kDrivers), std::end(kDrivers), [&](const Driver& known) {
-        return known.type == type || known.driver == type;
+        return known.type == type || known.driver == type || (known.type == "ntfs" && type == kNtfs3g);
     });
     if (driver == std::end(kDrivers) || !can_mount(driver->type)) {
         throw Failure(proto::UNSUPPORTED, "cannot mount " + volume.device +
-                                              (type.empty() ? "" : " (" + type + ")") + ": " + why_not(type));
+                                              (type.empty() ? "" : " (" + type + ")") + ": " +
+                                              why_not(volume, type));
     }
     if (!request.read_only && volume.read_only()) {
         throw Failure(proto::DENIED,
@@ -185,21 +209,28 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
     options.add(read_only ? "ro" : "rw");
     if (volume.kind == VolumeKind::kSubvolume && !options.has("subvol") && !options.has("subvolid"))
         options.add("subvol=" + volume.subvolume);
-    if (type == "btrfs") options.add_all(btrfs_devices(volume));
+    if (driver->type == "btrfs") options.add_all(btrfs_devices(volume));
     note("mount -t " + std::string(driver->driver) + " -o " + (options.read_only() ? "ro," : "rw,") +
          options.data + " " + volume.node + " " + target);
     disks_.make_node(volume);
+    const bool ntfs = driver->type == "ntfs";
     // The kernel's driver can't make the master file table longer, so that soon no file can be added.
-    if (type == "ntfs" && !options.read_only() && mount_by_ntfs_3g(volume, target, options)) {
-        refuse_hibernated(volume, target);
-        mounted_.push_back({&volume, target, {}, options.read_only()});
-        return;
+    if (type == kNtfs3g || (type == "ntfs" && !options.read_only())) {
+        const std::optional<std::string> trouble = mount_by_ntfs_3g(volume, target, options);
+        if (!trouble) {
+            if (!options.read_only()) refuse_hibernated(volume, target);
+            mounted_.push_back({&volume, target, {}, options.read_only()});
+            return;
+        }
+        if (type == kNtfs3g)
+            throw Failure(user_data.empty() ? proto::CORRUPT : proto::USAGE,
+                          "cannot mount " + volume.device + " (" + type + "): " + *trouble);
     }
     if (::mount(volume.node.c_str(), target.c_str(), driver->driver, options.flags, options.data.c_str()) <
         0) {
         int errnum = errno;
         std::string reason = kernel_reason(volume);
-        if (type == "ntfs" && options.read_only() && mount_by_ntfs_3g(volume, target, options)) {
+        if (type == "ntfs" && options.read_only() && !mount_by_ntfs_3g(volume, target, options)) {
             mounted_.push_back({&volume, target, {}, options.read_only()});
             return;
         }
@@ -216,14 +247,13 @@ void Mounts::mount_at(Volume& volume, const std::string& target, const Request& 
         if (!reason.empty()) message += ": " + reason;
         throw Failure(kind, message, errnum);
     }
-    if (type == "ntfs" && !options.read_only()) refuse_hibernated(volume, target);
+    if (ntfs && !options.read_only()) refuse_hibernated(volume, target);
     mounted_.push_back({&volume, target, {}, options.read_only()});
 }
 
 // "device=..." for each of the devices that the file system is on besides this one.
 std::string Mounts::btrfs_devices(Volume& volume) {
-    const uint64_t start = volume.partition ? volume.partition->start : 0;
-    if (btrfs_device_count(volume.fd ? volume.fd.get() : volume.disk->fd.get(), start) <= 1) return {};
+    if (btrfs_device_count(volume.reader(), volume.start()) <= 1) return {};
     std::string options;
     const std::string uuid = disks_.superblock(volume).uuid;
     disks_.assemble();
@@ -240,12 +270,14 @@ std::string Mounts::btrfs_devices(Volume& volume) {
 }
 
 // The kernel's driver leaves a volume alone that was not unmounted cleanly; ntfs-3g replays its journal.
-// False: ntfs-3g can't either.
-bool Mounts::mount_by_ntfs_3g(Volume& volume, const std::string& target, const MountOptions& options) {
-    if (!programs_) return false;
-    ProgramResult result = programs_->run(
-        {"/usr/bin/ntfs-3g", "-o", options.read_only() ? "ro,noatime" : "rw,noatime", volume.node, target});
-    return result.child.succeeded();
+std::optional<std::string> Mounts::mount_by_ntfs_3g(Volume& volume, const std::string& target,
+                                                    const MountOptions& options) {
+    if (!programs_) return "there is no ntfs-3g";
+    std::string words = options.read_only() ? "ro,noatime" : "rw,noatime";
+    if (!options.data.empty()) words += "," + options.data;
+    const ProgramResult result = programs_->run({"/usr/bin/ntfs-3g", "-o", words, volume.node, target});
+    if (result.child.succeeded()) return std::nullopt;
+    return result.child.describe("ntfs-3g");
 }
 
 // Nothing may be written to an NTFS that Windows has hibernated on, or left by its "fast startup": what

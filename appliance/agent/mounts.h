@@ -3,6 +3,7 @@
 // Mounting what is on the disks, and unmounting it so that nothing is lost unsaid.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,10 +25,13 @@ class Mounts {
     void prepare();
     const std::vector<std::string>& types() const { return types_; }
     bool can_mount(std::string_view type) const;
+    // "ZFS": what of this type (libblkid's name) holds, if nothing here can open it. Empty: it can be
+    // mounted, or holds no files, or is a part of something else.
+    std::string unopenable(std::string_view type) const;
 
     struct Request {
         std::string options;  // as for mount -o
-        std::string type;     // empty: probed
+        std::string type;     // empty: probed; "ntfs3" and "ntfs-3g" are two drivers of one
         bool read_only = true;
         bool with_journal = false;  // an ext file system's is read in, though it is clean
     };
@@ -55,11 +59,14 @@ class Mounts {
 
     void mount_at(Volume& volume, const std::string& target, const Request& request);
     std::string kernel_reason(const Volume& volume);
+    std::string why_not(Volume& volume, std::string_view type);
     void unmount(Mounted& mounted);
 
     std::string btrfs_devices(Volume& volume);
     static void refuse_hibernated(const Volume& volume, const std::string& target);
-    bool mount_by_ntfs_3g(Volume& volume, const std::string& target, const MountOptions& options);
+    // nullopt: it is mounted; or why not.
+    std::optional<std::string> mount_by_ntfs_3g(Volume& volume, const std::string& target,
+                                                const MountOptions& options);
 
     Disks& disks_;
     Programs* programs_;

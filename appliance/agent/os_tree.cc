@@ -79,8 +79,6 @@ bool is_os_root(const GuestTree& tree, bool has_fstab) {
 }
 
 OsRoot OsFinder::mount_candidate(Volume& volume) {
-    // A whole disk is mounted for writing only after libblkid had no second opinion (a RAID member, for one).
-    if (!read_only_ && !volume.partition) disks_.superblock(volume, true);
     Mounts::Request request{{}, {}, read_only_ || volume.read_only()};
     std::string target = target_ + "-" + std::to_string(mounts_.count());
     if (::mkdir(target.c_str(), 0700) < 0 && errno != EEXIST) fail_errno("cannot create", target);
@@ -110,7 +108,7 @@ void OsFinder::find_in_subvolumes(Volume& volume, std::vector<OsRoot>& found) {
     const std::string target = target_ + "-" + std::to_string(before);
     if (::mkdir(target.c_str(), 0700) < 0 && errno != EEXIST) fail_errno("cannot create", target);
     std::vector<std::string> roots;
-    {
+    try {
         GuestTree top(mounts_.mount(volume, target, {"subvolid=5", {}, true}));
         for (const Subvolume& subvolume : list_subvolumes(top.root())) {
             if (subvolume.snapshot) continue;
@@ -118,6 +116,9 @@ void OsFinder::find_in_subvolumes(Volume& volume, std::vector<OsRoot>& found) {
             if (tree.mounted() && is_os_root(tree, !read_small_file(tree, "etc/fstab").empty()))
                 roots.push_back(subvolume.path);
         }
+    } catch (...) {
+        mounts_.unmount_to(before);
+        throw;
     }
     mounts_.unmount_to(before);
     for (const std::string& path : roots) {
@@ -126,9 +127,28 @@ void OsFinder::find_in_subvolumes(Volume& volume, std::vector<OsRoot>& found) {
     }
 }
 
+// Two file systems of one UUID are copies, or what the halves of a RAID 1 look like: that is seen at their
+// ends.
+void OsFinder::tell_copies_apart(const std::vector<Volume*>& all) {
+    std::map<std::string, Volume*> known;  // by UUID
+    for (Volume* volume : all) {
+        if (volume->partition && excluded_by_type(*volume->partition)) continue;
+        try {
+            const std::string uuid = disks_.superblock(*volume).uuid;
+            const auto [first, is_new] = known.emplace(uuid, volume);
+            if (is_new || uuid.empty()) continue;
+            disks_.superblock(*first->second, true);
+            disks_.superblock(*volume, true);
+        } catch (const Failure& failure) {
+            note(failure.message());  // a warning, when its turn comes
+        }
+    }
+}
+
 std::vector<OsRoot> OsFinder::find() {
     std::vector<OsRoot> found;
     std::vector<Volume*> all = disks_.volumes();
+    tell_copies_apart(all);
     for (Disk& disk : disks_.disks()) {
         for (const std::string& warning : disk.table->warnings)
             warnings_.push_back("/dev/" + disk.name + ": " + warning);
@@ -147,13 +167,23 @@ std::vector<OsRoot> OsFinder::find() {
         Volume* volume = all[i];
         if (volume->snapshot || (volume->partition && excluded_by_type(*volume->partition))) continue;
         try {
-            const std::string& type = disks_.superblock(*volume).type;
-            if (type == "vfat" || !mounts_.can_mount(type) || claimed(*volume)) continue;
+            std::string type = disks_.superblock(*volume).type;
+            if (type == "vfat") continue;
+            if (mounts_.can_mount(type)) {
+                if (claimed(*volume)) continue;
+                type = disks_.certain_superblock(*volume).type;
+            }
+            if (!mounts_.can_mount(type)) {
+                // What it is a member of is looked at later.
+                if (const std::string what = mounts_.unopenable(type); !what.empty())
+                    unopenable_.push_back(volume->device + " holds " + what +
+                                          ", which the appliance cannot open");
+                continue;
+            }
             // A btrfs over several devices is on each of them.
-            if (type == "btrfs" &&
-                std::any_of(all.begin(), all.begin() + static_cast<ptrdiff_t>(i), [&](Volume* other) {
-                    return disks_.superblock(*other).uuid == disks_.superblock(*volume).uuid;
-                }))
+            const std::string same = "UUID=" + disks_.superblock(*volume).uuid;
+            if (type == "btrfs" && std::any_of(all.begin(), all.begin() + static_cast<ptrdiff_t>(i),
+                                               [&](Volume* other) { return disks_.matches(*other, same); }))
                 continue;
             size_t before = mounts_.count();
             OsRoot root = mount_candidate(*volume);
@@ -178,6 +208,8 @@ std::vector<OsRoot> OsFinder::find() {
             return std::find(parts.begin(), parts.end(), root.volume) != parts.end();
         });
     }
+    // Beside a system such are somebody's data; where there is none, it is what was looked for.
+    if (found.empty()) warnings_.insert(warnings_.end(), unopenable_.begin(), unopenable_.end());
     return found;
 }
 

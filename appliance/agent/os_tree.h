@@ -51,12 +51,14 @@ class OsFinder {
     OsRoot mount_candidate(Volume& volume);
     void find_in_subvolumes(Volume& volume, std::vector<OsRoot>& found);
     bool is_claimed(Volume& volume, const OsRoot& root);
+    void tell_copies_apart(const std::vector<Volume*>& all);
 
     Disks& disks_;
     Mounts& mounts_;
     std::string target_;
     bool read_only_;
     std::vector<std::string> warnings_;
+    std::vector<std::string> unopenable_;  // what a system may be on, in vain
 };
 
 // True when the tree looks like an operating system's root file system.

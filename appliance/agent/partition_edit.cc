@@ -111,7 +111,7 @@ class Editor {
         GptHeader& header = copy->header;
         for (uint32_t i = 0; i < header.entry_count; ++i) change_entry(*copy, i);
         const uint64_t entry_sectors = (copy->entries.size() + sector_size_ - 1) / sector_size_;
-        const uint64_t old_backup = header.alternate_lba;
+        const std::optional<uint64_t> old_backup = backup_in_nobodys_way(header);
         const uint64_t last_lba = edit_.disk_size / sector_size_ - 1;
         header.last_usable = last_lba - entry_sectors - 1;
         header.alternate_lba = last_lba;
@@ -125,11 +125,25 @@ class Editor {
         queue(header.entries_lba * sector_size_, copy->entries.data(), copy->entries.size());
         queue_header(*copy, last_lba);
         // No tool shall find the old backup where it no longer counts.
-        if (old_backup < header.entries_lba && old_backup * sector_size_ < device_size_) {
+        if (old_backup && *old_backup < header.entries_lba) {
             const std::vector<uint8_t> zeros(sector_size_);
-            queue(old_backup * sector_size_, zeros.data(), zeros.size());
+            queue(*old_backup * sector_size_, zeros.data(), zeros.size());
         }
         protect(last_lba);
+    }
+
+    // The sector of the header that the table calls its backup, if that is what is in it: the image's word
+    // alone would make it any sector.
+    std::optional<uint64_t> backup_in_nobodys_way(const GptHeader& header) const {
+        const uint64_t lba = header.alternate_lba;
+        if (lba <= header.last_usable || !read_gpt_copy(fd_, device_size_, sector_size_, lba))
+            return std::nullopt;
+        const uint64_t at = lba * sector_size_;
+        const bool taken =
+            std::any_of(table_.partitions.begin(), table_.partitions.end(), [&](const Partition& partition) {
+                return at >= partition.start && at - partition.start < partition.size;
+            });
+        return taken ? std::nullopt : std::optional(lba);
     }
 
     void change_entry(GptCopy& copy, uint32_t index) {

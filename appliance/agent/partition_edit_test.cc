@@ -7,9 +7,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <functional>
 
 #include "agent_harness.h"
 #include "failure.h"
+#include "partition_format.h"
 #include "partition_table.h"
 
 namespace inspect::agent {
@@ -93,6 +95,53 @@ TEST_F(PartitionEditTest, GptGrowsAndKeepsAllElse) {
     EXPECT_THAT(table.warnings, testing::IsEmpty());
     EXPECT_EQ(table.obstacle, "");
     EXPECT_EQ(table.reserved_at_end, 33 * 512u);
+}
+
+// The place of the old backup is the image's word.
+TEST_F(PartitionEditTest, OnlyAnOldBackupIsErased) {
+    const std::string data(512, 'd');
+    auto with_first_copy = [&](const std::function<void(GptCopy&)>& change, uint64_t lba = 1) {
+        Fd fd = open_file(image_, O_RDWR);
+        std::optional<GptCopy> copy = read_gpt_copy(fd.get(), 32 * kMiB, 512, 1);
+        ASSERT_TRUE(copy);
+        change(*copy);
+        copy->seal();
+        pwrite_full(fd.get(), std::as_bytes(std::span(copy->sector)), lba * 512, "poke");
+    };
+    constexpr uint64_t kInside = 50000;  // of partition 1
+    for (uint64_t place : {uint64_t{1}, uint64_t{2}, kInside, uint64_t{UINT64_MAX}}) {
+        SCOPED_TRACE(place);
+        make(kUbuntu, 32 * kMiB);
+        with_first_copy([&](GptCopy& copy) {
+            copy.header.alternate_lba = place;
+            copy.header.last_usable = 2100;
+        });
+        {
+            Fd fd = open_file(image_, O_RDWR);
+            pwrite_full(fd.get(), std::as_bytes(std::span(data)), kInside * 512, "poke");
+        }
+        edit({.disk_size = 64 * kMiB, .sizes = {{1, 40 * kMiB}}, .removed = {}});
+        EXPECT_THAT(run("sfdisk -V " + image_), testing::HasSubstr("No errors detected"));
+        EXPECT_EQ(read_text(image_).substr(kInside * 512, 512), data);
+    }
+    // What looks like one, but is in a partition.
+    make(kUbuntu, 32 * kMiB);
+    with_first_copy([&](GptCopy& copy) { copy.header.my_lba = kInside; }, kInside);
+    with_first_copy([&](GptCopy& copy) {
+        copy.header.alternate_lba = kInside;
+        copy.header.last_usable = 2100;
+    });
+    edit({.disk_size = 64 * kMiB, .sizes = {}, .removed = {}});
+    EXPECT_EQ(read_text(image_).substr(kInside * 512, 8), "EFI PART");
+}
+
+TEST_F(PartitionEditTest, RefusesWhatIsNotUnderstood) {
+    make("label: dos\nsize=4MiB,type=83\nsize=20MiB,type=5\nimage5 : size=8MiB,type=83\n", 64 * kMiB);
+    const std::string nothing(2, '\0');
+    Fd fd = open_file(image_, O_RDWR);
+    pwrite_full(fd.get(), std::as_bytes(std::span(nothing)), 5 * kMiB + 510, "poke");
+    EXPECT_THAT(refusal({.disk_size = 64 * kMiB, .sizes = {{2, 30 * kMiB}}, .removed = {}}),
+                testing::HasSubstr("the chain of logical partitions is broken"));
 }
 
 TEST_F(PartitionEditTest, GptShrinks) {

@@ -20,6 +20,8 @@ namespace {
 
 constexpr uint32_t kMaxPartitions = 255;  // the kernel's bound
 constexpr unsigned kMaxLogical = 128;
+// Of a table: an intruder can think of very many, above all of partitions that overlap.
+constexpr size_t kMaxWarnings = 100, kMaxOverlaps = 50;
 
 std::string format_guid(const uint8_t (&g)[16]) {
     char text[37];
@@ -76,13 +78,25 @@ class Reader {
     void read_mbr(const Mbr& mbr);
     void read_logical(uint64_t first, uint64_t sectors, uint32_t signature);
     void add(uint32_t number, uint64_t first_sector, uint64_t sectors, Partition partition);
-    void warn(std::string text) { table_.warnings.push_back(std::move(text)); }
+    void warn(std::string text, size_t most = kMaxWarnings) {
+        if (table_.warnings.size() < most) {
+            table_.warnings.push_back(std::move(text));
+        } else {
+            ++unsaid_;
+        }
+    }
+    // What is described there is not known, and would be taken for free space.
+    void leave_out(const std::string& what) {
+        warn(what);
+        if (table_.obstacle.empty()) table_.obstacle = what + "; repair it first (sfdisk, gdisk)";
+    }
 
     int fd_;
     uint64_t disk_size_;
     uint32_t sector_size_;
     bool thorough_;
     PartitionTable table_;
+    size_t unsaid_ = 0;  // warnings
 };
 
 bool Reader::read_sector(uint64_t lba, Mbr& out) const {
@@ -93,6 +107,9 @@ bool Reader::read_sector(uint64_t lba, Mbr& out) const {
 void Reader::check_backup(const GptCopy& copy, uint64_t last_lba) {
     if (copy.header.alternate_lba > last_lba)
         return warn("the GPT says that the disk is larger than it is: the image may be cut short");
+    // Where partitions may be is no place for it, and the first copy isn't its own backup.
+    if (copy.header.alternate_lba <= copy.header.last_usable)
+        return warn("the GPT's backup is damaged or missing");
     std::optional<GptCopy> backup = read_gpt_copy(fd_, disk_size_, sector_size_, copy.header.alternate_lba);
     if (!backup) return warn("the GPT's backup is damaged or missing");
     if (backup->entries == copy.entries &&
@@ -141,11 +158,11 @@ bool Reader::read_gpt() {
         std::memcpy(&entry, entries.data() + static_cast<size_t>(i) * header->entry_size, sizeof entry);
         if (std::memcmp(entry.type, kUnused, sizeof kUnused) == 0) continue;
         if (entry.last < entry.first) {
-            warn("partition " + std::to_string(i + 1) + " ends before it begins");
+            leave_out("partition " + std::to_string(i + 1) + " ends before it begins");
             continue;
         }
         if (i >= kMaxPartitions) {
-            warn("there are more than 255 partitions: the others are left out");
+            leave_out("there are more than 255 partitions: the others are left out");
             break;
         }
         Partition partition{};
@@ -163,7 +180,7 @@ void Reader::add(uint32_t number, uint64_t first_sector, uint64_t sectors, Parti
     std::string name = "partition " + std::to_string(number);
     std::optional<uint64_t> start = checked_mul<uint64_t>(first_sector, sector_size_);
     if (!start || *start >= disk_size_) {
-        warn(name + " begins past the end of the disk");
+        leave_out(name + " begins past the end of the disk");
         return;
     }
     std::optional<uint64_t> size = checked_mul<uint64_t>(sectors, sector_size_);
@@ -177,7 +194,7 @@ void Reader::add(uint32_t number, uint64_t first_sector, uint64_t sectors, Parti
     for (const Partition& other : table_.partitions) {
         if (partition.container || other.container) continue;
         if (partition.start < other.start + other.size && other.start < partition.start + partition.size)
-            warn(name + " overlaps partition " + std::to_string(other.number));
+            warn(name + " overlaps partition " + std::to_string(other.number), kMaxOverlaps);
     }
     table_.partitions.push_back(std::move(partition));
 }
@@ -228,10 +245,10 @@ void Reader::read_logical(uint64_t first, uint64_t sectors, uint32_t signature) 
     uint64_t at = first;
     uint64_t at_size = sectors;
     for (unsigned count = 0;; ++count) {
-        if (count == kMaxLogical) return warn("the chain of logical partitions does not end");
+        if (count == kMaxLogical) return leave_out("the chain of logical partitions does not end");
         Mbr ebr;
         if (!read_sector(at, ebr) || !ebr.has_magic())
-            return warn("the chain of logical partitions is broken");
+            return leave_out("the chain of logical partitions is broken");
         for (unsigned i = 0; i < 4; ++i) {
             const MbrEntry& entry = ebr.entries[i];
             if (entry.size == 0 || is_extended(entry.type)) continue;
@@ -284,6 +301,7 @@ PartitionTable Reader::read() {
     }
     std::sort(table_.partitions.begin(), table_.partitions.end(),
               [](const Partition& a, const Partition& b) { return a.number < b.number; });
+    if (unsaid_ > 0) table_.warnings.push_back("and " + std::to_string(unsaid_) + " more of this kind");
     return std::move(table_);
 }
 

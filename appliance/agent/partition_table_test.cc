@@ -6,10 +6,12 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 
 #include "agent_harness.h"
 #include "base/endian.h"
 #include "crc.h"
+#include "partition_format.h"
 
 namespace inspect::agent {
 namespace {
@@ -41,6 +43,28 @@ class TableTest : public testing::Test {
     void poke(uint64_t offset, const std::string& bytes) {
         Fd fd = open_file(image_, O_RDWR);
         pwrite_full(fd.get(), std::as_bytes(std::span(bytes)), offset, "poke");
+    }
+
+    // Changes both copies of the GPT.
+    void change_gpt(const std::function<void(GptCopy&)>& change) {
+        const uint64_t size = std::filesystem::file_size(image_);
+        Fd fd = open_file(image_, O_RDWR);
+        for (uint64_t lba : {uint64_t{1}, size / 512 - 1}) {
+            std::optional<GptCopy> copy = read_gpt_copy(fd.get(), size, 512, lba);
+            ASSERT_TRUE(copy);
+            change(*copy);
+            copy->seal();
+            pwrite_full(fd.get(), std::as_bytes(std::span(copy->entries)), copy->header.entries_lba * 512,
+                        "poke");
+            pwrite_full(fd.get(), std::as_bytes(std::span(copy->sector)), lba * 512, "poke");
+        }
+    }
+    static void set_entry(GptCopy& copy, size_t index, uint64_t first, uint64_t last) {
+        GptEntry entry;
+        std::memcpy(&entry, copy.entries.data(), sizeof entry);
+        entry.first = first;
+        entry.last = last;
+        std::memcpy(copy.entries.data() + index * sizeof entry, &entry, sizeof entry);
     }
 
     TemporaryDirectory directory_;
@@ -189,6 +213,53 @@ TEST_F(TableTest, AChainOfLogicalPartitionsThatLoopsEnds) {
     PartitionTable table = read();
     EXPECT_THAT(table.warnings, Contains("the chain of logical partitions does not end"));
     EXPECT_GT(table.partitions.size(), 6u);
+    EXPECT_THAT(table.obstacle, HasSubstr("does not end"));
+}
+
+// What is left out would be taken for free space.
+TEST_F(TableTest, WhatIsLeftOutIsAnObstacle) {
+    make("label: dos\nsize=20MiB,type=5\nsize=3MiB,type=83\nsize=4MiB,type=83\n", 40 * kMiB);
+    EXPECT_EQ(read().obstacle, "");
+    poke(kMiB + 510, std::string(2, '\0'));
+    PartitionTable table = read();
+    EXPECT_THAT(table.warnings, Contains("the chain of logical partitions is broken"));
+    EXPECT_THAT(table.obstacle, HasSubstr("the chain of logical partitions is broken; repair it first"));
+
+    make("label: dos\nsize=2MiB,type=83\nsize=4MiB,type=83\n", 16 * kMiB);
+    std::filesystem::resize_file(image_, 3 * kMiB);
+    EXPECT_THAT(read().obstacle, HasSubstr("partition 2 begins past the end of the disk"));
+
+    make("label: gpt\ntable-length: 300\nsize=2MiB\n", 16 * kMiB);
+    EXPECT_EQ(read().obstacle, "");
+    change_gpt([](GptCopy& copy) { set_entry(copy, 2, 8000, 7000); });
+    EXPECT_THAT(read().obstacle, HasSubstr("partition 3 ends before it begins"));
+    change_gpt([](GptCopy& copy) {
+        set_entry(copy, 2, 7000, 8000);
+        set_entry(copy, 260, 9000, 9999);
+    });
+    table = read();
+    EXPECT_EQ(table.partitions.size(), 2u);
+    EXPECT_THAT(table.obstacle, HasSubstr("more than 255 partitions"));
+}
+
+TEST_F(TableTest, WarningsHaveAnEnd) {
+    make("label: gpt\ntable-length: 300\nsize=2MiB\n", 16 * kMiB);
+    change_gpt([](GptCopy& copy) {
+        for (size_t i = 0; i < 255; ++i) set_entry(copy, i, 4000, 8000);
+    });
+    const PartitionTable table = read();
+    EXPECT_EQ(table.partitions.size(), 255u);
+    ASSERT_EQ(table.warnings.size(), 51u);
+    EXPECT_EQ(table.warnings.back(), "and " + std::to_string(255 * 254 / 2 - 50) + " more of this kind");
+}
+
+// Of a header that says that it is its own backup, or that this is where partitions may be.
+TEST_F(TableTest, ABackupInAnImpossiblePlaceIsNone) {
+    make("label: gpt\nsize=2MiB\n", 16 * kMiB);
+    for (uint64_t place : {1, 2, 3000}) {
+        change_gpt([&](GptCopy& copy) { copy.header.alternate_lba = place; });
+        EXPECT_THAT(read().warnings, testing::ElementsAre("the GPT's backup is damaged or missing")) << place;
+    }
 }
 
 TEST_F(TableTest, WhatIsNoTable) {

@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
-#include "base/fd.h"
 #include "failure.h"
 #include "log.h"
 
@@ -18,16 +18,13 @@ constexpr size_t kMaxOutput = 1 << 20;
 
 // A pipe with `text` in it and its end; never a file, because it may be a key.
 Fd input_pipe(std::string_view text) {
-    int fds[2];
-    if (::pipe2(fds, O_CLOEXEC) < 0) fail_errno("cannot make", "a pipe");
-    Fd read(fds[0]);
-    Fd write(fds[1]);
+    Pipe pipe = make_pipe();
     if (!text.empty()) {
-        ::fcntl(write.get(), F_SETFL, O_NONBLOCK);
-        if (::write(write.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+        ::fcntl(pipe.write.get(), F_SETFL, O_NONBLOCK);
+        if (::write(pipe.write.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
             throw Failure(proto::USAGE, "more input for a program than a pipe takes");
     }
-    return read;
+    return std::move(pipe.read);
 }
 
 }  // namespace

@@ -77,6 +77,8 @@ void require_success(const ChildResult& result, const std::string& program, cons
 
 void recreate_xfs(const ResizeContext& context, Volume& volume, uint64_t size, const Disk& disk,
                   uint64_t room_start) {
+    // What it can't be made anew with is to be found now, not after the dump.
+    mkfs_xfs_like(read_superblock(volume), volume.node, size);
     Programs programs(context.connection);
     Room room(disk, room_start);
     uint64_t inodes = 0;

@@ -28,8 +28,6 @@ namespace {
 constexpr char kMountPoint[] = "/tmp/resize";
 constexpr unsigned long kExtResize = _IOW('f', 16, uint64_t);  // EXT4_IOC_RESIZE_FS, which no header exports
 
-bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
-
 std::string sectors(uint64_t bytes) { return std::to_string(bytes / 512); }
 
 class Step {
@@ -110,12 +108,13 @@ class Step {
     // be.
     void luks(const proto::ResizeStep::Resize& request) {
         Volume& volume = ready(request.device());
+        disks_.assemble();
         for (Volume* opened : disks_.volumes()) {
             if (opened->kind != VolumeKind::kDecrypted || opened->parts.at(0) != &volume) continue;
             std::vector<std::string> arguments = {"/usr/sbin/cryptsetup", "resize"};
             if (!request.grow()) {
                 const uint64_t header =
-                    read_geometry(volume.disk->fd.get(), start_of(volume), volume.size, "crypto_LUKS").header;
+                    read_geometry(volume.reader(), volume.start(), volume.size, "crypto_LUKS").header;
                 if (request.size() <= header)
                     throw Failure(proto::NO_SPACE,
                                   request.device() + " would have no room behind its LUKS header");
@@ -201,10 +200,9 @@ class Step {
         return grown;
     }
 
-    static uint64_t start_of(const Volume& volume) { return volume.partition ? volume.partition->start : 0; }
-
     // The nodes of all of them, so that LVM finds the group whole.
     std::vector<std::string> physical_volumes() {
+        disks_.assemble();
         std::vector<std::string> nodes;
         for (Volume* volume : disks_.volumes()) {
             if (disks_.superblock(*volume).type != "LVM2_member") continue;
@@ -262,7 +260,7 @@ void with_mounted(Mounts& mounts, Volume& volume, bool read_only,
                    {.options = options, .type = {}, .read_only = read_only, .with_journal = with_journal})
             .reset();
         work(kMountPoint);
-    } catch (const Failure&) {
+    } catch (...) {
         mounts.unmount_to(before);
         throw;
     }

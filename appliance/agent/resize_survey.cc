@@ -2,6 +2,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <string_view>
@@ -12,17 +13,18 @@
 #include "fat_check.h"
 #include "fat_resize.h"
 #include "geometry.h"
+#include "partition_format.h"
 #include "programs.h"
 #include "resize.h"
 #include "resize_groups.h"
+#include "tool_text.h"
+#include "xfs_recreate.h"
 
 namespace inspect::agent {
 
 namespace {
 
 using Content = proto::DiskSurvey::Content;
-
-bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
 
 class Survey {
   public:
@@ -106,9 +108,8 @@ class Survey {
         content.set_type(superblock.type);
         content.set_label(superblock.label);
         content.set_uuid(superblock.uuid);
-        const uint64_t start = volume.partition ? volume.partition->start : 0;
-        const int fd = volume.fd ? volume.fd.get() : volume.disk->fd.get();
-        const Geometry geometry = read_geometry(fd, start, volume.size, superblock.type);
+        const Geometry geometry =
+            read_geometry(volume.reader(), volume.start(), volume.size, superblock.type);
         content.set_size(std::min(geometry.size, volume.size));
         content.set_granule(geometry.granule);
         content.set_header(std::min(geometry.header, content.size()));
@@ -128,6 +129,7 @@ class Survey {
         }
         if (superblock.type == "LVM2_member") describe_member(volume, content);
         if (superblock.type == "ntfs") describe_ntfs(volume, content);
+        if (superblock.type == "xfs" && request_.recreate()) describe_recreation(volume, content);
         const auto& wanted = request_.minimum_of();
         if (std::find(wanted.begin(), wanted.end(), volume.device) != wanted.end())
             find_minimum(volume, content);
@@ -146,6 +148,19 @@ class Survey {
         }
     }
 
+    // That it can't be made anew is known before what is in it is read.
+    static void describe_recreation(const Volume& volume, Content& content) {
+        std::array<uint8_t, kXfsSuperblockSize> bytes;
+        if (!read_table_bytes(volume.reader(), volume.start() + volume.size, volume.start(), bytes.data(),
+                              bytes.size()))
+            return;
+        try {
+            mkfs_xfs_like(bytes, volume.node, volume.size);
+        } catch (const Failure& failure) {
+            content.set_obstacle(failure.message());
+        }
+    }
+
     // One that Windows left in the middle of something must not be resized.
     void describe_ntfs(Volume& volume, Content& content) {
         context_.disks.make_node(volume);
@@ -153,18 +168,33 @@ class Survey {
         if (request_.ntfs_force()) arguments.push_back("--force");
         arguments.push_back(volume.node);
         const ProgramResult result = programs_.run(arguments);
-        if (!result.child.succeeded()) {
-            content.set_obstacle(
-                "its NTFS is marked to be checked, by Windows or by an earlier resize; start Windows and "
-                "shut it "
-                "down completely (--ntfsresize-force resizes it as it is)");
+        const std::string text = result.output + "\n" + result.child.errors;
+        auto says = [&](std::string_view words) { return text.find(words) != text.npos; };
+        const bool full = says("Volume is full");
+        if (!result.child.succeeded() && !full) {
+            content.set_obstacle(says("scheduled for check")
+                                     ? "its NTFS is marked to be checked, by Windows or by an earlier "
+                                       "resize; start Windows and "
+                                       "shut it down completely (--ntfsresize-force resizes it as it is)"
+                                     : "its NTFS can't be resized: " + complaint_of(text, result));
         } else if (hibernates(volume)) {
             content.set_obstacle(
                 "Windows hibernates on it, or was shut down by its fast startup; start it and shut it down "
                 "completely (shutdown /s /t 0)");
+        } else if (full) {
+            content.set_minimum(content.size());
         } else if (auto minimum = number_after(result.output, "You might resize at ")) {
             content.set_minimum(*minimum);
         }
+    }
+
+    // What ntfsresize says is wrong: "ERROR: ...", in its one line of many.
+    static std::string complaint_of(std::string_view text, const ProgramResult& result) {
+        std::string complaint;
+        for_each_line(text, [&](std::string_view line) {
+            if (complaint.empty() && line.starts_with("ERROR")) complaint = line;
+        });
+        return complaint.empty() ? result.child.describe("ntfsresize") : complaint;
     }
 
     // ntfsresize doesn't look.

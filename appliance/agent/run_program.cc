@@ -19,6 +19,7 @@
 #include <optional>
 
 #include "base/fd.h"
+#include "child.h"
 #include "failure.h"
 #include "service.h"
 
@@ -48,12 +49,6 @@ struct Streams {
     Theirs theirs = {};
 };
 
-std::pair<Fd, Fd> make_pipe() {
-    int fds[2];
-    if (::pipe2(fds, O_CLOEXEC) < 0) fail_errno("cannot make", "a pipe");
-    return {Fd(fds[0]), Fd(fds[1])};
-}
-
 winsize to_winsize(const proto::TerminalSize& size) {
     winsize result{};
     result.ws_row = static_cast<unsigned short>(std::min<uint32_t>(size.rows(), USHRT_MAX));
@@ -81,10 +76,15 @@ Streams open_terminal(const proto::TerminalSize& size) {
 
 Streams open_pipes(bool with_input) {
     Streams streams;
-    std::tie(streams.output, streams.theirs.output) = make_pipe();
-    std::tie(streams.errors, streams.theirs.errors) = make_pipe();
+    auto connect = [](Fd& reads, Fd& writes) {
+        Pipe pipe = make_pipe();
+        reads = std::move(pipe.read);
+        writes = std::move(pipe.write);
+    };
+    connect(streams.output, streams.theirs.output);
+    connect(streams.errors, streams.theirs.errors);
     if (with_input) {
-        std::tie(streams.theirs.input, streams.input) = make_pipe();
+        connect(streams.theirs.input, streams.input);
     } else {
         streams.theirs.input = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
         if (!streams.theirs.input) fail_errno("cannot open", "/dev/null");

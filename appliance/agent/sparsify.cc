@@ -28,8 +28,6 @@ namespace {
 // cleanly or don't care. Not NTFS: its log may know better, and only writing to it would settle that.
 constexpr std::string_view kToldReadOnly[] = {"ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "exfat"};
 
-bool is_ext(std::string_view type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
-
 void skip(proto::Sparsified& result, std::string reason) {
     result.set_way(proto::Sparsified::SKIPPED);
     result.set_reason(std::move(reason));

@@ -58,7 +58,6 @@ TEST(ArrayMember, OfBothKindsOfMetadata) {
     EXPECT_EQ(member.uuid, "1:2:3:4");
     EXPECT_EQ(member.name, "");
     EXPECT_EQ(member.minor, 3);
-    EXPECT_EQ(member.level, "raid1");
 }
 
 TEST(Crypttab, NamesAndDevices) {

@@ -72,16 +72,18 @@ void Stacks::warn(const Volume& volume, const std::string& text) {
 std::vector<Volume*> Stacks::members() {
     std::vector<Volume*> found;
     for (Volume* volume : disks_.volumes()) {
-        if (seen_.contains(volume) || (volume->partition && is_never_a_member(*volume->partition))) continue;
+        if (seen_.contains(volume)) continue;
+        // Unless it was looked at anyway, or may be written to.
+        if (volume->partition && is_never_a_member(*volume->partition) && !volume->superblock &&
+            volume->read_only())
+            continue;
         try {
             const bool thorough = (volume->partition && may_be_array_member(*volume->partition)) ||
                                   (!volume->partition && disks_.disks().size() > 1);
-            const std::string& type = disks_.superblock(*volume, thorough).type;
-            if (type == "linux_raid_member" || type == "LVM2_member" || is_encrypted(type)) {
+            disks_.superblock(*volume, thorough);
+            const std::string& type = disks_.certain_superblock(*volume).type;
+            if (type == "linux_raid_member" || type == "LVM2_member" || is_encrypted(type))
                 found.push_back(volume);
-            } else {
-                seen_.insert(volume);
-            }
         } catch (const Failure& failure) {
             warnings_.push_back(failure.message());
             seen_.insert(volume);
@@ -135,7 +137,10 @@ bool Stacks::start_arrays(const std::vector<Volume*>& members) {
                 for (number = kFirstFreeArray; is_taken(number); --number) {
                 }
             }
-            StartedArray started = start_array(programs_, "/dev/md" + std::to_string(number), nodes);
+            const bool writable = std::any_of(parts.begin(), parts.end(),
+                                              [](const Volume* part) { return !part->read_only(); });
+            StartedArray started =
+                start_array(programs_, "/dev/md" + std::to_string(number), nodes, writable);
             arrays_.push_back(started.node);
             Volume volume{parts[0]->disk, std::nullopt, started.node, started.node, 0};
             volume.kind = VolumeKind::kArray;
@@ -160,8 +165,7 @@ bool Stacks::start_arrays(const std::vector<Volume*>& members) {
 // Argon2 fills the memory that the header asks for; what the kernel would need to do for more is to kill it.
 bool Stacks::has_enough_memory(const Volume& volume) {
     constexpr uint64_t kReserve = 24 << 20;  // for cryptsetup itself and what else runs
-    const uint64_t start = volume.partition ? volume.partition->start : 0;
-    const uint64_t wanted = luks_memory(volume.fd ? volume.fd.get() : volume.disk->fd.get(), start);
+    const uint64_t wanted = luks_memory(volume.reader(), volume.start());
     struct sysinfo memory;
     if (wanted == 0 || ::sysinfo(&memory) < 0) return true;
     const uint64_t free = (uint64_t{memory.freeram} + memory.bufferram) * memory.mem_unit;

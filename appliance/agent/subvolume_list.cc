@@ -19,9 +19,12 @@ std::vector<Subvolume> look(Mounts& mounts, Volume& volume) {
     if (::mkdir(kTop, 0700) < 0 && errno != EEXIST) fail_errno("cannot create", kTop);
     const size_t before = mounts.count();
     std::vector<Subvolume> subvolumes;
-    {
+    try {
         const Fd top = mounts.mount(volume, kTop, {"subvolid=5", {}, true});
         subvolumes = list_subvolumes(top.get());
+    } catch (...) {
+        mounts.unmount_to(before);
+        throw;
     }
     mounts.unmount_to(before);
     return subvolumes;
@@ -32,7 +35,6 @@ std::vector<Subvolume> look(Mounts& mounts, Volume& volume) {
 void add_subvolumes(Disks& disks, Mounts& mounts, proto::FilesystemList& list) {
     std::set<std::string> seen;  // UUIDs: one on several devices is listed once
     for (Volume* volume : disks.volumes()) {
-        const size_t before = mounts.count();
         try {
             const Superblock& superblock = disks.superblock(*volume);
             if (superblock.type != "btrfs" || !seen.insert(superblock.uuid).second) continue;
@@ -47,7 +49,6 @@ void add_subvolumes(Disks& disks, Mounts& mounts, proto::FilesystemList& list) {
                 item.add_parts(volume->device);
             }
         } catch (const Failure& failure) {
-            mounts.unmount_to(before);
             list.add_warnings("the subvolumes of " + volume->device +
                               " are not listed: " + failure.message());
         }

@@ -100,7 +100,8 @@ std::optional<Superblock> probe_fat(std::span<const uint8_t, 4096> start) {
     return found;
 }
 
-Superblock ask_blkid(int fd, uint64_t offset, uint64_t size) {
+// `only`: the types that are looked for, ended by a nullptr; all of them without it.
+Superblock ask_blkid(int fd, uint64_t offset, uint64_t size, const char* const* only = nullptr) {
     if (size == 0) return {};  // to libblkid that would mean the rest of the disk
     std::unique_ptr<blkid_struct_probe, decltype(&blkid_free_probe)> probe(blkid_new_probe(),
                                                                            &blkid_free_probe);
@@ -112,6 +113,7 @@ Superblock ask_blkid(int fd, uint64_t offset, uint64_t size) {
     blkid_probe_enable_superblocks(probe.get(), 1);
     blkid_probe_set_superblocks_flags(probe.get(),
                                       BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID | BLKID_SUBLKS_TYPE);
+    if (only) blkid_probe_filter_superblocks_type(probe.get(), BLKID_FLTR_ONLYIN, const_cast<char**>(only));
     Superblock found;
     errno = 0;
     // -2: more than one; then it is nobody's, as for libblkid's other users.
@@ -155,6 +157,13 @@ Superblock probe_superblock(int fd, uint64_t offset, uint64_t size, bool thoroug
     Superblock found = ask_blkid(fd, offset, size);
     if (quick && quick->type == found.type) found.needs_recovery = quick->needs_recovery;
     return found;
+}
+
+std::optional<Superblock> probe_member(int fd, uint64_t offset, uint64_t size) {
+    static constexpr const char* kMembers[] = {"linux_raid_member", "ddf_raid_member", "isw_raid_member",
+                                               "drbd", nullptr};
+    Superblock found = ask_blkid(fd, offset, size, kMembers);
+    return found.type.empty() ? std::nullopt : std::optional(std::move(found));
 }
 
 }  // namespace inspect::agent

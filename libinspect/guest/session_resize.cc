@@ -159,6 +159,7 @@ DiskState Session::Impl::survey_disk(const ResizeWishes& wishes, const std::vect
     proto::Request request;
     request.mutable_survey_disk()->set_device("/dev/sda");
     request.mutable_survey_disk()->set_ntfs_force(wishes.ntfs_force);
+    request.mutable_survey_disk()->set_recreate(wishes.recreate);
     for (const std::string& device : minimum_of) request.mutable_survey_disk()->add_minimum_of(device);
     const proto::Response answer = call(std::move(request));
     if (!answer.has_survey())

@@ -90,6 +90,65 @@ TEST_F(ResizeKinds, Ntfs) {
     expect_refused(image, {"--size", "2M", "--ntfsresize-force"}, "can't be made smaller than");
 }
 
+// What Windows' installer leaves behind the system is an NTFS, too.
+TEST_F(ResizeKinds, NtfsBeforeADeletedOne) {
+    if (!have_program("ntfsresize")) GTEST_SKIP() << "ntfs-3g is not installed";
+    const std::string image = scratch() / "disk", ntfs = guest("ntfs");
+    write_host_file(image, "");
+    std::filesystem::resize_file(image, 34 * kMiB);
+    ok({"sh", "-c",
+        "echo 'label: gpt\nstart=1MiB, size=16MiB\nstart=17MiB, size=16MiB' | sfdisk -q " + image});
+    for (const char* at : {"seek=1", "seek=17"})
+        ok({"dd", "if=" + ntfs, "of=" + image, "bs=1M", at, "conv=notrunc", "status=none"});
+    resize_ok({"-a", image, "--delete", "/dev/sda2", "--expand", "/dev/sda1"});
+    EXPECT_THAT(ok({"sfdisk", "-V", image}), HasSubstr("No errors detected"));
+    const std::string system = cut_out(image, 1);
+    EXPECT_GE(size_of(system), 32 * kMiB);
+    EXPECT_THAT(ok({"ntfsresize", "--info", "--force", system}),
+                HasSubstr("Current volume size: " +
+                          std::to_string(size_of(system) - (size_of(system) - 512) % 4096)));
+    EXPECT_THAT(ok({"ntfscat", "--force", system, "hello.txt"}), HasSubstr("hello, guest\n"));
+}
+
+TEST_F(ResizeKinds, NtfsThatIsFull) {
+    if (!have_program("ntfsresize")) GTEST_SKIP() << "ntfs-3g is not installed";
+    const std::string image = copy_of("ntfs");
+    ok({"sh", "-c", R"(
+        for clusters in 2048 1024 512 256 128 64 32 16 8 4 2 1 1 1; do
+            for i in 1 2; do
+                head -c $((clusters * 4096)) /dev/zero >"$2"
+                ntfscp -f -q "$1" "$2" "fill-$clusters-$i" >/dev/null 2>&1
+            done
+        done; true)",
+        "sh", image, scratch() / "fill"});
+    EXPECT_THAT(run({"ntfsresize", "--info", image}).out, HasSubstr("Volume is full"));
+    expect_refused(image, {"--size", "-4M"}, "can't be made smaller than");
+    resize_ok({"-a", image, "--size", "+16M"});
+    EXPECT_THAT(ok({"ntfsresize", "--info", "--force", image}), HasSubstr("Current volume size: 3355"));
+}
+
+// The header of the encrypted volume is on the logical one, not where the disk begins.
+TEST_F(ResizeKinds, LuksOnALogicalVolume) {
+    const std::string image = copy_of("luks-on-lvm");
+    resize_ok({"-a", image, "--resize", "/dev/fedora/root=9M", "--key", "all:key:guest-key"});
+    const Outcome read = insp({"run", "-q", "-a", image, "--key", "all:key:guest-key", "--", "sh", "-ec",
+                               "blockdev --getsize64 /dev/fedora/root; e2fsck -fn /dev/mapper/luks-*"},
+                              {.env = {{"INSP_ENGINE", "qemu"}}});
+    EXPECT_TRUE(read.ok()) << read.describe();
+    EXPECT_THAT(read.out, HasSubstr("9437184\n"));
+}
+
+// It is said before anything is read, let alone written.
+TEST_F(ResizeKinds, XfsThatCannotBeMadeAnew) {
+    const std::string image = scratch() / "disk";
+    write_host_file(image, "");
+    std::filesystem::resize_file(image, 342 * kMiB);
+    ok({"mkfs.xfs", "-q", image});
+    ok({"xfs_db", "-x", "-c", "sb 0", "-c", "write qflags 1", image});
+    expect_refused(image, {"--size", "322M", "--recreate", "--dry-run"}, "it has quotas");
+    expect_refused(image, {"--size", "322M", "--recreate"}, "it has quotas");
+}
+
 TEST_F(ResizeKinds, WindowsThatDidNotShutDown) {
     const std::string hibernated = copy_of("ntfs-hibernated"), dirty = copy_of("ntfs-dirty");
     for (const char* size : {"+16M", "-1M"}) {

@@ -245,6 +245,69 @@ TEST_F(Stacks, DegradedArrays) {
     EXPECT_EQ(sha256(image), before);
 }
 
+// Not even by who doesn't mount it: the guest would have to know which member is out of date.
+TEST_F(Stacks, DegradedArraysAreReadOnlyForPrograms) {
+    std::string image = copy_of("md-degraded");
+    std::string before = sha256(image);
+    Outcome outcome =
+        run_insp({"run", "--rw", "-a", image, "--", "sh", "-c",
+                  "dd if=/dev/zero of=/dev/md0 bs=4k count=1 conv=fsync && echo written; "
+                  "e2fsck -f -y /dev/md0; mount /dev/md0 /sysroot; touch /sysroot/x; umount /sysroot; "
+                  "mount -o ro /dev/md0 /sysroot && cat /sysroot/etc/hostname && umount /sysroot"});
+    EXPECT_TRUE(outcome.ok()) << outcome.describe();
+    EXPECT_EQ(outcome.out.find("written"), std::string::npos) << outcome.describe();
+    EXPECT_THAT(outcome.out, HasSubstr("old-debian\n"));
+    EXPECT_EQ(sha256(image), before);
+}
+
+// Members that look like what is on the array, on partitions that don't say that they are members.
+TEST_F(Stacks, MirrorsThatLookLikeTheirContents) {
+    std::string image = copy_of("md-end");
+    std::string before = sha256(image);
+    EXPECT_EQ(ok({"cat", "-a", image, "/boot/efi/EFI/loader"}), "loader\n");
+    EXPECT_THAT(ok({"filesystems", "-a", image}), HasSubstr("/dev/md0\n/dev/md1\n"));
+    for (const Args& half : {Args{"-m", "/dev/sda3"}, Args{"--root", "/dev/sda3"}}) {
+        Args args{"touch", "-a", image, "/etc/new"};
+        args.insert(args.end(), half.begin(), half.end());
+        EXPECT_TRUE(refused(run_insp(args), kFailed, "it is a member of the RAID /dev/md0"));
+    }
+    EXPECT_EQ(sha256(image), before);
+    expect_usable(image, "/dev/md0");
+    ok({"mv", "-a", image, "/boot/efi/EFI/loader", "/boot/efi/EFI/renamed"});
+    std::vector<std::string> halves = ext_systems(image, kRootUuid);
+    ASSERT_EQ(halves.size(), 2U);
+    for (const std::string& half : halves) expect_changed(half);
+    EXPECT_TRUE(same_bytes(halves[0], halves[1]));
+    for (unsigned member : {1U, 2U})
+        EXPECT_EQ(run({"mdir", "-b", "-i", cut_out(image, member), "::EFI"}).out, "::/EFI/renamed\n");
+}
+
+TEST_F(Stacks, LessCommonLevelsOfArrays) {
+    std::string image = copy_of("mirrors-and-stripes");
+    const std::vector<std::string> names = {"zero", "linear", "four", "six", "mirrored"};
+    auto with_all = [&](Args args) {
+        args.insert(args.end(), {"-a", image});
+        for (const std::string& name : names) {
+            const std::string device = (name == "mirrored" ? "/dev/mir/" : "/dev/md/") + name;
+            args.insert(args.end(), {"-m", device + (name == "zero" ? ":/" : ":/" + name)});
+        }
+        return args;
+    };
+    const Args read = with_all({"cat", "/name", "/linear/name", "/four/name", "/six/name", "/mirrored/name"});
+    EXPECT_EQ(ok(read), "zero\nlinear\nfour\nsix\nmirrored\n");
+    ok(with_all(
+        {"edit", "-e", "s/$/!/", "/name", "/linear/name", "/four/name", "/six/name", "/mirrored/name"}));
+    EXPECT_EQ(ok(read), "zero!\nlinear!\nfour!\nsix!\nmirrored!\n");
+    const json listed = as_json({"filesystems", "--json", "-a", image})["filesystems"];
+    std::string levels;
+    for (const json& item : listed) {
+        if (item.contains("volume") && item["volume"]["kind"] == "md")
+            levels += item["volume"]["group"].get<std::string>() + " ";
+    }
+    EXPECT_THAT(levels,
+                AllOf(HasSubstr("raid0 "), HasSubstr("linear "), HasSubstr("raid4 "), HasSubstr("raid6 ")));
+}
+
 TEST_F(Stacks, LvmOnAnArray) { expect_usable(copy_of("lvm-on-md"), "/dev/vg0/root"); }
 
 class Btrfs : public Stacks {
@@ -343,7 +406,22 @@ TEST_F(Stacks, HibernatedWindowsIsOnlyRead) {
     EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), "hello, guest\n");
     Outcome written = insp({"write", "-a", image, "-m", "/dev/sda", "/new.txt"}, quick({.input = "new\n"}));
     EXPECT_TRUE(refused(written, kFailed, "Windows is hibernated"));
+    // By whatever driver.
+    for (const char* mount : {"/dev/sda:/::ntfs", "/dev/sda:/::ntfs3", "/dev/sda:/::ntfs-3g"})
+        EXPECT_TRUE(refused(run_insp({"touch", "-a", image, "-m", mount, "/new.txt"}), kFailed,
+                            "Windows is hibernated"))
+            << mount;
     EXPECT_EQ(sha256(image), before);
+}
+
+TEST_F(Stacks, NtfsDriversAndTheirOptions) {
+    std::string image = copy_of("ntfs");
+    EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda:/::ntfs-3g", "/hello.txt"}), "hello, guest\n");
+    ok({"touch", "-a", image, "-m", "/dev/sda:/::ntfs3", "/new.txt"});
+    // Names that Windows can't have are an option of ntfs-3g.
+    EXPECT_TRUE(refused(run_insp({"touch", "-a", image, "-m", "/dev/sda:/:windows_names", "/a:b"}), kFailed,
+                        "Invalid argument"));
+    ok({"touch", "-a", image, "-m", "/dev/sda", "/a:b"});
 }
 
 // Volumes that Windows made, if they can be had (tests/guests/bitlocker.sh).
@@ -426,6 +504,22 @@ TEST_F(Stacks, WhatTheApplianceCannotOpenIsNamed) {
     write_host_file(image, disk);
     EXPECT_TRUE(refused(run_insp({"ls", "-a", image, "-m", "/dev/sda", "/"}), kFailed,
                         "it holds APFS, which the appliance cannot open"));
+}
+
+// Also to who didn't ask for the device, but for what is on the guest.
+TEST_F(Stacks, ARootThatTheApplianceCannotOpenIsNamed) {
+    std::string image = scratch() / "bcache";
+    std::string disk(1 << 20, '\0');
+    // struct cache_sb of bcache: where it is, its version, and the magic number.
+    disk.replace(4096 + 8, 1, "\x08");
+    disk.replace(4096 + 16, 1, "\x01");
+    disk.replace(4096 + 24, 16, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81");
+    disk.replace(4096 + 40, 1, "\x07");  // of its UUID
+    write_host_file(image, disk);
+    const std::string named = "/dev/sda holds a bcache device, which the appliance cannot open";
+    EXPECT_TRUE(refused(run_insp({"cat", "-a", image, "/etc/hostname"}), kFailed, named));
+    const Outcome inspected = run_insp({"inspect", "-a", image});
+    EXPECT_THAT(inspected.err, HasSubstr(named)) << inspected.describe();
 }
 
 }  // namespace
