@@ -60,6 +60,7 @@ int run_format(Context& context) {
     const FilesystemMaker* maker = type == "none" ? nullptr : &filesystem_maker(type);
     const std::string label = args.value("label").value_or("");
     if (args.has("label") && maker == nullptr) throw UsageError("--label needs --filesystem");
+    if (maker != nullptr) require_label(*maker, label);
     std::optional<VolumeName> volume;
     if (args.has("lvm") && args.value("lvm") != "none")
         volume = volume_name(args.value("lvm").value_or("/dev/VG/LV"));
@@ -68,27 +69,37 @@ int run_format(Context& context) {
 
     Guest guest(context, Access::kChange);
     std::vector<DiskInfo> disks = guest.call("filesystems").filesystems().disks;
-    std::vector<std::string> devices;
+    struct Part {
+        std::string device;
+        uint64_t size;
+    };
+    std::vector<Part> parts;
     for (const DiskInfo& disk : disks) {
         if (args.has("wipe"))
             must_run_script(guest, {.text = "exec perl -e \"$2\" \"$1\"", .arguments = {disk.device, kZero}},
                             "cannot wipe " + disk.device);
-        devices.push_back(make_table(guest, disk.device, table.value_or(default_table(disk.size_bytes)),
-                                     maker, volume.has_value()));
+        parts.push_back({make_table(guest, disk.device, table.value_or(default_table(disk.size_bytes)), maker,
+                                    volume.has_value()),
+                         disk.size_bytes});
     }
     if (volume) {
+        Part whole{"/dev/" + volume->group + "/" + volume->volume, 0};
         std::vector<std::string> arguments{volume->group, volume->volume};
-        arguments.insert(arguments.end(), devices.begin(), devices.end());
+        for (const Part& part : parts) {
+            arguments.push_back(part.device);
+            whole.size += part.size;
+        }
         must_run_script(guest, {.text = kMakeVolume, .arguments = std::move(arguments)},
                         "cannot make the logical volume", ErrorKind::kNoSpace);
+        parts = {whole};
     }
-    if (maker != nullptr && volume) {
-        const std::string device = "/dev/" + volume->group + "/" + volume->volume;
-        must_run_script(guest,
-                        {.text = maker->command, .arguments = {device, label, ""}, .bare_disks = false},
-                        "cannot make a file system (" + type + ") on " + device, ErrorKind::kNoSpace);
-    } else if (maker != nullptr) {
-        for (const std::string& device : devices) make_filesystem(guest, *maker, device, label);
+    if (maker != nullptr) {
+        for (const Part& part : parts)
+            make_filesystem(guest, {.maker = *maker,
+                                    .device = part.device,
+                                    .size = part.size,
+                                    .label = label,
+                                    .bare_disks = !volume});
     }
     guest.commit();
     return kExitSuccess;

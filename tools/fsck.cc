@@ -2,8 +2,10 @@
 //
 // insp fsck: every file system checked by its own tool, in the appliance, and repaired on request.
 #include <algorithm>
+#include <optional>
 
 #include "cli/appliance_script.h"
+#include "cli/filesystem_check.h"
 #include "cli/guest.h"
 #include "cli/text.h"
 #include "commands.h"
@@ -13,107 +15,65 @@ namespace {
 
 constexpr int kExitDamaged = 4;  // as e2fsck: errors are left
 
-// $1 is the device. A journal that waits is replayed first, also in a mere check: the disk is a copy that is
-// thrown away, and without it much would seem to be wrong that isn't. Exit code 0: sound.
-struct Checker {
-    const char* type;
-    const char* check;
-    const char* repair;  // null: there is no safe way
-};
-
-constexpr char kExtCheck[] = "e2fsck -E journal_only \"$1\" >/dev/null 2>&1\nexec e2fsck -fn \"$1\"\n";
-// 1 and 2: corrected.
-constexpr char kExtRepair[] =
-    "e2fsck -fy \"$1\"; code=$?; [ $code -le 2 ] || exit $code; e2fsck -fn \"$1\" >/dev/null\n";
-constexpr char kXfsReplay[] =
-    "mkdir -p /run/replay && mount -t xfs -o nouuid \"$1\" /run/replay 2>/dev/null && umount /run/replay\n";
-
-// ntfsfix looks at little, and not at the mark by which Windows or a resize says that more is to be looked
-// at.
-constexpr char kNtfsCheck[] =
-    "ntfsfix -n \"$1\" || exit 1\n"
-    "! ntfsinfo -f -m \"$1\" 2>/dev/null | grep -q 'Volume Flags:.*DIRTY' || {\n"
-    "  echo 'It is marked to be checked: start Windows, which does that (chkdsk).'; exit 1; }\n";
-
-constexpr Checker kCheckers[] = {
-    {"ext2", kExtCheck, kExtRepair},
-    {"ext3", kExtCheck, kExtRepair},
-    {"ext4", kExtCheck, kExtRepair},
-    {"xfs", "%replay%exec xfs_repair -n \"$1\"\n",
-     "%replay%xfs_repair \"$1\" && xfs_repair -n \"$1\" >/dev/null 2>&1\n"},
-    {"vfat", "exec fsck.fat -n \"$1\"\n", "fsck.fat -a -w \"$1\"; fsck.fat -n \"$1\" >/dev/null\n"},
-    {"exfat", "exec fsck.exfat -n \"$1\"\n", "fsck.exfat -y \"$1\"; fsck.exfat -n \"$1\" >/dev/null\n"},
-    {"ntfs", kNtfsCheck, "ntfsfix \"$1\" && ntfsfix -n \"$1\" >/dev/null\n"},
-    {"btrfs", "exec btrfs check --readonly \"$1\"\n", nullptr},
-    {"f2fs", "exec fsck.f2fs --dry-run \"$1\"\n",
-     "fsck.f2fs -f \"$1\"; fsck.f2fs --dry-run \"$1\" >/dev/null\n"},
-};
-
-const Checker* checker_of(const std::string& type) {
-    for (const Checker& checker : kCheckers)
-        if (type == checker.type) return &checker;
-    return nullptr;
-}
-
 struct Report {
-    std::string device;
-    std::string type;
-    const char* result;  // "clean", "damaged", "repaired", "skipped"
-    std::string messages;
+    const FilesystemInfo* filesystem;
+    const char* result;  // "clean", "damaged", "repaired", "skipped", "failed"
+    std::string messages = {};
+    std::string failure = {};      // of "failed"
+    bool tried_to_repair = false;  // so that something of it may have been written
+    bool keep = false;             // what was written is of use
 };
-
-std::string script_text(const char* text) {
-    std::string script = text;
-    constexpr std::string_view kMark = "%replay%";
-    if (size_t at = script.find(kMark); at != script.npos) script.replace(at, kMark.size(), kXfsReplay);
-    return script;
-}
 
 Report check(Guest& guest, const FilesystemInfo& filesystem, bool repair) {
-    Report report{filesystem.device, filesystem.type, "skipped", "there is no checker for it"};
+    Report report{&filesystem, "skipped"};
     const Checker* checker = checker_of(filesystem.type);
-    if (checker == nullptr) return report;
-    auto run = [&](const char* text) {
-        const std::string script = script_text(text);
-        ScriptResult result = run_script(
-            guest, {.text = script.c_str(), .arguments = {filesystem.device}, .bare_disks = false});
-        report.messages = result.output + result.errors;
-        return result.succeeded();
-    };
-    if (run(checker->check)) {
-        report.result = "clean";
+    if (checker == nullptr) {
+        report.messages = "there is no checker for it";
         return report;
     }
-    report.result = "damaged";
-    if (!repair) return report;
+    auto run = [&](const char* text) {
+        ScriptResult result =
+            run_script(guest, {.text = text, .arguments = {filesystem.device}, .bare_disks = false});
+        report.messages += result.output + result.errors;
+        const Verdict verdict = verdict_of(result.exit_code);
+        if (verdict == Verdict::kFailed) {
+            report.failure = failure_of(result.exit_code);
+            report.messages += report.failure + "\n";
+        }
+        return verdict;
+    };
+    auto result_of = [](Verdict verdict, const char* sound) {
+        return verdict == Verdict::kSound ? sound : verdict == Verdict::kFailed ? "failed" : "damaged";
+    };
+    const Verdict found = run(checker->check);
+    report.result = result_of(found, "clean");
+    if (!repair || found == Verdict::kSound || found == Verdict::kFailed) return report;
     if (checker->repair == nullptr) {
         report.messages += "There is no safe repair for it: save what can be read (insp copy-out).\n";
         return report;
     }
-    std::string found = report.messages;
-    if (run(checker->repair)) report.result = "repaired";
-    report.messages = found + report.messages;
+    report.tried_to_repair = true;
+    const Verdict left = run(checker->repair);
+    report.result = result_of(left, "repaired");
+    report.keep = left == Verdict::kSound || left == Verdict::kMarked;
     return report;
 }
 
 void print(Context& context, const std::vector<Report>& reports) {
     if (context.wants_json()) {
         context.json.begin_object();
-        context.json.begin_array("filesystems");
-        for (const Report& report : reports) {
-            context.json.begin_object();
-            context.json.text("device", report.device);
-            context.json.text("type", report.type);
+        context.json.objects("filesystems", reports, [&](const Report& report) {
+            context.json.text("device", report.filesystem->device);
+            context.json.text("type", report.filesystem->type);
             context.json.text("result", report.result);
             context.json.text("messages", report.messages);
-            context.json.end_object();
-        }
-        context.json.end_array();
+        });
         context.json.end_object();
         return;
     }
     for (const Report& report : reports) {
-        context.out.write(report.device + ": " + report.type + ": " + report.result + "\n");
+        context.out.write(report.filesystem->device + ": " + report.filesystem->type + ": " + report.result +
+                          "\n");
         if (std::string_view(report.result) == "clean" && !context.verbose()) continue;
         for (size_t begin = 0; begin < report.messages.size();) {
             size_t end = std::min(report.messages.find('\n', begin), report.messages.size());
@@ -123,40 +83,67 @@ void print(Context& context, const std::vector<Report>& reports) {
     }
 }
 
-int run_fsck(Context& context) {
-    const Arguments& args = context.args;
-    const bool repair = args.has("repair");  // of all disk options: here it is more than the container
-    Guest guest(context, repair ? Access::kChange : Access::kRead);
-    std::vector<FilesystemInfo> all = guest.call("filesystems").filesystems().filesystems;
-    std::vector<FilesystemInfo> wanted;
-    for (const std::string& device : args.operands()) {
-        auto found = std::find_if(all.begin(), all.end(), [&](const FilesystemInfo& filesystem) {
-            return filesystem.device == device;
-        });
-        if (found == all.end()) throw Error(ErrorKind::kNotFound, "there is no " + device);
-        if (checker_of(found->type) == nullptr)
-            throw Error(ErrorKind::kUnsupported,
-                        device + " can't be checked: it is " +
-                            (found->type.empty() ? "of no known type" : found->type));
-        wanted.push_back(*found);
+// Puts those repairs into the images that led to something. What a repair wrote that failed on the way must
+// not go with them: the others are done again in a session where it was never tried.
+void keep_repairs(Context& context, std::optional<Guest>& guest, const std::vector<Report>& reports) {
+    auto any = [&](auto condition) { return std::any_of(reports.begin(), reports.end(), condition); };
+    if (!any([](const Report& report) { return report.keep; })) return;
+    const bool direct = context.args.value("write-mode") == "direct";  // it is in the images already
+    if (!direct && any([](const Report& report) { return report.tried_to_repair && !report.keep; })) {
+        guest.reset();
+        guest.emplace(context, Access::kChange);
+        for (const Report& report : reports) {
+            if (report.keep && !check(*guest, *report.filesystem, true).keep)
+                throw Error(ErrorKind::kEngine, report.filesystem->device +
+                                                    " was repaired once, but not when it was done again "
+                                                    "without what failed: nothing is changed in the images");
+        }
     }
-    if (args.operands().empty())
-        std::copy_if(all.begin(), all.end(), std::back_inserter(wanted),
-                     [](const FilesystemInfo& filesystem) { return filesystem.mountable; });
+    guest->commit();
+}
+
+int run_fsck(Context& context) {
+    const bool repair =
+        context.args.has("repair");  // of all disk options: here it is more than the container
+    std::optional<Guest> guest;
+    guest.emplace(context, repair ? Access::kChange : Access::kRead);
+    const FilesystemReport all = guest->call("filesystems").filesystems();
+    const std::vector<std::string>& operands = context.args.operands();
+    const std::vector<FilesystemInfo> wanted =
+        filesystems_to_check(all, operands, device_aliases(*guest, all, operands));
     if (wanted.empty()) {
+        print(context, {});
         context.error("there is no file system on the disks");
         return kExitNothingFound;
     }
+    for (const FilesystemInfo& filesystem : wanted) {
+        const std::string array = degraded_array(all, filesystem);
+        if (repair && !array.empty())
+            throw Error(ErrorKind::kDenied, filesystem.device + " can't be repaired: the RAID " + array +
+                                                " is degraded and can be read, but not be changed");
+    }
     std::vector<Report> reports;
-    for (const FilesystemInfo& filesystem : wanted) reports.push_back(check(guest, filesystem, repair));
-    auto any = [&](std::string_view result) {
-        return std::any_of(reports.begin(), reports.end(),
-                           [&](const Report& report) { return report.result == result; });
-    };
-    // What could be repaired is kept, also where something else could not.
-    if (any("repaired")) guest.commit();
+    for (const FilesystemInfo& filesystem : wanted) {
+        reports.push_back(check(*guest, filesystem, repair));
+        Report& report = reports.back();
+        const std::string array = degraded_array(all, filesystem);
+        if (std::string_view(report.result) == "damaged" && !array.empty())
+            report.messages += "The RAID " + array +
+                               " is degraded and can't be written to: if a journal waits, it could not be "
+                               "replayed before.\n";
+    }
+    keep_repairs(context, guest, reports);
     print(context, reports);
-    return any("damaged") ? kExitDamaged : kExitSuccess;
+    bool failed = false, damaged = false;
+    for (const Report& report : reports) {
+        damaged = damaged || std::string_view(report.result) == "damaged";
+        if (report.failure.empty()) continue;
+        failed = true;
+        context.error(report.filesystem->device +
+                      (report.tried_to_repair ? " could not be repaired: " : " could not be checked: ") +
+                      report.failure);
+    }
+    return failed ? kExitFailure : damaged ? kExitDamaged : kExitSuccess;
 }
 
 }  // namespace

@@ -67,6 +67,7 @@ Wish wish_of(const Arguments& args) {
               .label = args.value("label").value_or(""),
               .size = {}};
     if (std::string_view(wish.maker->type) == "swap") throw UsageError("swap space holds no files");
+    require_label(*wish.maker, wish.label);
     if (wish.format != "raw" && wish.format != "qcow2")
         throw UsageError("--format is 'raw' or 'qcow2', not '" + wish.format + "'");
     if (args.has("partition") || floppy)
@@ -192,7 +193,8 @@ void unpack(Guest& guest, const Wish& wish) {
     archive->finish();
 }
 
-void fill(Context& context, const Wish& wish, const std::string& path, const ContentSize& content) {
+void fill(Context& context, const Wish& wish, const std::string& path, uint64_t size,
+          const ContentSize& content) {
     SessionOptions options = appliance_options(context.args);
     options.disks = {{.path = path, .format = wish.format, .sector_size = wish.sector_size}};
     options.writable = true;
@@ -200,12 +202,13 @@ void fill(Context& context, const Wish& wish, const std::string& path, const Con
     Guest guest(context, std::move(options));
     std::string device = "/dev/sda";
     if (wish.table != NewTable::kNone) device = make_table(guest, device, wish.table, wish.maker, false);
-    constexpr uint64_t kSpareInodes = 64;
-    const std::string files =
-        std::string_view(wish.maker->type).starts_with("ext") && !wish.size && wish.extra == 0
-            ? std::to_string(content.entries + kSpareInodes)
-            : "";
-    make_filesystem(guest, *wish.maker, device, wish.label, files);
+    make_filesystem(guest, {.maker = *wish.maker,
+                            .device = device,
+                            .size = size,
+                            .label = wish.label,
+                            .inodes = std::string_view(wish.maker->type).starts_with("ext")
+                                          ? ext_inodes(content.entries, wish.extra, wish.size.value_or(0))
+                                          : 0});
     guest.call("mount", {device, "/"}).mount({.device = device});
     unpack(guest, wish);
     guest.commit();
@@ -221,7 +224,7 @@ int run_make_fs(Context& context) {
                      std::to_string(content.entries) + " files and directories");
         image.create(wish.format, size);
         try {
-            fill(context, wish, image.path(), content);
+            fill(context, wish, image.path(), size, content);
             break;
         } catch (const Error& error) {
             if (error.kind() != ErrorKind::kNoSpace || wish.size || attempt + 1 == kTries) throw;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cli/appliance_script.h"
+#include "cli/device_names.h"
 #include "cli/guest.h"
 #include "cli/partition_list.h"
 #include "cli/text.h"
@@ -26,10 +27,11 @@ constexpr Option kOptions[] = {
 
 constexpr char kSfdisk[] = "--no-reread --no-tell-kernel --wipe never --wipe-partitions never";
 
-ListedDisk& find_disk(std::vector<ListedDisk>& disks, const std::string& device) {
+const ListedDisk& find_disk(const std::vector<ListedDisk>& disks, const std::string& name) {
+    const std::string device = usual_device_name(name);
     auto found = std::find_if(disks.begin(), disks.end(),
                               [&](const ListedDisk& disk) { return disk.device == device; });
-    if (found == disks.end()) throw Error(ErrorKind::kNotFound, "there is no disk " + device);
+    if (found == disks.end()) throw Error(ErrorKind::kNotFound, "there is no disk " + name);
     return *found;
 }
 
@@ -38,7 +40,8 @@ struct Found {
     const ListedPartition& partition;
 };
 
-Found find_partition(const std::vector<ListedDisk>& disks, const std::string& device) {
+Found find_partition(const std::vector<ListedDisk>& disks, const std::string& name) {
+    const std::string device = usual_device_name(name);
     std::string known;
     for (const ListedDisk& disk : disks) {
         for (const ListedPartition& partition : disk.partitions) {
@@ -46,7 +49,7 @@ Found find_partition(const std::vector<ListedDisk>& disks, const std::string& de
             known += (known.empty() ? "" : ", ") + partition.device;
         }
     }
-    throw Error(ErrorKind::kNotFound, "there is no partition " + device +
+    throw Error(ErrorKind::kNotFound, "there is no partition " + name +
                                           (known.empty() ? "; there is none at all" : "; there is " + known));
 }
 
@@ -66,17 +69,12 @@ void require_changeable(const Context& context, const ListedDisk& disk) {
         throw Error(ErrorKind::kCorrupt, disk.warnings.front() + "; nothing is changed without --force");
 }
 
+// ---- the command line by itself. What is wrong with it shows before anything is started.
+
 uint64_t size_of(const char* what, const std::string& text) {
     std::optional<uint64_t> size = parse_size(text, 1);
     if (!size || *size == 0) throw UsageError(std::string(what) + " '" + text + "' is not a size");
     return *size;
-}
-
-// In sectors, as sfdisk's input has it. Rounded down.
-std::string sectors(uint64_t bytes, const ListedDisk& disk) {
-    uint64_t count = bytes / disk.sector_size;
-    if (count == 0) throw UsageError("that is less than a sector of " + disk.device);
-    return std::to_string(count);
 }
 
 // A value of sfdisk's input line: quoted, so that nothing in it has a meaning.
@@ -89,27 +87,72 @@ std::string quoted_field(const char* option, const std::string& text) {
     return "\"" + text + "\"";
 }
 
-void require_type(const std::string& type) {
+// sfdisk wants hexadecimal without the 0x that it prints itself.
+std::string type_of(const std::string& text) {
+    const std::string type = text.starts_with("0x") ? text.substr(2) : text;
     bool plain = !type.empty() && std::all_of(type.begin(), type.end(), [](char c) {
         return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-';
     });
-    if (!plain) throw UsageError("'" + type + "' is no type of a partition");
+    if (!plain) throw UsageError("'" + text + "' is no type of a partition");
+    return type;
 }
 
-// sfdisk wants hexadecimal without the 0x that it prints itself. What it doesn't know of an MBR it takes for
-// 0, which means that there is no partition.
-std::string plain_type(const std::string& type, const ListedDisk& disk) {
-    std::string plain = type.starts_with("0x") ? type.substr(2) : type;
-    require_type(plain);
-    if (disk.table == "gpt") return plain;
+struct NewPartition {
+    std::string disk;
+    std::optional<uint64_t> start;
+    std::optional<uint64_t> size;
+    std::optional<std::string> type;
+    std::optional<std::string> name;  // quoted
+    std::optional<std::string> number;
+};
+
+NewPartition new_partition(const Arguments& args) {
+    NewPartition wanted{.disk = args.value("disk").value_or("/dev/sda"),
+                        .start = {},
+                        .size = {},
+                        .type = {},
+                        .name = {},
+                        .number = args.value("number")};
+    if (auto start = args.value("start")) wanted.start = size_of("--start", *start);
+    if (auto size = args.value("size")) wanted.size = size_of("--size", *size);
+    if (auto type = args.value("type")) wanted.type = type_of(*type);
+    if (auto name = args.value("name")) wanted.name = quoted_field("name", *name);
+    const std::string number = wanted.number.value_or("1");
+    if (number.empty() || number.size() > 3 || number.find_first_not_of("0123456789") != number.npos ||
+        number[0] == '0')
+        throw UsageError("--number '" + number + "' is no number of a partition");
+    return wanted;
+}
+
+struct NewSize {
+    char sign;  // '+', '-', or 0: it is the size itself
+    uint64_t amount;
+};
+
+NewSize new_size(const std::string& text) {
+    const bool by = text.starts_with('+') || text.starts_with('-');
+    return {by ? text[0] : '\0', size_of("the size", by ? text.substr(1) : text)};
+}
+
+// ---- what it means for these disks
+
+// In sectors, as sfdisk's input has it. Rounded down.
+std::string sectors(uint64_t bytes, const ListedDisk& disk) {
+    uint64_t count = bytes / disk.sector_size;
+    if (count == 0) throw Error(ErrorKind::kUsage, "that is less than a sector of " + disk.device);
+    return std::to_string(count);
+}
+
+// What sfdisk doesn't know of an MBR it takes for 0, which means that there is no partition.
+void require_type(const std::string& type, const ListedDisk& disk) {
+    if (disk.table == "gpt") return;
     constexpr std::string_view kWords[] = {"linux", "swap", "uefi", "lvm", "raid"};
     const bool hexadecimal =
-        plain.size() <= 2 && plain.find_first_not_of("0123456789abcdefABCDEF") == plain.npos;
-    if (hexadecimal ? plain.find_first_not_of('0') == plain.npos
-                    : std::find(std::begin(kWords), std::end(kWords), plain) == std::end(kWords))
+        type.size() <= 2 && type.find_first_not_of("0123456789abcdefABCDEF") == type.npos;
+    if (hexadecimal ? type.find_first_not_of('0') == type.npos
+                    : std::find(std::begin(kWords), std::end(kWords), type) == std::end(kWords))
         throw Error(ErrorKind::kUsage, "'" + type + "' is no type of a partition of an MBR: it has " +
                                            "linux, swap, uefi, lvm, raid and hexadecimal numbers up to ff");
-    return plain;
 }
 
 void run_sfdisk(Guest& guest, const std::string& options, std::vector<std::string> arguments,
@@ -142,56 +185,46 @@ void list(Context& context, const std::vector<ListedDisk>& disks) {
     context.out.write(table(rows, {false, true, true, false, false, false}));
 }
 
-void add(Context& context, Guest& guest, std::vector<ListedDisk> disks) {
-    const Arguments& args = context.args;
-    const ListedDisk& disk = find_disk(disks, args.value("disk").value_or("/dev/sda"));
+// Returns the device.
+std::string add(Context& context, Guest& guest, const NewPartition& wanted) {
+    const std::vector<ListedDisk> disks = list_partitions(guest);
+    const ListedDisk& disk = find_disk(disks, wanted.disk);
     require_changeable(context, disk);
-    std::string line;
-    auto field = [&](const std::string& text) { line += (line.empty() ? "" : ", ") + text; };
-    if (auto start = args.value("start")) field("start=" + sectors(size_of("--start", *start), disk));
-    if (auto wanted = args.value("size")) {
-        field("size=" + sectors(size_of("--size", *wanted), disk));
-    } else {
-        field("size=+");
-    }
-    if (auto type = args.value("type")) field("type=" + plain_type(*type, disk));
-    if (auto name = args.value("name")) field("name=" + quoted_field("name", *name));
-    if (auto number = args.value("number")) {
-        if (number->empty() || number->size() > 3 ||
-            number->find_first_not_of("0123456789") != number->npos || (*number)[0] == '0')
-            throw UsageError("--number '" + *number + "' is no number of a partition");
-        line = disk.device + *number + " : " + line;
+    if (wanted.type) require_type(*wanted.type, disk);
+    std::string line = "size=" + (wanted.size ? sectors(*wanted.size, disk) : "+");
+    if (wanted.start) line += ", start=" + sectors(*wanted.start, disk);
+    if (wanted.type) line += ", type=" + *wanted.type;
+    if (wanted.name) line += ", name=" + *wanted.name;
+    if (wanted.number) {
+        line = disk.device + *wanted.number + " : " + line;
         for (const ListedPartition& partition : disk.partitions) {
-            if (std::to_string(partition.number) == *number)
+            if (std::to_string(partition.number) == *wanted.number)
                 throw Error(ErrorKind::kUsage, partition.device + " exists already");
         }
     }
     run_sfdisk(guest, "--append \"$1\"", {disk.device}, line + "\n",
                "cannot add a partition to " + disk.device);
-    for (const ListedDisk& now : list_partitions(guest)) {
-        if (now.device != disk.device) continue;
-        for (const ListedPartition& partition : now.partitions) {
-            bool old =
-                std::any_of(disk.partitions.begin(), disk.partitions.end(),
-                            [&](const ListedPartition& other) { return other.number == partition.number; });
-            if (!old) context.out.write(partition.device + "\n");
-        }
+    const std::vector<ListedDisk> changed = list_partitions(guest);
+    for (const ListedPartition& partition : find_disk(changed, disk.device).partitions) {
+        bool old =
+            std::any_of(disk.partitions.begin(), disk.partitions.end(),
+                        [&](const ListedPartition& other) { return other.number == partition.number; });
+        if (!old) return partition.device;
     }
+    throw Error(ErrorKind::kEngine, "sfdisk says nothing, and there is no new partition on " + disk.device);
 }
 
-void resize(Context& context, Guest& guest, const std::vector<ListedDisk>& disks, const std::string& device,
-            const std::string& text) {
-    Found found = find_partition(disks, device);
-    require_changeable(context, found.disk);
-    bool by = text.starts_with('+') || text.starts_with('-');
-    uint64_t amount = size_of("the size", by ? text.substr(1) : text);
-    uint64_t size = amount;
-    if (by && text[0] == '+') {
-        if (amount > UINT64_MAX - found.partition.size) throw UsageError("'" + text + "' is too much");
-        size = found.partition.size + amount;
-    } else if (by) {
-        if (amount >= found.partition.size) throw UsageError("'" + text + "' leaves nothing of " + device);
-        size = found.partition.size - amount;
+void resize(Context& context, Guest& guest, const Found& found, const NewSize& wanted) {
+    const std::string& device = found.partition.device;
+    uint64_t size = wanted.amount;
+    if (wanted.sign == '+') {
+        if (wanted.amount > UINT64_MAX - found.partition.size)
+            throw Error(ErrorKind::kUsage, device + " can't have so much more");
+        size = found.partition.size + wanted.amount;
+    } else if (wanted.sign == '-') {
+        if (wanted.amount >= found.partition.size)
+            throw Error(ErrorKind::kUsage, "so much less leaves nothing of " + device);
+        size = found.partition.size - wanted.amount;
     }
     if (size < found.partition.size && !context.args.has("force"))
         throw Error(ErrorKind::kDenied,
@@ -201,6 +234,32 @@ void resize(Context& context, Guest& guest, const std::vector<ListedDisk>& disks
                "size=" + sectors(size, found.disk) + "\n", "cannot resize " + device);
 }
 
+// Changes an entry that is there; returns its device.
+std::string change(Context& context, Guest& guest, const std::string& action, const std::string& partition,
+                   const std::string& value, const std::optional<NewSize>& size) {
+    const std::vector<ListedDisk> disks = list_partitions(guest);
+    const Found found = find_partition(disks, partition);
+    require_changeable(context, found.disk);
+    const std::string& device = found.partition.device;
+    const std::string number = std::to_string(found.partition.number);
+    if (action == "resize") {
+        resize(context, guest, found, *size);
+    } else if (action == "delete") {
+        run_sfdisk(guest, "--delete \"$1\" \"$2\"", {found.disk.device, number}, "",
+                   "cannot delete " + device);
+    } else if (action == "type") {
+        require_type(value, found.disk);
+        run_sfdisk(guest, "--part-type \"$1\" \"$2\" \"$3\"", {found.disk.device, number, value}, "",
+                   "cannot set the type of " + device);
+    } else {
+        if (found.disk.table != "gpt")
+            throw Error(ErrorKind::kUnsupported, "the partitions of an MBR have no names");
+        run_sfdisk(guest, "--part-label \"$1\" \"$2\" \"$3\"", {found.disk.device, number, value}, "",
+                   "cannot name " + device);
+    }
+    return device;
+}
+
 void need_operands(const Arguments& args, size_t count, const char* usage) {
     if (args.operands().size() != count)
         throw UsageError(std::string("write: insp partition -a IMAGE ") + usage);
@@ -208,7 +267,7 @@ void need_operands(const Arguments& args, size_t count, const char* usage) {
 
 int run_partition(Context& context) {
     const Arguments& args = context.args;
-    std::vector<std::string> words = args.operands();
+    const std::vector<std::string>& words = args.operands();
     const std::string action = words.empty() ? "list" : words[0];
     for (const char* option : {"size", "start", "type", "name", "number", "disk"}) {
         if (action != "add" && args.has(option))
@@ -220,44 +279,36 @@ int run_partition(Context& context) {
         list(context, list_partitions(guest));
         return kExitSuccess;
     }
+    std::optional<NewPartition> added;
+    std::optional<NewSize> size;
+    std::string value = words.size() > 2 ? words[2] : "";
     if (action == "add") {
         need_operands(args, 1, "add [--size SIZE] [--type TYPE]...");
+        added = new_partition(args);
     } else if (action == "delete") {
         need_operands(args, 2, "delete PARTITION");
     } else if (action == "resize") {
         need_operands(args, 3, "resize PARTITION [+|-]SIZE");
+        size = new_size(value);
     } else if (action == "type") {
         need_operands(args, 3, "type PARTITION TYPE");
+        value = type_of(value);
     } else if (action == "name") {
         need_operands(args, 3, "name PARTITION NAME");
     } else {
         throw UsageError("'" + action + "' is none of list, add, delete, resize, type, name");
     }
     Guest guest(context, Access::kChange);
-    std::vector<ListedDisk> disks = list_partitions(guest);
-    if (action == "add") {
-        add(context, guest, std::move(disks));
-    } else if (action == "resize") {
-        resize(context, guest, disks, words[1], words[2]);
-    } else {
-        Found found = find_partition(disks, words[1]);
-        require_changeable(context, found.disk);
-        const std::string number = std::to_string(found.partition.number);
-        if (action == "delete") {
-            run_sfdisk(guest, "--delete \"$1\" \"$2\"", {found.disk.device, number}, "",
-                       "cannot delete " + words[1]);
-        } else if (action == "type") {
-            run_sfdisk(guest, "--part-type \"$1\" \"$2\" \"$3\"",
-                       {found.disk.device, number, plain_type(words[2], found.disk)}, "",
-                       "cannot set the type of " + words[1]);
-        } else {
-            if (found.disk.table != "gpt")
-                throw Error(ErrorKind::kUnsupported, "the partitions of an MBR have no names");
-            run_sfdisk(guest, "--part-label \"$1\" \"$2\" \"$3\"", {found.disk.device, number, words[2]}, "",
-                       "cannot name " + words[1]);
-        }
-    }
+    const std::string device =
+        added ? add(context, guest, *added) : change(context, guest, action, words[1], value, size);
     guest.commit();
+    if (context.wants_json()) {
+        context.json.begin_object();
+        context.json.text("device", device);
+        context.json.end_object();
+    } else if (added) {
+        context.out.write(device + "\n");
+    }
     return kExitSuccess;
 }
 

@@ -49,7 +49,8 @@ std::vector<EncryptionKey> EncryptionKey::parse(const std::string& text) {
     std::string id = text.substr(0, file);
     std::string content = read_key_file(text.substr(file + 6));
     std::vector<EncryptionKey> keys = {{id, content.substr(0, content.find('\n'))}};
-    if (keys[0].secret.size() != content.size()) keys.push_back({id, std::move(content)});
+    if (keys[0].secret.size() != content.size()) keys.push_back({id, content});
+    explicit_bzero(content.data(), content.size());
     return keys;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "guest/connection.h"
 
+#include <string.h>
+
 #include <algorithm>
 #include <cstring>
 #include <exception>
@@ -18,6 +20,11 @@ constexpr size_t kReadSize = 16 << 10;   // enough for most answers; large frame
 constexpr size_t kSendSize = 256 << 10;  // an upload is written in pieces of about this
 
 std::span<const std::byte> bytes_of(const le32& number) { return std::as_bytes(std::span(&number, 1)); }
+
+template <typename Bytes>
+void wipe(Bytes& bytes) {
+    ::explicit_bzero(bytes.data(), bytes.size());
+}
 
 // An item or a response; what doesn't parse is the peer's fault.
 template <typename Message>
@@ -91,20 +98,32 @@ void Connection::queue_requests(std::vector<proto::Request>& batch) {
             throw Error(ErrorKind::kUsage, "the paths and options of a request are too long: " +
                                                std::to_string(serialised.back().size()) + " bytes");
     }
-    for (const std::string& bytes : serialised)
-        queue(FrameType::kRequest, next_stream_++, std::as_bytes(std::span(bytes)));
+    // The keys in a Wake are overwritten wherever they have been: so the buffer must not move, either.
+    size_t room = out_.size();
+    for (const std::string& bytes : serialised) room += sizeof(protocol::FrameHeader) + bytes.size();
+    out_.reserve(room);
+    for (size_t i = 0; i < batch.size(); ++i) {
+        queue(FrameType::kRequest, next_stream_++, std::as_bytes(std::span(serialised[i])));
+        if (!batch[i].has_wake()) continue;
+        for (proto::Wake::Key& key : *batch[i].mutable_wake()->mutable_keys()) wipe(*key.mutable_secret());
+        wipe(serialised[i]);
+        secret_ = true;
+    }
 }
 
 // What the agent says meanwhile is heard: it may be waiting for that, and not read before.
 void Connection::send(Exchange& exchange) {
     while (!out_.empty()) {
-        const std::vector<std::byte> sending = std::exchange(out_, {});
+        std::vector<std::byte> sending = std::exchange(out_, {});
+        const bool secret = std::exchange(secret_, false);
         try {
             channel_.write(sending, [&] { receive(exchange); });
         } catch (...) {
             broken_ = true;
+            if (secret) wipe(sending);
             throw;
         }
+        if (secret) wipe(sending);
     }
 }
 

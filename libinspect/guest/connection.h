@@ -63,9 +63,9 @@ class Connection {
     };
 
     // Sends the requests in one write, together with the first of the upload; each but the first is only
-    // worked on when the one before it succeeded. Throws Error(kUsage) when a request is too long, and
-    // nothing was sent. Throws Error(kEngine) when the appliance is gone or broke the protocol,
-    // Error(kCancelled) when the channel was interrupted; broken() is true then.
+    // worked on when the one before it succeeded. The keys of a Wake are overwritten. Throws Error(kUsage)
+    // when a request is too long, and nothing was sent. Throws Error(kEngine) when the appliance is gone or
+    // broke the protocol, Error(kCancelled) when the channel was interrupted; broken() is true then.
     Outcome run(std::vector<proto::Request>& batch, const Handlers& last);
 
     bool broken() const noexcept { return broken_; }
@@ -98,6 +98,7 @@ class Connection {
     Options options_;
     protocol::FrameParser parser_;
     std::vector<std::byte> out_;  // queued, not yet written
+    bool secret_ = false;         // there may be keys in it
     uint32_t next_stream_ = 1;
     bool broken_ = false;
 };

@@ -374,5 +374,23 @@ TEST(ConnectionHostile, IsNotSpokenToAgain) {
     EXPECT_EQ(channel.writes, 1u);
 }
 
+TEST(ConnectionSecrets, AreOverwrittenWhenTheyWereSent) {
+    std::string heard;
+    FakeChannel channel([&](FakeChannel& self, const Frame& frame) {
+        proto::Request request;
+        ASSERT_TRUE(request.ParseFromArray(frame.payload.data(), static_cast<int>(frame.payload.size())));
+        if (request.has_wake()) heard = request.wake().keys(0).secret();
+        self.reply(frame.stream, proto::Response());
+    });
+    Connection connection(channel, {});
+    std::vector<proto::Request> batch(2);
+    const std::string secret = "a passphrase that is long enough to be on the heap";
+    batch[0].mutable_wake()->add_keys()->set_secret(secret);
+    batch[1].mutable_ping();
+    connection.run(batch, {});
+    EXPECT_EQ(heard, secret);
+    EXPECT_EQ(batch[0].wake().keys(0).secret(), std::string(secret.size(), '\0'));
+}
+
 }  // namespace
 }  // namespace inspect

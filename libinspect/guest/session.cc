@@ -102,29 +102,36 @@ proto::Response Session::Impl::call_changing(proto::Request request, const Conne
 }
 
 // Argon2 may want more memory than the appliance has, which shows only when a volume is to be unlocked: at
-// the first mount, or when the disks are listed. So with keys the mounts go ahead of the operation, and what
-// nothing has come of yet is done again in an appliance with enough memory.
+// the first mount, when the disks are listed, or when a program is run. So with keys the mounts go ahead of
+// the operation; where there are none, or a program is (or may be) to come, the disks are listed.
 proto::Response Session::Impl::call(proto::Request request, const Connection::Handlers& handlers) {
     check_usable();
-    const bool first = !awake_ && !keys_.empty();
-    const bool repeatable = request.has_ping() || request.has_list_filesystems() || request.has_inspect();
-    if (first && !repeatable) {
-        proto::Request ping;
-        ping.mutable_ping();
-        call(std::move(ping));
+    if (!awake_ && !keys_.empty()) {
+        if (request.has_list_filesystems() || request.has_inspect()) return call_unlocking(request);
+        proto::Request ahead;
+        if (queued_mounts_.empty() || request.has_run_program() || request.has_ping()) {
+            ahead.mutable_list_filesystems();
+        } else {
+            ahead.mutable_ping();
+        }
+        call_unlocking(ahead);
     }
-    if (!first || !repeatable) return call_once(std::move(request), handlers);
+    return call_once(std::move(request), handlers);
+}
+
+// With which nothing comes of the session yet: so it can be done again, in an appliance with enough memory.
+proto::Response Session::Impl::call_unlocking(const proto::Request& request) {
     const std::vector<proto::Request> mounts = queued_mounts_;
     const size_t warned = warnings.size();
     try {
-        proto::Response response = call_once(request, handlers);
+        proto::Response response = call_once(request, {});
         if (!restart_with_memory()) return response;
     } catch (const Error&) {
         if (!restart_with_memory()) throw;
     }
     warnings.resize(std::min(warned, warnings.size()));
     queued_mounts_ = mounts;
-    return call_once(std::move(request), handlers);
+    return call_once(request, {});
 }
 
 // False: there is no need to, or nothing to be gained.

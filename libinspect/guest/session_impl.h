@@ -79,6 +79,7 @@ struct Session::Impl {
     bool finish();
     SparsifyResult sparsify_one(SparsifyResult target, proto::Request request, bool must);
     proto::Response call_once(proto::Request request, const Connection::Handlers& handlers);
+    proto::Response call_unlocking(const proto::Request& request);
     bool restart_with_memory();
     void stop_machine();
     ResizePlan plan_aside(const ResizeWishes& wishes);

@@ -41,9 +41,10 @@ class SessionTest : public testing::Test {
 
     std::string image() const { return (directory_ / "disk.img").string(); }
 
-    Session open(bool writable, WriteMode mode = WriteMode::kAtomic) {
+    Session open(bool writable, WriteMode mode = WriteMode::kAtomic, std::vector<EncryptionKey> keys = {}) {
         SessionOptions options;
         options.write_mode = mode;
+        options.keys = std::move(keys);
         options.disks.push_back({.path = image(), .format = "raw"});
         options.writable = writable;
         return Session(std::make_unique<Session::Impl>(
@@ -92,15 +93,17 @@ class SessionTest : public testing::Test {
     std::vector<std::string> heard() {
         std::vector<std::string> names;
         for (const proto::Request& request : std::exchange(requests_, {})) {
-            names.push_back(request.has_wake()         ? "wake"
-                            : request.has_mount()      ? "mount " + request.mount().mountpoint()
-                            : request.has_mount_os()   ? "mount_os"
-                            : request.has_stat()       ? "stat"
-                            : request.has_finish()     ? "finish"
-                            : request.has_ping()       ? "ping"
-                            : request.has_read_file()  ? "read_file"
-                            : request.has_write_file() ? "write_file"
-                                                       : "other");
+            names.push_back(request.has_wake()               ? "wake"
+                            : request.has_mount()            ? "mount " + request.mount().mountpoint()
+                            : request.has_mount_os()         ? "mount_os"
+                            : request.has_stat()             ? "stat"
+                            : request.has_finish()           ? "finish"
+                            : request.has_ping()             ? "ping"
+                            : request.has_run_program()      ? "run"
+                            : request.has_list_filesystems() ? "list"
+                            : request.has_read_file()        ? "read_file"
+                            : request.has_write_file()       ? "write_file"
+                                                             : "other");
         }
         return names;
     }
@@ -358,6 +361,57 @@ TEST_F(SessionTest, StreamsBothWays) {
                       "/x", [](auto) {}, 0, 4);
               }).kind(),
               ErrorKind::kEngine);
+}
+
+// Argon2 may want more memory than there is, which the agent says when it is to unlock something.
+TEST_F(SessionTest, UnlocksWithEnoughMemoryBeforeAnythingIsDone) {
+    const uint64_t wanted = uint64_t{512} << 20;
+    on_request_ = [&](FakeChannel&, uint32_t, const proto::Request& request) {
+        proto::Response response;
+        if (request.has_list_filesystems()) response.mutable_filesystems();
+        if (request.has_run_program()) response.mutable_run();
+        if (request.has_stat()) response = stat_answer();
+        const bool unlocks = request.has_list_filesystems() ||
+                             (request.has_mount() && request.mount().device() != "/dev/sda1");
+        if (unlocks && engine_.memory_bytes < wanted) {
+            response.set_needed_memory(wanted);
+            response.add_warnings("too little memory");
+        }
+        return response;
+    };
+    auto expect = [&](Session& session, const std::vector<std::string>& requests) {
+        EXPECT_EQ(heard(), requests);
+        EXPECT_EQ(engine_.memory_bytes, wanted);
+        EXPECT_TRUE(session.take_warnings().empty());
+    };
+    const std::vector<EncryptionKey> keys{{"all", "secret"}};
+    {
+        Session session = open(false, keys);
+        session.run({.arguments = {"blkid"}});
+        expect(session, {"wake", "list", "finish", "wake", "list", "run"});
+        session.run({.arguments = {"blkid"}});
+        EXPECT_THAT(heard(), ElementsAre("run"));
+    }
+    {
+        Session session = open(false, keys);
+        session.ping();  // a shell is to come
+        expect(session, {"wake", "list", "finish", "wake", "list", "ping"});
+    }
+    {
+        Session session = open(false, keys);
+        session.mount({.device = "/dev/sda1"});  // which unlocks nothing
+        session.run({.arguments = {"blkid"}});
+        expect(session, {"wake", "mount /", "list", "finish", "wake", "mount /", "list", "run"});
+    }
+    {
+        Session session = open(false, keys);
+        session.mount({.device = "/dev/vg/root"});
+        session.stat("/");
+        expect(session, {"wake", "mount /", "ping", "finish", "wake", "mount /", "ping", "stat"});
+    }
+    Session session = open(false);
+    session.run({.arguments = {"blkid"}});
+    EXPECT_THAT(heard(), ElementsAre("wake", "run"));
 }
 
 TEST_F(SessionTest, IsNotReentrant) {

@@ -77,6 +77,8 @@ TEST_F(Format, RefusesNonsense) {
     EXPECT_TRUE(refused(insp({"format", "-a", image, "--partition=apm"}), kUsage, "apm"));
     EXPECT_TRUE(refused(insp({"format", "-a", image, "--lvm=data"}), kUsage, "/dev/VG/LV"));
     EXPECT_TRUE(refused(insp({"format", "-a", image, "--label=x"}), kUsage, "--filesystem"));
+    EXPECT_TRUE(refused(insp({"format", "-a", image, "--filesystem=xfs", "--label=thirteen-byte"}), kUsage,
+                        "up to 12"));
     // Too small for it: nothing was erased.
     EXPECT_TRUE(refused(insp({"format", "-a", image, "--filesystem=xfs"}, qemu()), kFailed, "xfs"));
     EXPECT_EQ(sha256(image), before);
@@ -204,6 +206,45 @@ TEST_F(MakeFs, OfEveryKind) {
     }
 }
 
+// As it would be without files: empty ones take no room but inodes, of which mke2fs makes by the size.
+TEST_F(MakeFs, HasInodesForAllFiles) {
+    const fs::path input = scratch() / "many";
+    fs::create_directories(input);
+    for (int i = 0; i < 6000; ++i) write_host_file(input / std::to_string(i), "");
+    const std::string image = scratch() / "new.img";
+    for (const char* size : {"--size=+1M", "--size=8M"}) {
+        const Outcome made = insp({"make-fs", "-v", size, input, image}, qemu());
+        ASSERT_TRUE(made.ok()) << made.describe();
+        EXPECT_THAT(made.err, Not(HasSubstr("once more")));
+        EXPECT_TRUE(ext_is_clean(image));
+        EXPECT_THAT(debugfs(image, "stat /5999"), HasSubstr("Type: regular"));
+    }
+}
+
+// Each label as its tool takes it; what is too long is refused before anything is started.
+TEST_F(MakeFs, LabelsAreWhole) {
+    const fs::path input = scratch() / "plain";
+    fs::create_directories(input);
+    const std::string image = scratch() / "new.img";
+    struct Kind {
+        const char* type;
+        size_t most;
+    };
+    for (const Kind& kind : {Kind{"ext2", 16}, Kind{"xfs", 12}, Kind{"btrfs", 254}, Kind{"f2fs", 512},
+                             Kind{"vfat", 11}, Kind{"exfat", 11}, Kind{"ntfs", 32}}) {
+        SCOPED_TRACE(kind.type);
+        const std::string label(kind.most, 'L');
+        EXPECT_TRUE(refused(insp({"make-fs", "-t", kind.type, "--label=" + label + "x", input, image}),
+                            kUsage, "up to " + std::to_string(kind.most)));
+        EXPECT_FALSE(fs::exists(image));
+        const Outcome made = insp({"make-fs", "-t", kind.type, "--label=" + label, input, image}, qemu());
+        ASSERT_TRUE(made.ok()) << made.describe();
+        const json listed = insp_json({"filesystems", "--json", "-a", image}, qemu());
+        EXPECT_EQ(listed["filesystems"][0]["label"], label);
+        fs::remove(image);
+    }
+}
+
 TEST_F(MakeFs, LeavesNothingBehindWhenItFails) {
     std::string image = scratch() / "new.img";
     const std::string input = files();
@@ -234,8 +275,34 @@ TEST_F(Fsck, ReportsEachFilesystem) {
     EXPECT_THAT(dirty.out, HasSubstr("marked to be checked"));
     const std::string blank = scratch() / "blank.img";
     write_host_file(blank, std::string(1 << 20, '\0'));
-    EXPECT_EQ(insp({"fsck", "-a", blank}, qemu()).code, kNothingMatched);
+    const Outcome nothing = insp({"fsck", "--json", "-a", blank}, qemu());
+    EXPECT_EQ(nothing.code, kNothingMatched);
+    EXPECT_EQ(json::parse(nothing.out)["filesystems"], json::array());
     EXPECT_TRUE(refused(insp({"fsck", "-a", guest("gpt"), "/dev/sda3"}, qemu()), kFailed, "swap"));
+}
+
+TEST_F(Fsck, ABtrfsIsOneFileSystem) {
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("btrfs")}, qemu()), "/dev/sda1: btrfs: clean\n");
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("btrfs"), "btrfsvol:/dev/vda1/@home", "/dev/sda1"}, qemu()),
+              "/dev/sda1: btrfs: clean\n");
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("btrfs-raid1")}, qemu()), "/dev/sda1: btrfs: clean\n");
+}
+
+TEST_F(Fsck, TakesTheNamesThatOthersTake) {
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("gpt"), "/dev/vda2"}, qemu()), "/dev/sda2: vfat: clean\n");
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("lvm"), "/dev/mapper/debian--vg-home"}, qemu()),
+              "/dev/debian-vg/home: ext4: clean\n");
+    EXPECT_THAT(insp_ok({"fsck", "-a", guest("md"), "/dev/md/home"}, qemu()),
+                ::testing::MatchesRegex("/dev/md[0-9]+: ext4: clean\n"));
+}
+
+TEST_F(Fsck, RepairsNothingOnADegradedArray) {
+    const std::string image = copy_of("md-degraded");
+    const std::string before = sha256(image);
+    EXPECT_TRUE(
+        refused(insp({"fsck", "--repair", "-a", image}, qemu()), kFailed, "the RAID /dev/md0 is degraded"));
+    EXPECT_EQ(sha256(image), before);
+    EXPECT_THAT(insp_ok({"fsck", "-a", image}, qemu()), HasSubstr("/dev/md0: ext4: clean\n"));
 }
 
 // Damage of each kind, made by hand.
@@ -292,6 +359,67 @@ TEST_F(FsckOfEveryKind, Exfat) {
     bytes.replace(kChecksums, 16, 16, '\xaa');
     write_host_file(image, bytes);
     expect_repaired(image, "exfat", {"/usr/sbin/fsck.exfat", "-n"});
+}
+
+// The two tables of a FAT16 differ.
+TEST_F(FsckOfEveryKind, Vfat) {
+    const std::string image = copy_of("vfat");
+    std::string bytes = read_host_file(image);
+    constexpr size_t kSector = 512, kShort = 0xffff;
+    const size_t first = number_at(bytes, 14) & kShort, length = number_at(bytes, 22) & kShort;
+    ASSERT_GT(length, 0u);
+    bytes.replace((first + length) * kSector + 6, 64, 64, '\0');
+    write_host_file(image, bytes);
+    expect_repaired(image, "vfat", {"/usr/sbin/fsck.fat", "-n"});
+}
+
+// ntfsfix repairs, and leaves a mark that Windows is to look at the rest: only then it is sound.
+TEST_F(FsckOfEveryKind, NtfsIsLeftToWindows) {
+    const std::string image = copy_of("ntfs");
+    std::string bytes = read_host_file(image);
+    const size_t cluster = static_cast<unsigned char>(bytes[13]) * (number_at(bytes, 11) & 0xffff);
+    const size_t mirror = number_at(bytes, 56) * cluster;  // of the first records of the MFT
+    bytes.replace(mirror + 200, 100, 100, 'x');
+    write_host_file(image, bytes);
+    ASSERT_FALSE(run({"ntfsfix", "-n", image}).ok());
+    const Outcome repaired = insp({"fsck", "--repair", "-a", image}, qemu());
+    EXPECT_EQ(repaired.code, 4) << repaired.describe();
+    EXPECT_THAT(repaired.out, HasSubstr("/dev/sda: ntfs: damaged\n"));
+    EXPECT_THAT(repaired.out, HasSubstr("start Windows"));
+    EXPECT_TRUE(run({"ntfsfix", "-n", image}).ok()) << "what could be repaired is";
+    const Outcome again = insp({"fsck", "-a", image}, qemu());
+    EXPECT_EQ(again.code, 4) << again.describe();
+    // Where there is the mark alone, nothing is done.
+    const std::string dirty = copy_of("ntfs-dirty");
+    EXPECT_EQ(insp({"fsck", "--repair", "-a", dirty}, qemu()).code, 4);
+    EXPECT_TRUE(same_bytes(dirty, guest("ntfs-dirty")));
+}
+
+// Half of a repair must not get into an image because another one succeeded. Of this exFAT the boot region is
+// repaired first; its table of upper case letters can't be.
+TEST_F(FsckOfEveryKind, NoRepairThatFailedIsKept) {
+    const std::string good = copy_of("ext4"), bad = copy_of("exfat");
+    ASSERT_TRUE(
+        run({"/usr/sbin/debugfs", "-w", "-R", "set_inode_field /hello.txt links_count 7", good}).ok());
+    std::string bytes = read_host_file(bad);
+    constexpr size_t kChecksums = 11 * 512;
+    bytes.replace(kChecksums, 16, 16, '\xaa');
+    const size_t letters = bytes.find(std::string("\0\0\1\0\2\0\3\0", 8));
+    ASSERT_NE(letters, bytes.npos);
+    bytes.replace(letters + 128, 16, 16, 'z');
+    write_host_file(bad, bytes);
+    // It writes, and fails.
+    const std::string tried = scratch() / "tried.img";
+    write_host_file(tried, bytes);
+    ASSERT_FALSE(run({"/usr/sbin/fsck.exfat", "-y", tried}).ok());
+    ASSERT_NE(read_host_file(tried), bytes);
+    const std::string before = sha256(bad);
+    const Outcome outcome = insp({"fsck", "--repair", "-a", good, "-a", bad}, qemu());
+    EXPECT_EQ(outcome.code, 4) << outcome.describe();
+    EXPECT_THAT(outcome.out, HasSubstr("/dev/sda: ext4: repaired\n"));
+    EXPECT_THAT(outcome.out, HasSubstr("/dev/sdb: exfat: damaged\n"));
+    EXPECT_TRUE(ext_is_clean(good));
+    EXPECT_EQ(sha256(bad), before);
 }
 
 TEST_F(FsckOfEveryKind, BtrfsHasNoSafeRepair) {

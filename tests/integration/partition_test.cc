@@ -91,6 +91,49 @@ TEST_F(Partition, ChangesAGpt) {
     EXPECT_THAT(run({"/usr/sbin/sgdisk", "--verify", image}).out, ::testing::HasSubstr("No problems found"));
 }
 
+TEST_F(Partition, SaysAsJsonWhatItChanged) {
+    const std::string image = disk("gpt", "size=8M\nsize=8M\n");
+    auto changed = [&](Args args) {
+        args.insert(args.begin(), {"partition", "--json", "-a", image});
+        return insp_json(args, qemu());
+    };
+    // And by the names that a guest has for its disk.
+    EXPECT_EQ(changed({"add", "--disk", "/dev/vda", "--size", "1M"}), (json{{"device", "/dev/sda3"}}));
+    EXPECT_EQ(changed({"resize", "/dev/vda3", "2M"}), (json{{"device", "/dev/sda3"}}));
+    EXPECT_EQ(changed({"name", "/dev/hda2", "named"}), (json{{"device", "/dev/sda2"}}));
+    EXPECT_EQ(changed({"delete", "sda1"}), (json{{"device", "/dev/sda1"}}));
+    const json after = judged(image);
+    EXPECT_TRUE(partition(after, 1).is_null());
+    EXPECT_EQ(partition(after, 2)["name"], "named");
+    EXPECT_EQ(partition(after, 3)["size"], (2 << 20) / 512);
+}
+
+// A name of half a surrogate pair, which is no text.
+TEST_F(Partition, ListsNamesThatAreNoText) {
+    const std::string image = disk("gpt", "size=8M, name=aXb\n");
+    const std::string script = R"(
+import struct, sys, zlib
+with open(sys.argv[1], 'r+b') as image:
+    disk = bytearray(image.read())
+    for header in 512, len(disk) - 512:
+        first, = struct.unpack_from('<Q', disk, header + 72)
+        count, size = struct.unpack_from('<II', disk, header + 80)
+        disk[first * 512 + 58:first * 512 + 60] = b'\x3d\xd8'
+        struct.pack_into('<I', disk, header + 88, zlib.crc32(disk[first * 512:first * 512 + count * size]))
+        struct.pack_into('<I', disk, header + 16, 0)
+        struct.pack_into('<I', disk, header + 16, zlib.crc32(disk[header:header + 92]))
+    image.seek(0)
+    image.write(disk)
+)";
+    const Outcome renamed = run({"python3", "-c", script, image});
+    ASSERT_TRUE(renamed.ok()) << renamed.describe();
+    const json listed = insp_json({"partition", "--json", "-a", image}, qemu());
+    EXPECT_EQ(listed["disks"][0]["partitions"][0]["name"],
+              "a\ufffd\ufffd\ufffd"
+              "b");
+    EXPECT_EQ(insp({"alignment", "-a", image}, qemu()).code, 0);
+}
+
 TEST_F(Partition, ChangesAnMbr) {
     std::string image = disk("dos", "size=8M, bootable\nsize=40M, type=5\nsize=8M\n");
     EXPECT_EQ(change({image, "add", "--size", "4M", "--type", "0xc", "--number", "5"}), "/dev/sda5\n");
@@ -116,7 +159,18 @@ TEST_F(Partition, RefusesWhatWouldDoHarm) {
     EXPECT_TRUE(refused(try_to({image, "resize", "/dev/sda1", "-2M"}), kFailed, "insp resize"));
     EXPECT_TRUE(refused(try_to({image, "resize", "/dev/sda1", "+2M"}), kFailed, "resize /dev/sda1"));
     EXPECT_TRUE(refused(try_to({image, "delete", "/dev/sda9"}), kFailed, "/dev/sda2"));
-    EXPECT_TRUE(refused(try_to({image, "add", "--size", "12Q"}), kUsage, "12Q"));
+    EXPECT_TRUE(
+        refused(try_to({image, "resize", "/dev/sda1", "-1G"}), kFailed, "leaves nothing of /dev/sda1"));
+    EXPECT_TRUE(refused(try_to({image, "add", "--size", "100"}), kFailed, "less than a sector"));
+    EXPECT_TRUE(refused(try_to({image, "add", "--number", "2"}), kFailed, "exists already"));
+    // What is wrong whatever the disk has shows before the image is opened.
+    for (const Args& wrong :
+         {Args{"add", "--size", "12Q"}, Args{"add", "--number", "0"}, Args{"add", "--type", "a b"},
+          Args{"type", "/dev/sda1", "a b"}, Args{"resize", "/dev/sda1", "+0"}}) {
+        Args args{scratch() / "missing"};
+        args.insert(args.end(), wrong.begin(), wrong.end());
+        EXPECT_EQ(try_to(args).code, kUsage) << wrong[0] << " " << wrong.back();
+    }
     EXPECT_TRUE(refused(try_to({image, "add", "--size", "100G"}), kFailed, "add a partition"));
     EXPECT_TRUE(refused(try_to({image, "add", "--name", "a\", type=\"uefi"}), kUsage, "--name"));
     EXPECT_TRUE(refused(try_to({image, "explode"}), kUsage, "explode"));
@@ -144,6 +198,19 @@ TEST_F(Partition, AlignmentHasTheExitCodesOfVirtAlignmentScan) {
     EXPECT_EQ(bad.code, 3) << bad.describe();
     EXPECT_EQ(json::parse(bad.out)["partitions"][0]["alignment"], 512);
     EXPECT_EQ(scan(disk("dos", "start=63\n"), {"-q"}).out, "");
+    const Outcome logical =
+        scan(disk("dos", "start=2048, size=8M\nstart=20480, type=5\nstart=20543, size=8M\n"));
+    EXPECT_EQ(logical.code, 3) << logical.describe();
+    EXPECT_THAT(logical.out, ::testing::MatchesRegex("/dev/sda1 +1048576 +1024K +ok\n/dev/sda2 +.*\n"
+                                                     "/dev/sda5 +10518016 +512 +bad \\(alignment < 4K\\)\n"));
+    // mkfs.fat pretends that there is a table.
+    std::filesystem::create_directory(scratch() / "files");
+    const std::string fat = scratch() / "fat.img";
+    insp_ok({"make-fs", "-t", "vfat", scratch() / "files", fat}, qemu());
+    EXPECT_EQ(judged(fat)["partitions"][0]["start"], 0);
+    EXPECT_EQ(scan(fat).code, 0);
+    EXPECT_EQ(scan(fat).out, "");
+    EXPECT_FALSE(insp_json({"partition", "--json", "-a", fat}, qemu())["disks"][0].contains("table"));
     EXPECT_EQ(scan(scratch() / "missing").code, 1);
 }
 

@@ -220,6 +220,10 @@ TEST_F(Stacks, Argon2GetsTheMemoryThatItWants) {
         run_insp({"cat", "-a", image, "--key", kKey, "--memory", "96M", "-m", device, "/hello.txt"});
     EXPECT_TRUE(refused(small, kFailed, "there is no " + device));
     EXPECT_THAT(small.err, HasSubstr("--memory"));
+    // Also where nothing is mounted, and a program is run at once.
+    const Outcome program = run_insp({"run", "-a", image, "--key", kKey, "blkid -o value -s TYPE " + device});
+    EXPECT_EQ(program.out, "ext4\n") << program.describe();
+    EXPECT_EQ(program.err, "");
 }
 
 TEST_F(Stacks, Arrays) {
@@ -386,7 +390,7 @@ TEST_F(Stacks, OtherFileSystems) {
 }
 
 TEST_F(Stacks, FileSystemsThatNobodyCanChange) {
-    for (const char* name : {"iso9660", "squashfs"}) {
+    for (const char* name : {"iso9660", "squashfs", "erofs"}) {
         SCOPED_TRACE(name);
         std::string image = guest(name);
         json found = as_json({"filesystems", "--json", "-a", image});
@@ -394,6 +398,9 @@ TEST_F(Stacks, FileSystemsThatNobodyCanChange) {
         EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/a long name, with blänks"}), "hello, guest\n");
         EXPECT_EQ(ok({"ls", "-R", "-a", image, "-m", "/dev/sda", "/dir"}), "sub\nsub/deep.txt\n");
     }
+    json mac = as_json({"filesystems", "--json", "-a", guest("hfsplus")});
+    EXPECT_EQ(mac["filesystems"][0]["type"], "hfsplus") << mac;
+    EXPECT_EQ(ok({"cat", "-a", guest("hfsplus"), "-m", "/dev/sda", "/dir/sub/deep.txt"}), "deep\n");
     std::string image = copy_of("squashfs");
     EXPECT_TRUE(refused(run_insp({"touch", "-a", image, "-m", "/dev/sda", "/new"}), kFailed,
                         "Read-only file system"));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "cli/guest.h"
 
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,17 +56,28 @@ Repair repair_of(const Arguments& arguments) {
     throw UsageError("--repair is 'leaks' or 'all', not '" + what + "'");
 }
 
-std::string read_stdin_to_end() {
-    std::string text;
-    char buffer[4096];
-    for (ssize_t n; (n = ::read(STDIN_FILENO, buffer, sizeof buffer)) != 0;) {
+// Each line is a key. The text is overwritten, as each of the keys will be.
+std::vector<EncryptionKey> read_keys_from_stdin() {
+    constexpr size_t kMost = 1 << 20;
+    std::string text(kMost + 1, '\0');  // at once: one that grows would leave copies behind
+    struct Wipe {
+        std::string& text;
+        ~Wipe() { ::explicit_bzero(text.data(), text.size()); }
+    } wipe{text};
+    size_t size = 0;
+    for (ssize_t n; (n = ::read(STDIN_FILENO, text.data() + size, text.size() - size)) != 0;) {
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) throw Error::from_errno("cannot read the keys from stdin", errno);
-        text.append(buffer, static_cast<size_t>(n));
-        constexpr size_t kMost = 1 << 20;
-        if (text.size() > kMost) throw UsageError("--keys-from-stdin: more than 1 MiB of keys");
+        size += static_cast<size_t>(n);
+        if (size > kMost) throw UsageError("--keys-from-stdin: more than 1 MiB of keys");
     }
-    return text;
+    std::vector<EncryptionKey> keys;
+    for (size_t at = 0; at < size;) {
+        const size_t end = std::min(text.find('\n', at), size);
+        keys.push_back({"all", text.substr(at, end - at)});
+        at = end + 1;
+    }
+    return keys;
 }
 
 }  // namespace
@@ -81,12 +93,8 @@ std::vector<EncryptionKey> keys_of(const Arguments& arguments) {
         }
     }
     if (!arguments.has("keys-from-stdin")) return keys;
-    static const std::string text = read_stdin_to_end();  // a command may ask twice
-    for (size_t at = 0; at < text.size();) {
-        const size_t end = std::min(text.find('\n', at), text.size());
-        keys.push_back({"all", text.substr(at, end - at)});
-        at = end + 1;
-    }
+    static const std::vector<EncryptionKey> read = read_keys_from_stdin();  // a command may ask twice
+    keys.insert(keys.end(), read.begin(), read.end());
     return keys;
 }
 

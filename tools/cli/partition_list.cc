@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/appliance_script.h"
+#include "cli/text.h"
 
 namespace inspect::cli {
 namespace {
@@ -57,7 +58,8 @@ bool is_hybrid(const std::string& hex) {
 }
 
 void parse_partition_table(const std::string& text, ListedDisk& disk) {
-    nlohmann::json document = nlohmann::json::parse(text, nullptr, false);
+    // The name of a GPT's partition may have half a surrogate pair, which sfdisk prints as it is.
+    nlohmann::json document = nlohmann::json::parse(valid_utf8(text), nullptr, false);
     if (document.is_discarded() || !document.is_object() || !document.contains("partitiontable"))
         not_understood();
     const nlohmann::json& table = document["partitiontable"];
@@ -83,6 +85,12 @@ void parse_partition_table(const std::string& text, ListedDisk& disk) {
         partition.attributes = text_of(entry, "attrs");
         partition.bootable = entry.value("bootable", false);
         disk.partitions.push_back(std::move(partition));
+    }
+    // mkfs.fat makes something like a table before a file system that takes the whole disk, as Windows does.
+    if (disk.table == "dos" && disk.partitions.size() == 1 && disk.partitions[0].start == 0) {
+        disk.table.clear();
+        disk.identifier.clear();
+        disk.partitions.clear();
     }
     std::sort(disk.partitions.begin(), disk.partitions.end(),
               [](const auto& a, const auto& b) { return a.number < b.number; });

@@ -29,6 +29,29 @@ TEST(PartitionList, ReadsWhatSfdiskSays) {
     EXPECT_EQ(disk.partitions[1].type, "0x83");
 }
 
+// A GPT's name of half a surrogate pair, as sfdisk prints it.
+TEST(PartitionList, TakesNamesThatAreNoText) {
+    const ListedDisk disk = parse(
+        "{\"partitiontable\": {\"label\":\"gpt\", \"id\":\"A\", \"partitions\": [{\"node\":\"/dev/sdb1\", "
+        "\"start\":2048, \"size\":8, \"type\":\"T\", \"name\":\"a\xed\xa0\xbd\u00fcz\"}]}}");
+    ASSERT_EQ(disk.partitions.size(), 1u);
+    EXPECT_EQ(disk.partitions[0].name, "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\u00fcz");
+}
+
+TEST(PartitionList, ATableOfAFatIsNone) {
+    auto table = [](const std::string& start, const std::string& more) {
+        return parse(R"({"partitiontable": {"label":"dos", "id":"0x1", "partitions": [
+            {"node":"/dev/sdb1", "start":)" +
+                     start + R"(, "size":8192, "type":"c", "bootable":true})" + more + "]}}");
+    };
+    EXPECT_TRUE(table("0", "").table.empty());
+    EXPECT_TRUE(table("0", "").identifier.empty());
+    EXPECT_TRUE(table("0", "").partitions.empty());
+    EXPECT_EQ(table("1", "").partitions.size(), 1u);
+    EXPECT_EQ(table("0", R"(, {"node":"/dev/sdb2", "start":8192, "size":1, "type":"83"})").partitions.size(),
+              2u);
+}
+
 TEST(PartitionList, BelievesNothing) {
     for (
         const char* wrong :

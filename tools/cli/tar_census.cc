@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <set>
+#include <string_view>
+#include <utility>
 
 #include <inspect/error.h>
 
@@ -18,6 +21,11 @@ constexpr uint64_t kBlock = 4096;
 constexpr size_t kRecord = 512;
 // Offsets and lengths in a header, from POSIX.1-2001 pax, "ustar Interchange Format".
 constexpr size_t kSize = 124, kSizeLength = 12, kChecksum = 148, kChecksumLength = 8, kType = 156;
+// GNU's old form of a sparse file, type 'S': its map goes on in blocks after the header, which are no part of
+// the size, as long as this byte says so (tar.h: isextended).
+constexpr size_t kHeaderExtended = 482, kMapExtended = 504;
+// Of a pax header, which may have attributes and access control lists in it.
+constexpr uint64_t kMostPax = 16 << 20;
 
 uint64_t whole_blocks(uint64_t bytes, uint64_t block) {
     return bytes / block * block + (bytes % block ? block : 0);
@@ -49,7 +57,43 @@ bool checksum_is_right(const unsigned char* block) {
     return sum == wanted;
 }
 
+bool parse_decimal(std::string_view text, uint64_t& value) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return error == std::errc() && end == text.data() + text.size();
+}
+
+// The last "size=" in a pax header's records, "LENGTH KEYWORD=VALUE\n" each; as far as they make sense.
+std::optional<uint64_t> pax_size(std::string_view records) {
+    constexpr std::string_view kKey = "size=";
+    std::optional<uint64_t> size;
+    while (!records.empty()) {
+        const size_t blank = records.find(' ');
+        uint64_t length = 0, value = 0;
+        if (blank == records.npos || !parse_decimal(records.substr(0, blank), length) || length < blank + 2 ||
+            length > records.size())
+            break;
+        const std::string_view record = records.substr(blank + 1, length - blank - 2);
+        if (record.starts_with(kKey) && parse_decimal(record.substr(kKey.size()), value)) size = value;
+        records.remove_prefix(length);
+    }
+    return size;
+}
+
 }  // namespace
+
+// A whole block has come.
+void TarCensus::block() {
+    if (in_map_) {
+        in_map_ = block_[kMapExtended] != 0;
+    } else if (pax_left_ > 0) {
+        const uint64_t count = std::min<uint64_t>(pax_left_, kRecord);
+        pax_.append(reinterpret_cast<const char*>(block_), count);
+        pax_left_ -= count;
+        if (pax_left_ == 0) pax_size_ = pax_size(std::exchange(pax_, {}));
+    } else {
+        header();
+    }
+}
 
 void TarCensus::header() {
     if (std::all_of(block_, block_ + kRecord, [](unsigned char byte) { return byte == 0; })) {
@@ -57,23 +101,35 @@ void TarCensus::header() {
         return;
     }
     uint64_t size;
-    if (!checksum_is_right(block_) || !parse_number(block_ + kSize, kSizeLength, size) ||
-        size > UINT64_MAX / 4) {
+    if (!checksum_is_right(block_) || !parse_number(block_ + kSize, kSizeLength, size)) {
         wrong_ = true;
         return;
     }
     const unsigned char type = block_[kType];
+    const bool is_pax = type == 'x' || type == 'X';  // 'X': Solaris' own
+    const bool about_the_next = is_pax || type == 'g' || type == 'L' || type == 'K';
+    if (is_pax && size <= kMostPax) {
+        pax_left_ = size;
+        return;
+    }
+    // Where the size is too large for the header's field, that says something else.
+    if (!about_the_next) size = std::exchange(pax_size_, std::nullopt).value_or(size);
+    if (size > UINT64_MAX / 4) {
+        wrong_ = true;
+        return;
+    }
     // Links and devices have no contents, whatever their header says; pax and GNU headers are no entries.
     const bool empty = type >= '1' && type <= '6';
     if (!empty) skip_ = whole_blocks(size, kRecord);
-    if (type == 'x' || type == 'g' || type == 'L' || type == 'K') return;
+    if (about_the_next) return;
+    in_map_ = type == 'S' && block_[kHeaderExtended] != 0;
     size_.entries++;
     size_.data_bytes += type == '5' ? kBlock : empty ? 0 : whole_blocks(size, kBlock);
 }
 
 void TarCensus::feed(std::span<const std::byte> bytes) {
     while (!bytes.empty() && !ended_ && !wrong_) {
-        if (skip_ > 0) {
+        if (skip_ > 0 && !in_map_) {
             size_t count = static_cast<size_t>(std::min<uint64_t>(skip_, bytes.size()));
             skip_ -= count;
             bytes = bytes.subspan(count);
@@ -85,13 +141,14 @@ void TarCensus::feed(std::span<const std::byte> bytes) {
         bytes = bytes.subspan(count);
         if (filled_ < kRecord) return;
         filled_ = 0;
-        header();
+        block();
     }
 }
 
 ContentSize TarCensus::result() const {
     // Some archivers leave out the end.
-    bool complete = ended_ || (filled_ == 0 && skip_ == 0 && size_.entries > 0);
+    const bool between = filled_ == 0 && skip_ == 0 && pax_left_ == 0 && !in_map_;
+    bool complete = ended_ || (between && size_.entries > 0);
     if (wrong_ || !complete)
         throw Error(ErrorKind::kCorrupt, "it is no tar archive, or it is damaged or cut");
     return size_;

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -25,12 +26,17 @@ class TarCensus {
     ContentSize result() const;
 
   private:
+    void block();
     void header();
 
     ContentSize size_;
     unsigned char block_[512];
     size_t filled_ = 0;
-    uint64_t skip_ = 0;  // bytes of contents to come
+    uint64_t skip_ = 0;      // bytes of contents to come
+    bool in_map_ = false;    // the next block is one more of a sparse file's map; the contents are after it
+    uint64_t pax_left_ = 0;  // bytes of a pax header to come
+    std::string pax_;        // what has come of it
+    std::optional<uint64_t> pax_size_;  // of the next entry
     bool ended_ = false;
     bool wrong_ = false;
 };

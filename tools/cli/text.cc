@@ -12,6 +12,8 @@
 namespace inspect::cli {
 namespace {
 
+constexpr std::string_view kReplacement = "\xef\xbf\xbd";  // U+FFFD
+
 void append_hex(std::string& out, unsigned char byte) {
     constexpr char kDigits[] = "0123456789abcdef";
     out += "\\x";
@@ -63,6 +65,17 @@ size_t utf8_sequence_length(std::string_view bytes) {
     for (size_t i = 2; i < length; ++i)
         if (at(i) < 0x80 || at(i) > 0xbf) return 0;
     return length;
+}
+
+std::string valid_utf8(std::string_view bytes) {
+    std::string out;
+    out.reserve(bytes.size());
+    while (!bytes.empty()) {
+        const size_t length = utf8_sequence_length(bytes);
+        out += length != 0 ? bytes.substr(0, length) : kReplacement;
+        bytes.remove_prefix(std::max<size_t>(length, 1));
+    }
+    return out;
 }
 
 bool is_utf8(std::string_view bytes) {

@@ -15,6 +15,8 @@ namespace inspect::cli {
 // forms, surrogates and what is above U+10FFFF are not valid (Unicode 15, table 3-7).
 size_t utf8_sequence_length(std::string_view bytes);
 bool is_utf8(std::string_view bytes);
+// What is not valid as U+FFFD, one a byte.
+std::string valid_utf8(std::string_view bytes);
 
 // For a line on a terminal: control characters (C0, DEL, C1) become \n, \t, \x1b; so do bytes that are not
 // UTF-8. Not reversible: a backslash stays as it is.

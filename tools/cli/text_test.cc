@@ -37,6 +37,15 @@ TEST(Utf8, RefusesOverlongSurrogatesAndTruncated) {
         EXPECT_FALSE(is_utf8(text)) << text;
 }
 
+TEST(Utf8, ReplacesWhatIsNone) {
+    EXPECT_EQ(valid_utf8("a\u00fc\U0001f600"), "a\u00fc\U0001f600");
+    EXPECT_EQ(valid_utf8("a\xed\xa0\xbd"
+                         "b\xff"),
+              "a\ufffd\ufffd\ufffd"
+              "b\ufffd");
+    EXPECT_EQ(valid_utf8(""), "");
+}
+
 TEST(Escape, NoControlCharacterSurvives) {
     EXPECT_EQ(escape_message("a\nb\tc\rd\x1b[31m\x7f"), "a\\nb\\tc\\rd\\x1b[31m\\x7f");
     EXPECT_EQ(escape_message("\xc2\x9b"), "\\x9b");  // CSI as a C1 character
