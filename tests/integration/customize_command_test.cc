@@ -145,7 +145,7 @@ TEST_F(Customize, RandomAndLockedPasswords) {
     const auto answer = nlohmann::json::parse(as_json.out, nullptr, false);
     ASSERT_FALSE(answer.is_discarded()) << as_json.describe();
     EXPECT_EQ(answer.at("dry_run"), false);
-    EXPECT_EQ(answer.at("customize").size(), 1U);
+    EXPECT_FALSE(answer.at("customize").empty());
     EXPECT_EQ(answer.at("passwords").at(0).at("user"), "root");
     password = answer.at("passwords").at(0).at("password");
     field = field_of(debugfs(root_of(image), "cat /etc/shadow"), "root");
