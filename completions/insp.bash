@@ -50,8 +50,12 @@ _insp() {
     IFS=$'\t' read -r host words < <(awk -F'\t' -v c="$command" \
         '$1 == "command" && $2 == c { print $4 "\t" $5 }' <<< "$table")
     # The guest's paths can't be known without opening the images.
-    if [[ $host != none ]]; then words='<file>'; fi
-    _insp_values "${words:--}" "$word"
+    if [[ $host == none ]]; then
+        _insp_values "${words:--}" "$word"
+    else
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -W "${words#-}" -- "$word")
+    fi
 }
 
 complete -F _insp insp

@@ -32,6 +32,9 @@ for line in $__insp_table
         # The guest's paths can't be known without opening the images.
         if test $fields[4] != none
             complete -c insp -n "__insp_command $command" -F
+            if test $fields[5] != -
+                complete -c insp -n "__insp_command $command" -a $fields[5]
+            end
         else if test $fields[5] = '<command>'
             complete -c insp -n "__insp_command $command" -a "$__insp_commands"
         else if test $fields[5] != -

@@ -1,24 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // insp backup: backups of images in a repository that restic understands.
-#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
-#include <set>
-#include <sstream>
 
 #include <inspect/backup.h>
 
 #include "cli/background.h"
+#include "cli/backup_options.h"
 #include "cli/backup_output.h"
-#include "cli/guest.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/text.h"
 #include "cli/tree_diff.h"
+#include "cli/values.h"
 #include "commands.h"
 
 namespace inspect::cli {
@@ -28,7 +25,7 @@ constexpr Option kOptions[] = {
     {0, "repo", Takes::kValue, "REPOSITORY", "a directory, or rest:http://HOST/...; or RESTIC_REPOSITORY", "",
      "<directory>"},
     {0, "name", Takes::kValue, "NAME", "create: what the guest is called in the repository"},
-    {0, "tag", Takes::kValue, "TAG", "create: add a tag to the snapshot; list: only with it"},
+    {0, "tag", Takes::kValue, "TAG", "create: add a tag to the snapshot; list, forget: only with it"},
     {0, "host", Takes::kValue, "HOST", "create: whose snapshot it is; list, forget: only of that host"},
     {0, "all-blocks", Takes::kNothing, "", "create: read free space and swap space as well"},
     {0, "ask-appliance", Takes::kValue, "WHEN",
@@ -43,7 +40,7 @@ constexpr Option kOptions[] = {
      "<file>"},
     {0, "disk", Takes::kValue, "DISK", "restore: the disk's number from 0, or its name"},
     {0, "output-format", Takes::kValue, "FORMAT", "restore: 'raw' or 'qcow2'", "", "raw qcow2"},
-    {0, "overwrite", Takes::kNothing, "", "restore: make an image that exists what the backup is"},
+    {0, "overwrite", Takes::kNothing, "", "restore: make an image that exists what the backup is, in place"},
     {0, "read-data", Takes::kNothing, "", "verify: read everything"},
     {0, "guest", Takes::kValue, "NAME", "list, forget: only this guest"},
     {0, "keep-last", Takes::kValue, "N", "forget: keep the last N"},
@@ -60,14 +57,6 @@ constexpr Option kOptions[] = {
     {0, "pid-file", Takes::kValue, "FILE", "mount: write the process's number to this file", "", "<file>"},
     {'n', "dry-run", Takes::kNothing, "", "forget: only say what would be done"},
 };
-
-constexpr int kMaxCompression = 19, kAutoCompression = 3, kFastCompression = -5;
-constexpr uint64_t kMinRate = 4096;
-
-BackupAccess access_of(const Arguments& args) {
-    return {args.value("repo").value_or(""), args.value("password-file").value_or(""),
-            args.value("password-command").value_or("")};
-}
 
 // Shows how far it is, and ends it when a signal has come.
 class Watcher {
@@ -86,77 +75,13 @@ class Watcher {
     const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-unsigned count_of(const Arguments& args, const char* option) {
-    const std::string text = args.value(option).value_or("0");
-    if (text.empty() || text.size() > 6 || text.find_first_not_of("0123456789") != std::string::npos)
-        throw UsageError(std::string("--") + option + " is a number, not '" + text + "'");
-    return static_cast<unsigned>(std::stoul(text));
-}
-
-// "1y6m7d12h" as restic has it.
-uint64_t duration_of(const std::string& text) {
-    uint64_t seconds = 0, number = 0;
-    bool digits = false;
-    for (char c : text) {
-        if (c >= '0' && c <= '9' && number < 100'000) {
-            number = number * 10 + static_cast<uint64_t>(c - '0');
-            digits = true;
-            continue;
-        }
-        const uint64_t unit = c == 'h'   ? 3600
-                              : c == 'd' ? 86400
-                              : c == 'm' ? 30 * 86400
-                              : c == 'y' ? 365 * 86400
-                                         : 0;
-        if (unit == 0 || !digits)
-            throw UsageError("--keep-within is a time such as 1y6m7d12h, not '" + text + "'");
-        seconds += number * unit;
-        number = 0;
-        digits = false;
-    }
-    if (digits || text.empty())
-        throw UsageError("--keep-within is a time such as 1y6m7d12h, not '" + text + "'");
-    return seconds;
-}
-
-std::string read_text(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream text;
-    if (!(text << file.rdbuf())) throw Error(ErrorKind::kNotFound, "cannot read '" + path + "'");
-    return text.str();
-}
-
-// What create is to back up: each operand is a guest, all of -a and -d together are one.
-std::vector<BackupGuest> guests_of(const Arguments& args) {
-    std::vector<BackupGuest> guests;
-    if (args.has("add") || args.has("domain") || args.has("domain-xml")) {
-        BackupGuest guest;
-        guest.disks = disk_specs(args);
-        guest.name = args.value("name").value_or(args.value("domain").value_or(""));
-        if (const auto xml = args.value("domain-xml")) guest.domain_xml = read_text(*xml);
-        guests.push_back(std::move(guest));
-    }
-    for (size_t i = 1; i < args.operands().size(); ++i) {
-        DiskSpec disk{.path = args.operands()[i]};
-        disk.format = args.has("add") ? "" : args.value("format").value_or("");
-        disk.allow_backing = args.has("allow-backing");
-        disk.force_share = args.has("force-share");
-        disk.keys = keys_of(args);
-        guests.push_back({.name = args.value("name").value_or(""), .disks = {disk}});
-    }
-    if (guests.empty()) throw UsageError("back up what? Give images, or -a or -d");
-    if (guests.size() > 1 && args.has("name"))
-        throw UsageError("--name can only name one guest; several disks of one guest are given by -a");
-    std::set<std::string> names;
-    for (const BackupGuest& guest : guests)
-        if (const std::string name = backup_guest_name(guest); !names.insert(name).second)
-            throw UsageError("two images would be the guest '" + name +
-                             "': back them up one by one, with --name");
-    return guests;
+// Whether it can be opened at all is a matter of the command line, until the repository is asked.
+BackupRepository open_repository(const Context& context, bool in_background = false) {
+    return as_usage([&] { return BackupRepository(backup_access(context.args), in_background); });
 }
 
 int run_init(Context& context) {
-    const std::string id = create_backup_repository(access_of(context.args));
+    const std::string id = create_backup_repository(backup_access(context.args));
     if (context.wants_json()) {
         context.json.begin_object();
         context.json.text("id", id);
@@ -168,38 +93,11 @@ int run_init(Context& context) {
     return kExitSuccess;
 }
 
-BackupOptions create_options(const Arguments& args) {
-    BackupOptions options;
-    options.tags = args.values("tag");
-    options.hostname = args.value("host").value_or("");
-    options.used_blocks_only = !args.has("all-blocks");
-    const std::string ask = args.value("ask-appliance").value_or("auto");
-    if (ask != "auto" && ask != "always" && ask != "never")
-        throw UsageError("--ask-appliance is 'auto', 'always' or 'never', not '" + ask + "'");
-    options.ask_appliance = ask == "always"  ? BackupOptions::AskAppliance::kAlways
-                            : ask == "never" ? BackupOptions::AskAppliance::kNever
-                                             : BackupOptions::AskAppliance::kAuto;
-    options.trust_mtime = args.has("trust-mtime");
-    options.inspect = args.has("inspect");
-    options.bitmap = args.value("bitmap").value_or("");
-    if (const auto rate = args.value("limit-rate")) {
-        options.rate_limit = parse_size(*rate, 1).value_or(0);
-        if (options.rate_limit < kMinRate) throw UsageError("--limit-rate is a size of 4K or more, a second");
-    }
-    const std::string compression = args.value("compression").value_or("auto");
-    if (compression != "off" && compression != "auto" && compression != "max")
-        throw UsageError("--compression is 'off', 'auto' or 'max', not '" + compression + "'");
-    options.compression_level = compression == "max"    ? kMaxCompression
-                                : compression == "auto" ? kAutoCompression
-                                                        : kFastCompression;
-    return options;
-}
-
 int run_create(Context& context) {
-    const std::vector<BackupGuest> guests = guests_of(context.args);
-    BackupOptions options = create_options(context.args);
-    BackupRepository repository(access_of(context.args), true);
-    int failed = 0;
+    const std::vector<BackupGuest> guests = backup_guests(context.args);
+    BackupOptions options = backup_options(context.args);
+    BackupRepository repository = open_repository(context, true);
+    std::vector<std::pair<std::string, Error>> failed;  // guests
     if (context.wants_json()) {
         context.json.begin_object();
         context.json.begin_array("backups");
@@ -220,19 +118,24 @@ int run_create(Context& context) {
             repository.wait_until_open();  // or throws: no other guest would fare better
             // The others are backed up all the same.
             context.error(error.message());
-            ++failed;
+            failed.emplace_back(backup_guest_name(guest), error);
         }
     }
     if (context.wants_json()) {
         context.json.end_array();
-        context.json.number("failed", failed);
+        context.json.number("failed", failed.size());
+        context.json.objects("errors", failed, [&](const auto& failure) {
+            context.json.text("guest", failure.first);
+            context.json.text("kind", error_kind_name(failure.second.kind()));
+            context.json.text("message", failure.second.message());
+        });
         context.json.end_object();
     }
-    return failed == 0 ? kExitSuccess : kExitFailure;
+    return failed.empty() ? kExitSuccess : kExitFailure;
 }
 
 int run_list(Context& context) {
-    BackupRepository repository(access_of(context.args));
+    BackupRepository repository = open_repository(context);
     const std::string guest = context.args.value("guest").value_or(""),
                       host = context.args.value("host").value_or("");
     const std::vector<std::string> tags = context.args.values("tag");
@@ -252,17 +155,17 @@ int run_list(Context& context) {
     } else {
         context.out.write(backup_text(shown));
     }
-    const bool selected = !guest.empty() || !host.empty() || !tags.empty();
-    return shown.empty() && selected ? kExitNothingFound : kExitSuccess;
+    if (!shown.empty() || (guest.empty() && host.empty() && tags.empty())) return kExitSuccess;
+    context.error("the repository has no such snapshot");
+    return kExitNothingFound;
 }
 
 std::string snapshot_of(const Arguments& args) {
-    if (args.operands().size() > 2) throw UsageError("one snapshot at a time");
     return args.operands().size() < 2 ? "latest" : args.operands()[1];
 }
 
 int run_info(Context& context) {
-    BackupRepository repository(access_of(context.args));
+    BackupRepository repository = open_repository(context);
     const BackupInfo info = repository.info(snapshot_of(context.args));
     if (context.wants_json()) {
         context.json.begin_object();
@@ -279,13 +182,11 @@ int run_restore(Context& context) {
     const std::string name = snapshot_of(args), target = args.value("target").value_or("");
     if (target.empty()) throw UsageError("restore to where? Give --target");
     RestoreOptions options;
-    options.format = args.value("output-format").value_or("raw");
-    if (options.format != "raw" && options.format != "qcow2")
-        throw UsageError("--output-format is 'raw' or 'qcow2', not '" + options.format + "'");
+    options.format = one_of(args, "output-format", {"raw", "qcow2"}, "raw");
     options.overwrite = args.has("overwrite");
     Watcher watcher(context);
     options.on_progress = [&](const BackupProgress& now) { watcher(now); };
-    BackupRepository repository(access_of(args));
+    BackupRepository repository = open_repository(context);
     struct stat status = {};
     std::vector<std::pair<std::string, std::string>> files;  // disks, and where they go
     if (stat(target.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
@@ -324,11 +225,12 @@ int run_restore(Context& context) {
 }
 
 int run_verify(Context& context) {
-    BackupRepository repository(access_of(context.args));
+    BackupRepository repository = open_repository(context);
     Watcher watcher(context);
     VerifyOptions options;
     options.read_data = context.args.has("read-data");
     options.inspect = context.args.has("inspect");
+    options.appliance = backup_appliance(context.args);
     options.on_progress = [&](const BackupProgress& now) { watcher(now); };
     const VerifyReport report = repository.verify(options);
     for (const std::string& note : report.notes) context.note(note);
@@ -344,24 +246,10 @@ int run_verify(Context& context) {
 
 int run_forget(Context& context) {
     const Arguments& args = context.args;
-    ForgetOptions options;
-    options.snapshots.assign(args.operands().begin() + 1, args.operands().end());
-    options.policy.last = count_of(args, "keep-last");
-    options.policy.hourly = count_of(args, "keep-hourly");
-    options.policy.daily = count_of(args, "keep-daily");
-    options.policy.weekly = count_of(args, "keep-weekly");
-    options.policy.monthly = count_of(args, "keep-monthly");
-    options.policy.yearly = count_of(args, "keep-yearly");
-    if (const auto within = args.value("keep-within")) options.policy.within_seconds = duration_of(*within);
-    options.policy.tags = args.values("keep-tag");
-    options.guest = args.value("guest").value_or("");
-    options.hostname = args.value("host").value_or("");
-    options.dry_run = args.has("dry-run");
-    if (options.snapshots.empty() && options.policy.empty())
-        throw UsageError("forget what? Give snapshots, or what to keep: --keep-last, --keep-daily...");
+    const ForgetOptions options = forget_options(args);
     ForgetResult result;
     {
-        BackupRepository repository(access_of(args));
+        BackupRepository repository = open_repository(context);
         result = repository.forget(options);
     }
     if (context.wants_json()) {
@@ -374,15 +262,14 @@ int run_forget(Context& context) {
         context.out.write(std::string(options.dry_run ? "To be removed: " : "Removed: ") +
                           std::to_string(result.removed.size()) + "\n" + backup_text(result.removed));
     }
-    if (args.has("prune") && !options.dry_run) prune_backup_repository(access_of(args));
+    if (args.has("prune") && !options.dry_run) prune_backup_repository(backup_access(args));
     return kExitSuccess;
 }
 
 // What differs between the files of two snapshots of a guest.
 int run_diff(Context& context) {
     const auto& operands = context.args.operands();
-    if (operands.size() != 3) throw UsageError("write: insp backup diff SNAPSHOT SNAPSHOT");
-    const BackupAccess access = access_of(context.args);
+    const BackupAccess access = backup_access(context.args);
     auto disks = [&](const std::string& snapshot) {
         DiskSpec disk;
         disk.path = "backup:" + access.location + ":" + snapshot;  // none: the environment's
@@ -398,30 +285,80 @@ int run_diff(Context& context) {
 
 int run_mount(Context& context) {
     const Arguments& args = context.args;
-    if (args.operands().size() != 2) throw UsageError("write: insp backup mount DIRECTORY");
     HostMountOptions options = host_mount_options(args, args.operands()[1]);
     MountProcess process(args);
     SignalScope signals;
-    BackupRepository repository(access_of(args));
+    BackupRepository repository = open_repository(context);
     options.stop_fd = signals.fd();
     options.on_mounted = [&process] { process.mounted(); };
     repository.mount_on_host(options);
     return kExitSuccess;
 }
 
+struct Action {
+    std::string_view name;
+    int (*run)(Context&);
+    size_t least, most;          // operands, after the action
+    const char* usage;           // these, for people
+    std::string_view options;    // those that it knows beside kAlways, words
+    std::string_view more = {};  // and these
+};
+
+constexpr size_t kAny = SIZE_MAX;
+constexpr std::string_view kAlways = "repo password-file password-command json quiet verbose x version help";
+constexpr std::string_view kAppliance = "engine memory no-snapshot key keys-from-stdin";
+
+constexpr Action kActions[] = {
+    {"init", run_init, 0, 0, "", ""},
+    {"create", run_create, 0, kAny, "IMAGE...",
+     "name tag host all-blocks ask-appliance trust-mtime bitmap inspect limit-rate compression add format "
+     "allow-backing disk-snapshot cache repair blocksize force-share domain connect domain-xml ro rw",
+     kAppliance},
+    {"list", run_list, 0, 0, "", "guest tag host"},
+    {"info", run_info, 0, 1, "[SNAPSHOT]", ""},
+    {"restore", run_restore, 0, 1, "[SNAPSHOT] --target PATH", "target disk output-format overwrite"},
+    {"verify", run_verify, 0, 0, "", "read-data inspect", kAppliance},
+    {"diff", run_diff, 2, 2, "SNAPSHOT SNAPSHOT", "stats", kAppliance},
+    {"forget", run_forget, 0, kAny, "[SNAPSHOT...]",
+     "guest tag host keep-last keep-hourly keep-daily keep-weekly keep-monthly keep-yearly keep-within "
+     "keep-tag prune dry-run"},
+    {"mount", run_mount, 1, 1, "DIRECTORY", "option foreground pid-file"},
+};
+
+bool has_word(std::string_view words, std::string_view word) {
+    return (" " + std::string(words) + " ").find(" " + std::string(word) + " ") != std::string::npos;
+}
+
+bool knows(const Action& action, std::string_view option) {
+    return has_word(kAlways, option) || has_word(action.options, option) || has_word(action.more, option);
+}
+
+// What is for another action would be ignored, and something else done than what was meant.
+void require_meant_for(const Action& action, const Arguments& args) {
+    for (const auto& given : args.given()) {
+        const std::string_view option = option_key(*given.option);
+        if (knows(action, option)) continue;
+        std::string others;
+        for (const Action& other : kActions)
+            if (knows(other, option)) others += (others.empty() ? "" : ", ") + std::string(other.name);
+        throw UsageError((option.size() == 1 ? "-" : "--") + std::string(option) +
+                         " is nothing for 'insp backup " + std::string(action.name) + "'" +
+                         (others.empty() ? "" : "; it is for " + others));
+    }
+    const size_t operands = args.operands().size() - 1;
+    if (operands < action.least || operands > action.most)
+        throw UsageError("write: insp backup " + std::string(action.name) + " " + action.usage +
+                         (*action.usage != 0 ? " " : "") + "[OPTION...]");
+}
+
 int run_backup(Context& context) {
-    static constexpr struct {
-        const char* name;
-        int (*run)(Context&);
-    } kActions[] = {{"init", run_init},     {"create", run_create},   {"list", run_list},
-                    {"info", run_info},     {"restore", run_restore}, {"verify", run_verify},
-                    {"forget", run_forget}, {"diff", run_diff},       {"mount", run_mount}};
-    const std::string& action = context.args.operands()[0];
-    for (const auto& known : kActions)
-        if (action == known.name) return known.run(context);
-    throw UsageError("'" + action +
-                     "' is none of init, create, list, info, restore, verify, diff, forget, "
-                     "mount");
+    const std::string& name = context.args.operands()[0];
+    const auto action = std::ranges::find(kActions, name, &Action::name);
+    if (action == std::end(kActions))
+        throw UsageError("'" + name +
+                         "' is none of init, create, list, info, restore, verify, diff, forget, mount");
+    require_meant_for(*action, context.args);
+    return action->run(context);
 }
 
 }  // namespace
@@ -432,8 +369,8 @@ constexpr Command kBackupCommand = {
     .operands = "init|create|list|info|restore|verify|diff|forget|mount [...]",
     .description =
         "init makes a repository; create IMAGE... backs each image up, or with -a or -d the disks\n"
-        "of one guest; list shows the snapshots; info, restore and verify [SNAPSHOT] look at one,\n"
-        "write its disks back, and check the repository; diff SNAPSHOT SNAPSHOT compares files;\n"
+        "of one guest; list shows the snapshots; info and restore [SNAPSHOT] look at one and write\n"
+        "its disks back; verify checks the repository; diff SNAPSHOT SNAPSHOT compares files;\n"
         "forget [SNAPSHOT...] removes snapshots; mount DIRECTORY shows the repository as files.\n"
         "-a backup:REPOSITORY[:SNAPSHOT[:DISK]] opens a backup in any other command.",
     .examples =

@@ -6,14 +6,15 @@
 #include <optional>
 
 #include <inspect/clone.h>
-#include <inspect/cloud_init.h>
 
+#include "cli/clone_companions.h"
 #include "cli/customize_options.h"
 #include "cli/guest.h"
 #include "cli/guest_preparation.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/text.h"
+#include "cli/values.h"
 #include "commands.h"
 
 namespace inspect::cli {
@@ -49,44 +50,29 @@ constexpr Option kOptions[] = {
      "<file>"},
 };
 
-uint64_t number_of(const Arguments& args, const char* option, uint64_t otherwise) {
-    const auto text = args.value(option);
-    if (!text) return otherwise;
-    constexpr size_t kMaxDigits = 15;
-    if (text->empty() || text->size() > kMaxDigits || text->find_first_not_of("0123456789") != text->npos)
-        throw UsageError(std::string("--") + option + " is a number, not '" + *text + "'");
-    return std::stoull(*text);
-}
+constexpr uint64_t kMostClones = 999'999'999'999'999;  // the library has more to say about it
 
-// What the library says of a wrong word is wrong usage here.
-template <typename Work>
-auto understood(Work work) {
-    try {
-        return work();
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::kUsage) throw UsageError(error.message());
-        throw;
-    }
-}
+uint64_t first_number(const Arguments& args) { return number_of(args, "start", kMostClones).value_or(1); }
 
 CloneOptions clone_options(const Arguments& args) {
     CloneOptions options;
     if (const auto method = args.value("method"))
-        options.method = understood([&] { return parse_clone_method(*method); });
-    options.format = args.value("output-format").value_or("");
+        options.method = as_usage([&] { return parse_clone_method(*method); });
+    options.format = one_of(args, "output-format", {"raw", "qcow2"}, "");
     options.keep_chain = args.has("keep-chain");
     options.force = args.has("force");
     if (args.has("flatten") && options.keep_chain)
         throw UsageError("--flatten and --keep-chain can't be used together");
     if (args.has("flatten") && options.method == CloneMethod::kOverlay)
         throw UsageError("an overlay stands on its source: --flatten can't be used with it");
+    if (options.method == CloneMethod::kOverlay && options.keep_chain)
+        throw UsageError("an overlay keeps the chain anyway, by standing on the source");
+    if (options.method == CloneMethod::kOverlay && options.format == "raw")
+        throw UsageError("an overlay is a qcow2 image, not raw");
     options.sources = disk_specs(args);
     if (options.sources.empty()) throw UsageError("no disk was given: use -a, -d or --domain-xml");
     return options;
 }
-
-// Whether --output is the directory for several.
-bool makes_many(const Arguments& args) { return args.has("count") || args.has("name-pattern"); }
 
 std::vector<CloneTarget> targets_of(const Arguments& args, const CloneOptions& options,
                                     const std::vector<std::string>& formats) {
@@ -95,14 +81,14 @@ std::vector<CloneTarget> targets_of(const Arguments& args, const CloneOptions& o
     const std::string path = fs::absolute(*output).lexically_normal().string();
     const bool directory = fs::is_directory(path) || output->ends_with('/');
     const std::string source = fs::path(options.sources[0].path).stem().string();
-    if (makes_many(args)) {
+    if (makes_many_clones(args)) {
         if (args.has("name")) throw UsageError("several clones are named by --name-pattern, not --name");
         if (!directory && !path.starts_with("/dev/"))
             throw UsageError("--output is the directory for the clones, which '" + *output + "' isn't");
         std::vector<CloneTarget> targets;
-        const auto names = understood([&] {
-            return clone_names(args.value("name-pattern").value_or(source + "-%03d"),
-                               number_of(args, "start", 1), number_of(args, "count", 1));
+        const auto names = as_usage([&] {
+            return clone_names(args.value("name-pattern").value_or(source + "-%03d"), first_number(args),
+                               number_of(args, "count", kMostClones).value_or(1));
         });
         for (const std::string& name : names) targets.push_back(clone_target(path, name, formats));
         return targets;
@@ -115,47 +101,6 @@ std::vector<CloneTarget> targets_of(const Arguments& args, const CloneOptions& o
     return {{args.value("name").value_or(fs::path(path).stem().string()), {path}}};
 }
 
-// The original's XML, and where the clones' go.
-class Domains {
-  public:
-    explicit Domains(const Arguments& args) : force_(args.has("force")), many_(makes_many(args)) {
-        const auto output = args.value("domain-output");
-        if (!output) return;
-        const auto name = args.value("domain"), file = args.value("domain-xml");
-        if (!name == !file) throw UsageError("--domain-output wants one domain: -d or --domain-xml");
-        output_ = *output;
-        xml_ = name ? domain_xml(*name, args.value("connect").value_or("")) : domain_xml_file(*file);
-        if (many_ && !fs::is_directory(output_))
-            throw UsageError("--domain-output is the directory for the clones' XML, which '" + output_ +
-                             "' isn't");
-    }
-    // That it can be written is found out before anything is made.
-    void check(const CloneTarget& target, const std::vector<std::string>& formats) const {
-        if (output_.empty()) return;
-        Clone clone{target.name, {}};
-        for (size_t i = 0; i < target.paths.size(); ++i)
-            clone.disks.push_back({"", target.paths[i], formats[i], CloneMethod::kCopy, 0, ""});
-        clone_domain_xml(xml_, clone);
-        if (!force_ && fs::exists(path_for(clone)))
-            throw Error(ErrorKind::kDenied,
-                        "'" + path_for(clone) + "' is there already; --force replaces it");
-    }
-    // Where it was written; empty when none is wanted.
-    std::string write(const Clone& clone) const {
-        if (output_.empty()) return {};
-        write_clone_file(path_for(clone), clone_domain_xml(xml_, clone), force_);
-        return path_for(clone);
-    }
-
-  private:
-    std::string path_for(const Clone& clone) const {
-        return many_ ? output_ + "/" + clone.name + ".xml" : output_;
-    }
-
-    std::string output_, xml_;
-    bool force_, many_;
-};
-
 // The clones' host names; empty when they are not to be set.
 std::vector<std::string> host_names_of(const Arguments& args, const CustomizeSteps& steps,
                                        const std::vector<CloneTarget>& targets) {
@@ -164,53 +109,14 @@ std::vector<std::string> host_names_of(const Arguments& args, const CustomizeSte
     std::vector<std::string> names;
     if (pattern->empty()) {
         for (const CloneTarget& target : targets) names.push_back(target.name);
-    } else if (makes_many(args)) {
-        try {
-            names = clone_names(*pattern, number_of(args, "start", 1), targets.size());
-        } catch (const Error& error) {
-            throw UsageError("--hostname: " + error.message());
-        }
+    } else if (makes_many_clones(args)) {
+        names = as_usage([&] { return clone_names(*pattern, first_number(args), targets.size()); },
+                         "--hostname: ");
     } else {
         names = {*pattern};
     }
     return names;
 }
-
-// The seeds of cloud-init, one for each clone.
-class Seeds {
-  public:
-    Seeds(const Arguments& args, CloudInitSeed seed)
-        : seed_(std::move(seed)), wanted_(args.has("cloud-init-iso")), force_(args.has("force")) {}
-    // That one can be made is found out before anything is.
-    void check(const CloneTarget& target) const {
-        if (!wanted_) return;
-        const std::string path = path_for(target.paths[0], target.name);
-        if (path.starts_with("/dev/"))
-            throw UsageError("--cloud-init-iso is a file beside the clone, which is a device");
-        if (!force_ && fs::exists(path))
-            throw Error(ErrorKind::kDenied, "'" + path + "' is there already; --force replaces it");
-        if (!tried_) make_cloud_init_iso(seed_);
-        tried_ = true;
-    }
-    // Where it was written; empty when none is wanted.
-    std::string write(const Clone& clone, const std::string& host_name) const {
-        if (!wanted_) return {};
-        CloudInitSeed seed = seed_;
-        seed.emplace("meta-data", make_cloud_init_meta_data(host_name));
-        const std::string path = path_for(clone.disks[0].path, clone.name);
-        write_clone_file(path, make_cloud_init_iso(std::move(seed)), force_);
-        return path;
-    }
-
-  private:
-    static std::string path_for(const std::string& disk, const std::string& name) {
-        return (fs::path(disk).parent_path() / (name + "-seed.iso")).string();
-    }
-
-    CloudInitSeed seed_;
-    bool wanted_, force_;
-    mutable bool tried_ = false;
-};
 
 // What the options of customize say of the clones.
 class Customizing {
@@ -318,10 +224,10 @@ int run_clone(Context& context) {
     };
     Cloner cloner(options);
     const std::vector<CloneTarget> targets = targets_of(context.args, options, cloner.formats());
-    const Domains domains(context.args);
+    const CloneDomains domains(context.args);
     for (const CloneTarget& target : targets) domains.check(target, cloner.formats());
     Customizing customizing(context, targets);
-    const Seeds seeds(context.args, customizing.seed());
+    const CloneSeeds seeds(context.args, customizing.seed());
     for (const CloneTarget& target : targets) seeds.check(target);
     const PreparationWishes wishes = wishes_of(context.args, customizing);
     SessionOptions session = session_options(context.args, Access::kChange);

@@ -25,7 +25,7 @@ int run_copy_out(Context& context) {
     if (stat(destination.c_str(), &status) != 0)
         throw Error::from_errno("cannot copy to '" + destination + "'", errno);
     if (!S_ISDIR(status.st_mode))
-        throw Error(ErrorKind::kUsage, "cannot copy to '" + destination + "': it is not a directory");
+        throw UsageError("cannot copy to '" + destination + "': it is not a directory");
     Progress progress(!context.quiet());
     CopyOptions options;
     options.preserve_owner = context.args.has("preserve-owner");

@@ -16,6 +16,20 @@ constexpr Option kOptions[] = {
     {'n', "dry-run", Takes::kNothing, "", "do all of it, and then leave the images as they were", "dryrun"},
 };
 
+void show(Context& context, bool dry_run, CustomizeWork& work) {
+    // After a dry run they are nobody's.
+    const Passwords passwords = dry_run ? Passwords() : work.take_passwords();
+    if (!context.wants_json()) {
+        for (const auto& [user, password] : passwords) context.out.write(user + ": " + password + "\n");
+        return;
+    }
+    context.json.begin_object();
+    context.json.boolean("dry_run", dry_run);
+    context.json.texts("customize", work.steps());
+    passwords_json(context.json, passwords);
+    context.json.end_object();
+}
+
 int run_customize(Context& context) {
     const Arguments& args = context.args;
     const bool dry_run = args.has("dry-run");
@@ -33,16 +47,15 @@ int run_customize(Context& context) {
         Guest guest(context, Access::kChange, [&](SessionOptions& options) { work.adjust(options); });
         guest.mount();
         work.apply(guest.call("customize"));
-        if (dry_run) return kExitSuccess;
-        if (image) image->write();
-        guest.commit();
+        if (!dry_run) {
+            if (image) image->write();
+            guest.commit();
+        }
     } else if (!dry_run) {
         image->write();
     }
-    if (image) image->keep();
-    // Now they are true.
-    for (const auto& [user, password] : work.take_passwords())
-        context.out.write(user + ": " + password + "\n");
+    if (image && !dry_run) image->keep();
+    show(context, dry_run, work);
     return kExitSuccess;
 }
 
@@ -61,7 +74,7 @@ constexpr Command kCustomizeCommand = {
         "insp customize -a disk.img --run-command 'systemctl enable nginx' --firstboot setup.sh\n"
         "insp customize -a disk.img --install nginx --package-proxy tcp:127.0.0.1:3128",
     .options = kOptions,
-    .shared_options = kDiskOptions | kDisksOptional | kMountOptions | kCustomizeOptions,
+    .shared_options = kDiskOptions | kDisksOptional | kMountOptions | kJsonOption | kCustomizeOptions,
     .max_operands = 0,
     .run = run_customize,
 };

@@ -41,8 +41,8 @@ constexpr Command kMvCommand = {
     .summary = "rename or move files of the guest",
     .operands = "SOURCE... DESTINATION",
     .description =
-        "Renames SOURCE, or moves it into DESTINATION where that is a directory. Works within one\n"
-        "file system of the guest.",
+        "Renames SOURCE, or moves it into DESTINATION where that is a directory. To another file\n"
+        "system of the guest it is copied, and then removed.",
     .examples = "insp mv -a disk.img /etc/motd /etc/motd.old",
     .options = kOptions,
     .shared_options = kDiskOptions | kMountOptions,

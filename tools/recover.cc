@@ -40,7 +40,7 @@ int run_recover(Context& context) {
             context.json.text("path", path);
             context.json.text("result", word(result));
             context.json.end_object();
-        } else {
+        } else if (!context.quiet()) {
             context.out.write(escape_message(path) + ": " + describe(result) + "\n");
         }
     }

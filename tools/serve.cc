@@ -5,6 +5,7 @@
 
 #include "cli/guest.h"
 #include "cli/signals.h"
+#include "cli/values.h"
 #include "commands.h"
 
 namespace inspect::cli {
@@ -18,33 +19,21 @@ constexpr Option kOptions[] = {
     {0, "once", Takes::kNothing, "", "end when the last client has gone"},
 };
 
-constexpr unsigned kMaxPort = 65535;
-
-uint16_t port_of(const Arguments& args) {
-    const std::optional<std::string> text = args.value("port");
-    if (!text) return 0;
-    unsigned value = 0;
-    for (char c : *text) {
-        if (c < '0' || c > '9' || value > kMaxPort) throw UsageError("--port is a number up to 65535");
-        value = value * 10 + static_cast<unsigned>(c - '0');
-    }
-    if (text->empty() || value > kMaxPort) throw UsageError("--port is a number up to 65535");
-    return static_cast<uint16_t>(value);
-}
+constexpr uint64_t kMaxPort = 65535;
 
 int run_serve(Context& context) {
     const Arguments& args = context.args;
-    const SessionOptions session = session_options(args, Access::kRead);
-    if (session.disks.size() != 1) throw UsageError("one image is served at a time: give -a once");
+    const std::vector<DiskSpec> disks = disk_specs(args);
+    if (disks.size() != 1) throw UsageError("one image is served at a time: give -a once");
     if (args.has("socket") && args.has("port"))
         throw UsageError("--socket and --port can't be used together");
     ServeOptions options;
     options.socket_path = args.value("socket").value_or("");
-    options.port = port_of(args);
+    options.port = static_cast<uint16_t>(number_of(args, "port", kMaxPort).value_or(0));
     options.export_name = args.value("export-name").value_or("");
-    options.writable = !args.has("read-only") && !args.has("ro") && session.disks[0].snapshot.empty() &&
-                       !session.disks[0].read_only;
-    options.write_mode = session.write_mode;
+    options.writable =
+        !args.has("read-only") && !args.has("ro") && disks[0].snapshot.empty() && !disks[0].read_only;
+    options.write_mode = write_mode_of(args);
     options.once = args.has("once");
     options.on_ready = [&](const std::string& uri) {
         context.out.write(uri + "\n");
@@ -52,7 +41,7 @@ int run_serve(Context& context) {
     };
     SignalScope signals;
     options.stop_fd = signals.fd();
-    const bool changed = serve_image(session.disks[0], options);
+    const bool changed = serve_image(disks[0], options);
     context.note(changed ? "the changes are in the image" : "nothing changed in the image");
     return kExitSuccess;
 }
@@ -70,7 +59,7 @@ constexpr Command kServeCommand = {
         "insp serve -a disk.qcow2 --socket ./disk.sock\n"
         "insp serve -a disk.qcow2 --read-only --port 10809 --once",
     .options = kOptions,
-    .shared_options = kDiskOptions,
+    .shared_options = kDiskOptions | kNoAppliance,
     .max_operands = 0,
     .run = run_serve,
 };

@@ -200,7 +200,7 @@ int run_sparsify(Context& context) {
             context.out.flush();
         });
     if (copy) {
-        Progress progress(shown);
+        Progress progress(!context.quiet());
         copy->on_progress = [&](uint64_t done, uint64_t size) {
             progress.show("copied " + human_size(done) + " of " + human_size(size));
         };

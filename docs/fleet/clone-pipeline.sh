@@ -19,9 +19,8 @@ for number in $(seq 1 "$count"); do
     [ ! -e "$image" ] || continue
     if [ -n "${USER_DATA:-}" ]; then cp "$USER_DATA" "$seed/user"; else echo '#cloud-config' >"$seed/user"; fi
     printf 'instance-id: %s\nlocal-hostname: %s\n' "$(cat /proc/sys/kernel/random/uuid)" "$name" >"$seed/meta"
-    # Under another name until it is complete.
-    insp clone -q -a "$template" --method=overlay --output "$image.new" --new-ids --sysprep --hostname="$name"
-    insp customize -q --allow-backing -a "$image.new" --cloud-init "$seed/user:user-data" --cloud-init "$seed/meta:meta-data"
-    mv "$image.new" "$image"
+    # It has its name when it is complete; killed before, what it leaves is a file NAME.insp-XXXXXXXX that nobody uses.
+    insp clone -q -a "$template" --method=overlay --output "$image" --new-ids --sysprep --hostname="$name" \
+        --cloud-init "$seed/user:user-data" --cloud-init "$seed/meta:meta-data"
     printf '{"name": "%s", "image": "%s"}\n' "$name" "$image"
 done

@@ -141,7 +141,8 @@ class Creation {
         const uint64_t enough = options_.ask_appliance == Ask::kAlways ? 1 : kWorthAsking;
         if (unknown_data(unused_, devices) < enough) return;
         wait_until_prepared();  // a wrong password isn't told after an appliance was started
-        for (const SparsifyResult& volume : ask_appliance(guest.disks, unused_, result_.warnings)) {
+        for (const SparsifyResult& volume :
+             ask_appliance(guest.disks, options_.appliance, unused_, result_.warnings)) {
             const char* left_out = volume.way == SparsifyResult::Way::kDiscarded ? "free"
                                    : volume.way == SparsifyResult::Way::kCleared ? "swap"
                                                                                  : "nothing";
@@ -151,8 +152,9 @@ class Creation {
     }
 
     void find_systems(const BackupGuest& guest) {
-        SessionOptions session_options;
+        SessionOptions session_options = options_.appliance;
         session_options.disks = guest.disks;
+        session_options.writable = session_options.scratch = false;
         Session session(std::move(session_options));
         for (const OperatingSystem& system : session.inspect()) {
             repository::OsRecord& record = record_.systems.emplace_back();

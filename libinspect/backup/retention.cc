@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <optional>
@@ -67,10 +68,18 @@ std::vector<bool> apply_policy(const std::vector<int64_t>& times, const Retentio
     return keep;
 }
 
+bool ForgetOptions::selects() const {
+    return !policy.empty() || !guest.empty() || !hostname.empty() || !tags.empty();
+}
+
 ForgetResult BackupRepository::forget(const ForgetOptions& options) {
     if (options.snapshots.empty() && options.policy.empty())
         throw Error(ErrorKind::kUsage,
                     "forget what? Give snapshots, or what to keep (--keep-last, --keep-daily...)");
+    if (!options.snapshots.empty() && options.selects())
+        throw Error(ErrorKind::kUsage,
+                    "snapshots that are named are forgotten whatever a policy keeps, and whose they are: "
+                    "give either of them; --guest makes a policy one guest's");
     repository::Repository& repository = *impl_->repository();
     repository.require_writable();
     std::optional<repository::RepositoryLock> alone;
@@ -87,6 +96,7 @@ ForgetResult BackupRepository::forget(const ForgetOptions& options) {
     for (auto it = all.rbegin(); it != all.rend() && options.snapshots.empty(); ++it) {
         if (!options.guest.empty() && guest_name_of(*it) != options.guest) continue;
         if (!options.hostname.empty() && it->hostname != options.hostname) continue;
+        if (!std::ranges::all_of(options.tags, [&](const auto& tag) { return it->has_tag(tag); })) continue;
         groups[{it->hostname, it->paths}].push_back(&*it);
     }
     for (const auto& [group, snapshots] : groups) {

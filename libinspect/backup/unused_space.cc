@@ -96,12 +96,12 @@ uint64_t unknown_data(const std::vector<UnusedSpace>& unused, const std::vector<
     return total;
 }
 
-std::vector<SparsifyResult> ask_appliance(const std::vector<DiskSpec>& disks,
+std::vector<SparsifyResult> ask_appliance(const std::vector<DiskSpec>& disks, const SessionOptions& how,
                                           std::vector<UnusedSpace>& unused,
                                           std::vector<std::string>& warnings) {
     FreeSpace free;
     try {
-        free = ask_for_free_space(disks);
+        free = ask_for_free_space(disks, how);
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::kCancelled) throw;
         warnings.push_back("an appliance can't say what is free, so all of it is read: " + error.message());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <inspect/disk.h>
+#include <inspect/session.h>
 #include <inspect/sparsify.h>
 
 #include "base/range_set.h"
@@ -31,9 +32,9 @@ std::vector<UnusedSpace> unused_space(const std::vector<DiskSpec>& disks,
 // How much data of the images lies in what is unknown, bytes: whether it is worth asking.
 uint64_t unknown_data(const std::vector<UnusedSpace>& unused, const std::vector<BlockDevice*>& devices);
 
-// Asks an appliance about what is unknown, and adds what it says is free. What it was told of each volume;
-// empty when it couldn't be asked, with a warning.
-std::vector<SparsifyResult> ask_appliance(const std::vector<DiskSpec>& disks,
+// Asks an appliance, which runs as `how` says, about what is unknown, and adds what it says is free. What it
+// was told of each volume; empty when it couldn't be asked, with a warning.
+std::vector<SparsifyResult> ask_appliance(const std::vector<DiskSpec>& disks, const SessionOptions& how,
                                           std::vector<UnusedSpace>& unused,
                                           std::vector<std::string>& warnings);
 

@@ -217,8 +217,11 @@ class Verification {
 
 // Opens the backup as images and reads all directories of the guest's operating system. What is wrong with
 // it; empty: nothing, or that it has none.
-std::string look_inside(const repository::GuestBackup& backup, const BackupAccess& access) {
-    SessionOptions options;
+std::string look_inside(const repository::GuestBackup& backup, const BackupAccess& access,
+                        const SessionOptions& appliance) {
+    SessionOptions options = appliance;
+    options.disks.clear();
+    options.writable = options.scratch = false;
     for (size_t disk = 0; disk < backup.disks.size(); ++disk) {
         DiskSpec spec;
         spec.path = "backup:" + access.location + ":" + backup.snapshot.id.hex() + ":" + std::to_string(disk);
@@ -249,7 +252,8 @@ VerifyReport BackupRepository::verify(const VerifyOptions& options) {
         const std::string name = "snapshot " + snapshot->id.short_hex() + " of '" + guest + "'";
         try {
             const repository::GuestBackup backup = read_guest_backup(*impl_->repository(), *snapshot);
-            if (const std::string fault = look_inside(backup, impl_->access); !fault.empty()) {
+            if (const std::string fault = look_inside(backup, impl_->access, options.appliance);
+                !fault.empty()) {
                 report.damage.push_back({name + ": " + fault});
                 report.affected.push_back(name);
             }

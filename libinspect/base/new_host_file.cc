@@ -12,16 +12,12 @@
 
 #include <inspect/error.h>
 
+#include "base/host_paths.h"
 #include "base/uuid.h"
 
 namespace inspect {
 
 namespace {
-
-std::string directory_of(const std::string& path) {
-    const size_t slash = path.rfind('/');
-    return slash == std::string::npos ? "." : path.substr(0, slash + 1);
-}
 
 [[noreturn]] void refuse_existing(const std::string& target) {
     throw Error(ErrorKind::kDenied, "'" + target + "' is there already");

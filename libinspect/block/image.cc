@@ -64,8 +64,8 @@ class Image::Opener {
     explicit Opener(Image& image) : image_(image), spec_(image.spec_) {}
 
     void open() {
+        require_valid(spec_);
         std::string format = spec_.format;
-        if (!format.empty()) parse_image_format(format);
         const bool write_directly =
             image_.options_.writable && image_.options_.write_mode == WriteMode::kDirect;
         if (image_.options_.writable && !spec_.snapshot.empty())
@@ -86,8 +86,8 @@ class Image::Opener {
         }
         image_.format_ = format;
         if (format != "qcow2" && !spec_.snapshot.empty())
-            throw Error(ErrorKind::kUsage, quote(spec_.path) + " is a " + format +
-                                               " image: only qcow2 images have internal snapshots");
+            throw Error(ErrorKind::kUnsupported, quote(spec_.path) + " is a " + format +
+                                                     " image: only qcow2 images have internal snapshots");
         image_.node_.sync_writes = write_directly && (spec_.cache == CacheMode::kWritethrough ||
                                                       spec_.cache == CacheMode::kDirectsync);
         image_.node_.ignore_flush = write_directly && spec_.cache == CacheMode::kUnsafe;
@@ -352,8 +352,6 @@ class Image::Opener {
             throw Error(ErrorKind::kDenied, quote(spec_.path) +
                                                 " is a backup, which can't be changed; 'insp backup restore' "
                                                 "makes an image of it");
-        if (!spec_.format.empty() && spec_.format != "raw")
-            throw Error(ErrorKind::kUsage, "what is in a backup is the disk itself: its format is raw");
         auto server = std::make_unique<BackupServer>(
             spec_.path, repository::Access{{}, spec_.password_file, spec_.password_command});
         DiskNode node;

@@ -12,6 +12,7 @@
 
 #include <inspect/error.h>
 
+#include "base/host_paths.h"
 #include "base/log.h"
 #include "block/overlay.h"
 #include "block/raw.h"
@@ -39,10 +40,6 @@ struct stat examine(int fd, const std::string& path) {
 
 bool same_file(const struct stat& a, const struct stat& b) {
     return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
-std::string directory_of(const std::string& path) {
-    return std::filesystem::path(path).parent_path().string();
 }
 
 bool directory_is_writable(const std::string& directory) {

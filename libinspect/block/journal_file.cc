@@ -15,15 +15,11 @@
 
 #include <inspect/error.h>
 
+#include "base/host_paths.h"
+
 namespace inspect {
 
 namespace {
-
-std::string directory_of(const std::string& path) {
-    const size_t slash = path.rfind('/');
-    if (slash == std::string::npos) return ".";
-    return slash == 0 ? "/" : path.substr(0, slash);
-}
 
 std::string state_directory() {
     if (const char* state = std::getenv("XDG_STATE_HOME"); state != nullptr && state[0] == '/') return state;
@@ -34,19 +30,9 @@ std::string state_directory() {
                 "there is no place for the journal of a block device; set HOME or XDG_STATE_HOME");
 }
 
-void make_directories(const std::string& path) {
-    for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
-        const std::string part = path.substr(0, slash);
-        if (::mkdir(part.c_str(), 0700) < 0 && errno != EEXIST) {
-            throw Error::from_errno("cannot make the directory '" + part + "' for a journal", errno);
-        }
-        if (slash == std::string::npos) return;
-    }
-}
-
 std::string journal_directory(bool create) {
     const std::string directory = state_directory() + "/libinspect";
-    if (create) make_directories(directory);
+    if (create) make_directories(directory, "a journal");
     return directory;
 }
 

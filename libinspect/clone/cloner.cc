@@ -11,16 +11,12 @@
 
 #include <inspect/clone.h>
 
+#include "base/host_paths.h"
 #include "clone/clone_source.h"
 
 namespace inspect {
 
 namespace {
-
-std::string directory_of(const std::string& path) {
-    const size_t slash = path.rfind('/');
-    return slash == std::string::npos ? "." : path.substr(0, slash + 1);
-}
 
 // What was made of a clone, until it is complete.
 struct Parts {

@@ -11,6 +11,8 @@
 
 #include <inspect/error.h>
 
+#include "base/host_paths.h"
+
 namespace inspect {
 
 namespace {
@@ -27,11 +29,6 @@ std::string program_prefix() {
         text.resize(slash);
     }
     return text;
-}
-
-const char* environment(const char* name) {
-    const char* value = ::secure_getenv(name);
-    return value && *value ? value : nullptr;
 }
 
 std::string list(const std::vector<std::string>& places) {
@@ -67,7 +64,7 @@ std::string file_identity(int fd) {
 
 std::string find_appliance_directory(const std::string& given) {
     if (!given.empty()) return given;
-    if (const char* named = environment("INSP_APPLIANCE")) return named;
+    if (const std::string named = environment("INSP_APPLIANCE"); !named.empty()) return named;
     std::vector<std::string> places;
     if (std::string prefix = program_prefix(); !prefix.empty())
         places.push_back(prefix + "/share/libinspect/appliance");
@@ -93,7 +90,7 @@ ApplianceFiles open_appliance(const std::string& given_directory) {
 }
 
 std::string find_vmm_program() {
-    if (const char* named = environment("INSP_VMM")) return named;
+    if (const std::string named = environment("INSP_VMM"); !named.empty()) return named;
     std::vector<std::string> places;
     if (std::string prefix = program_prefix(); !prefix.empty())
         places.push_back(prefix + "/libexec/libinspect/insp-vmm");

@@ -15,6 +15,7 @@
 
 #include <inspect/error.h>
 
+#include "base/host_paths.h"
 #include "base/log.h"
 
 namespace inspect {
@@ -22,22 +23,6 @@ namespace inspect {
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string from_environment(const char* name) {
-    const char* value = ::secure_getenv(name);
-    return value ? value : "";
-}
-
-// mkdir -p, every new part 0700.
-void make_directories(const std::string& path) {
-    size_t end = 0;
-    do {
-        end = path.find('/', end + 1);
-        std::string part = path.substr(0, end);
-        if (::mkdir(part.c_str(), 0700) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
-            throw Error::from_errno("cannot create the cache directory '" + part + "'", errno);
-    } while (end != std::string::npos);
-}
 
 bool is_ours(const struct stat& st) { return st.st_uid == ::geteuid() && (st.st_mode & 077) == 0; }
 
@@ -91,12 +76,10 @@ std::string key_hash(const std::string& text) {
 
 std::string Cache::directory(const std::string& given) {
     if (!given.empty()) return fs::absolute(given).string();
-    if (std::string named = from_environment("INSP_CACHE_DIR"); !named.empty())
+    if (std::string named = environment("INSP_CACHE_DIR"); !named.empty())
         return fs::absolute(named).string();
-    if (std::string xdg = from_environment("XDG_CACHE_HOME"); xdg.starts_with('/'))
-        return xdg + "/libinspect";
-    if (std::string home = from_environment("HOME"); home.starts_with('/'))
-        return home + "/.cache/libinspect";
+    if (std::string xdg = environment("XDG_CACHE_HOME"); xdg.starts_with('/')) return xdg + "/libinspect";
+    if (std::string home = environment("HOME"); home.starts_with('/')) return home + "/.cache/libinspect";
     if (::geteuid() == 0) return "/var/cache/libinspect";
     throw Error(ErrorKind::kUsage,
                 "no place for the cache is known: HOME is not set; name one in INSP_CACHE_DIR");
@@ -106,7 +89,7 @@ Cache::Cache(std::string directory) : directory_(std::move(directory)) {
     std::string snapshots = directory_ + "/snapshots";
     struct stat st;
     if (::stat(snapshots.c_str(), &st) != 0) {
-        make_directories(snapshots);
+        make_directories(snapshots, "the cache");
         if (::stat(snapshots.c_str(), &st) != 0)
             throw Error::from_errno("cannot create the cache directory '" + snapshots + "'", errno,
                                     ErrorKind::kDenied);

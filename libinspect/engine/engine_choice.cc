@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/engine_choice.h"
 
-#include <cstdlib>
-
 #include <inspect/error.h>
 
+#include "base/host_paths.h"
 #include "base/log.h"
 #include "engine/cache.h"
 #include "engine/host.h"
 #include "engine/kvm_engine.h"
 #include "engine/qemu_arguments.h"
 #include "engine/qemu_engine.h"
+#include "engine/vmm_process.h"
 
 namespace inspect {
 
@@ -24,15 +24,18 @@ EngineKind parse_engine(const std::string& given) {
     std::string name = given;
     std::string where = "the engine";
     if (name.empty()) {
-        const char* variable = ::secure_getenv("INSP_ENGINE");
-        if (!variable || !*variable) return EngineKind::kAuto;
-        name = variable;
+        name = environment("INSP_ENGINE");
+        if (name.empty()) return EngineKind::kAuto;
         where = "INSP_ENGINE";
     }
     if (name == "auto") return EngineKind::kAuto;
     if (name == "kvm") return EngineKind::kKvm;
     if (name == "qemu") return EngineKind::kQemu;
     throw Error(ErrorKind::kUsage, where + " is 'auto', 'kvm' or 'qemu', not '" + name + "'");
+}
+
+size_t max_disks(EngineKind engine) noexcept {
+    return engine == EngineKind::kQemu ? kMaxQemuDisks : kMaxDiskSlots;
 }
 
 EngineChoice choose_engine(const EngineOptions& options) {

@@ -3,6 +3,7 @@
 // Which engine runs an appliance: what the user says, or what fits this host.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "engine/engine.h"
@@ -11,6 +12,9 @@ namespace inspect {
 
 // "auto", "kvm" or "qemu"; empty: $INSP_ENGINE, else "auto". Throws Error(kUsage) for anything else.
 EngineKind parse_engine(const std::string& given);
+
+// How many disks the engine can have at once; of kAuto, the one that takes more.
+size_t max_disks(EngineKind engine) noexcept;
 
 struct EngineChoice {
     EngineKind kind;     // kKvm or kQemu

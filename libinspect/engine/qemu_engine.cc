@@ -14,6 +14,7 @@
 
 #include <inspect/error.h>
 
+#include "base/host_paths.h"
 #include "base/log.h"
 #include "base/subprocess.h"
 #include "engine/agent_hello.h"
@@ -45,19 +46,14 @@ constexpr size_t kConsoleShown = 4096;  // bytes of the kernel's log in an error
 // QEMU's isa-debug-exit makes this exit status of what the guest wrote to the port.
 constexpr int exit_status_of(GuestEvent event) { return static_cast<int>(event) * 2 + 1; }
 
-const char* environment(const char* name) {
-    const char* value = ::secure_getenv(name);
-    return value && *value ? value : nullptr;
-}
-
 std::string qemu_name() {
-    const char* named = environment("INSP_QEMU");
-    return named ? named : "qemu-system-x86_64";
+    const std::string named = environment("INSP_QEMU");
+    return named.empty() ? "qemu-system-x86_64" : named;
 }
 
 std::string requested_accelerator() {
-    const char* named = environment("INSP_QEMU_ACCEL");
-    const std::string name = named ? named : "tcg";
+    std::string name = environment("INSP_QEMU_ACCEL");
+    if (name.empty()) name = "tcg";
     if (name != "tcg" && name != "kvm")
         throw Error(ErrorKind::kUsage, "INSP_QEMU_ACCEL is 'tcg' or 'kvm', not '" + name + "'");
     return name;

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <string>
 
-#include "guest/printable.h"
+#include "engine/engine_choice.h"
 
 namespace inspect {
 
@@ -12,15 +12,12 @@ namespace {
 
 void require_sane(const SessionOptions& options) {
     if (options.disks.empty()) throw Error(ErrorKind::kUsage, "no disk image was given");
-    if (options.disks.size() > Disks::kMaxDisks) {
+    const EngineKind engine = parse_engine(options.engine);
+    if (const size_t most = max_disks(engine); options.disks.size() > most)
         throw Error(ErrorKind::kUsage, std::to_string(options.disks.size()) + " disks were given; at most " +
-                                           std::to_string(Disks::kMaxDisks) + " can be opened at once");
-    }
-    for (const DiskSpec& spec : options.disks) {
-        if (spec.sector_size == 512 || spec.sector_size == 4096) continue;
-        throw Error(ErrorKind::kUsage, "a sector size of " + std::to_string(spec.sector_size) +
-                                           " bytes for " + quoted(spec.path) + ": it is 512 or 4096");
-    }
+                                           std::to_string(most) + " can be opened at once" +
+                                           (engine == EngineKind::kQemu ? " with the engine qemu" : ""));
+    for (const DiskSpec& spec : options.disks) require_valid(spec);
 }
 
 }  // namespace

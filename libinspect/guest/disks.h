@@ -18,10 +18,8 @@ namespace inspect {
 // Not thread-safe.
 class Disks {
   public:
-    static constexpr size_t kMaxDisks = 64;
-
     // Opens, locks and recovers the images. Throws Error, which names the image; kUsage for options that make
-    // no sense.
+    // no sense, and for more disks than the engine takes.
     explicit Disks(const SessionOptions& options);
 
     // For the engine. The descriptors live as long as this object. Every disk has an overlay and is writable

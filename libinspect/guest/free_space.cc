@@ -19,9 +19,10 @@ FreeSpace::Disk discarded(const OverlayStore& overlay) {
 
 }  // namespace
 
-FreeSpace ask_for_free_space(const std::vector<DiskSpec>& disks) {
-    SessionOptions options;
+FreeSpace ask_for_free_space(const std::vector<DiskSpec>& disks, const SessionOptions& appliance) {
+    SessionOptions options = appliance;
     options.disks = disks;
+    options.keys.clear();
     // Written to are only overlays, which are never committed.
     options.writable = options.scratch = true;
     auto owned = std::make_unique<Session::Impl>(std::move(options), SessionSeams{.start = start_machine});

@@ -386,25 +386,25 @@ TEST_F(SessionTest, UnlocksWithEnoughMemoryBeforeAnythingIsDone) {
     };
     const std::vector<EncryptionKey> keys{{"all", "secret"}};
     {
-        Session session = open(false, keys);
+        Session session = open(false, WriteMode::kAtomic, keys);
         session.run({.arguments = {"blkid"}});
         expect(session, {"wake", "list", "finish", "wake", "list", "run"});
         session.run({.arguments = {"blkid"}});
         EXPECT_THAT(heard(), ElementsAre("run"));
     }
     {
-        Session session = open(false, keys);
+        Session session = open(false, WriteMode::kAtomic, keys);
         session.ping();  // a shell is to come
         expect(session, {"wake", "list", "finish", "wake", "list", "ping"});
     }
     {
-        Session session = open(false, keys);
+        Session session = open(false, WriteMode::kAtomic, keys);
         session.mount({.device = "/dev/sda1"});  // which unlocks nothing
         session.run({.arguments = {"blkid"}});
         expect(session, {"wake", "mount /", "list", "finish", "wake", "mount /", "list", "run"});
     }
     {
-        Session session = open(false, keys);
+        Session session = open(false, WriteMode::kAtomic, keys);
         session.mount({.device = "/dev/vg/root"});
         session.stat("/");
         expect(session, {"wake", "mount /", "ping", "finish", "wake", "mount /", "ping", "stat"});

@@ -188,6 +188,69 @@ TEST_F(Backup, ForgetsByAPolicyAndResticPrunes) {
     EXPECT_TRUE(same_bytes(restore("disk"), disk));
 }
 
+TEST_F(Backup, ForgetsOnlyWhatIsSelected) {
+    const std::string disk = random_disk("disk.img", 1 << 20, 20);
+    for (const std::string tag : {"nightly", "weekly", "nightly", "weekly"}) create({disk, "--tag", tag});
+    const Args nightly{"backup", "forget", "-q", "--tag", "nightly", "--keep-last", "1"};
+    insp_ok(nightly, repository());
+    const auto left = insp_json({"backup", "list", "--json"}, repository())["snapshots"];
+    ASSERT_EQ(left.size(), 3U);
+    EXPECT_EQ(left[0]["tags"][0], "weekly");
+    EXPECT_EQ(left[2]["tags"][0], "weekly");
+    insp_ok(nightly, repository());
+    Args both = nightly;
+    both.insert(both.end(), {"--tag", "weekly"});
+    insp_ok(both, repository());
+    EXPECT_EQ(insp_json({"backup", "list", "--json"}, repository())["snapshots"].size(), 3U);
+    // A name is a snapshot, and the newest at that: not what a policy would do.
+    EXPECT_TRUE(refused(insp({"backup", "forget", "disk", "--keep-daily", "7"}, repository()), kUsage,
+                        "--guest disk"));
+    EXPECT_EQ(insp_json({"backup", "list", "--json"}, repository())["snapshots"].size(), 3U);
+    const Outcome none = insp({"backup", "list", "--tag", "yearly"}, repository());
+    EXPECT_TRUE(refused(none, kNothingMatched, "no such snapshot"));
+}
+
+// What is for another action is not ignored.
+TEST_F(Backup, RefusesTheOptionsOfOtherActions) {
+    const std::string disk = random_disk("disk.img", 1 << 20, 21), target = scratch() / "target";
+    create({disk});
+    const auto refuses = [&](Args args, const std::string& text) {
+        args.insert(args.begin(), "backup");
+        EXPECT_TRUE(refused(insp(args, repository()), kUsage, text)) << args[1];
+    };
+    refuses({"restore", "-n", "disk", "--target", target}, "--dry-run");
+    EXPECT_FALSE(fs::exists(target));
+    refuses({"restore", "disk", "disk", "--target", target}, "[SNAPSHOT]");
+    refuses({"list", "disk"}, "backup list");
+    refuses({"verify", "disk"}, "backup verify");
+    refuses({"init", scratch() / "other"}, "backup init");
+    refuses({"info", "disk", "--tag", "x"}, "create, list, forget");
+    refuses({"create", disk, "--keep-last", "1"}, "forget");
+    refuses({"create", disk, "--stats"}, "diff");
+    refuses({"create", disk, "--engine=steam"}, "steam");
+    refuses({"list", "-a", disk}, "create");
+    refuses({"diff", "disk"}, "SNAPSHOT SNAPSHOT");
+}
+
+TEST_F(Backup, OperandsAreImagesLikeAnyOther) {
+    const std::string disk = random_disk("disk.img", 1 << 20, 22), image = scratch() / "disk.qcow2";
+    ASSERT_TRUE(run({"qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, image}).ok());
+    ASSERT_TRUE(run({"qemu-img", "snapshot", "-c", "before", image}).ok());
+    ASSERT_TRUE(run({"qemu-io", "-f", "qcow2", "-c", "write -P 0x55 0 64k", image}).ok());
+    create({"--format=qcow2", "--disk-snapshot=before", image, "--name", "then"});
+    EXPECT_TRUE(same_bytes(restore("then"), disk));
+    create({image, "--name", "now"});
+    EXPECT_FALSE(same_bytes(restore("now"), disk));
+    // Of several, those that can't be backed up are named.
+    const Outcome partly = insp({"backup", "create", "--json", image, scratch() / "gone.img"}, repository());
+    EXPECT_EQ(partly.code, kFailed);
+    const auto answer = nlohmann::json::parse(partly.out);
+    EXPECT_EQ(answer["backups"].size(), 1U);
+    EXPECT_EQ(answer["failed"], 1);
+    EXPECT_EQ(answer["errors"][0]["guest"], "gone");
+    EXPECT_EQ(answer["errors"][0]["kind"], "not-found");
+}
+
 TEST_F(Backup, KilledAtAnyMomentItLosesNothing) {
     const std::string kept = random_disk("kept.img", 4 << 20, 7);
     create({kept});
@@ -263,13 +326,13 @@ TEST_F(Backup, RefusesBadInput) {
     EXPECT_TRUE(refused(several, kFailed, "the password opens none"));
     EXPECT_EQ(several.err.find("the password opens none"), several.err.rfind("the password opens none"));
     wrong.env["RESTIC_PASSWORD"] = "";
-    EXPECT_TRUE(refused(insp({"backup", "list"}, wrong), kFailed, "--password-file"));
+    EXPECT_TRUE(refused(insp({"backup", "list"}, wrong), kUsage, "--password-file"));
     EXPECT_TRUE(refused(insp({"backup", "init"}, repository()), kFailed, "already"));
     EXPECT_TRUE(
         refused(insp({"backup", "create", scratch() / "missing.img"}, repository()), kFailed, "missing.img"));
     EXPECT_TRUE(refused(insp({"backup", "restore", "nobody", "--target", scratch() / "x"}, repository()),
                         kFailed, "no snapshots"));
-    EXPECT_TRUE(refused(insp({"backup", "create", disk, "--name", "a/b"}, repository()), kFailed, "--name"));
+    EXPECT_TRUE(refused(insp({"backup", "create", disk, "--name", "a/b"}, repository()), kUsage, "--name"));
     EXPECT_FALSE(fs::exists(scratch() / "x"));
     EXPECT_EQ(insp({"backup", "nonsense"}, repository()).code, kUsage);
     EXPECT_EQ(insp_json({"backup", "list", "--json"}, repository())["snapshots"].size(), 0U);
@@ -342,6 +405,15 @@ TEST_F(BackupInAppliance, CatReadsOnlyWhatItNeeds) {
     EXPECT_EQ(outcome.out, debugfs(image, "cat /etc/fstab"));
     EXPECT_THAT(outcome.err, HasSubstr("were read from the repository"));
     insp_ok({"backup", "verify", "-q", "--inspect"}, options);
+    // How the appliance runs is said here as everywhere.
+    options.env["INSP_ENGINE"] = "steam";
+    for (const Args& args : {Args{"verify"}, Args{"create", guest("fake-debian"), "--name", "debian"}}) {
+        Args all{"backup", args[0], "-q", "--inspect", "--engine=kvm"};
+        all.insert(all.end(), args.begin() + 1, args.end());
+        insp_ok(all, options);
+    }
+    options.env.erase("INSP_ENGINE");
+    EXPECT_THAT(insp_ok({"backup", "info"}, options), HasSubstr("Debian"));
     EXPECT_TRUE(refused(insp({"touch", "-a", "backup::debian", "/x"}, options), kFailed, "can't be changed"));
 }
 

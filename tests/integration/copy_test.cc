@@ -73,9 +73,12 @@ TEST_F(Copy, OutReplacesLinksRatherThanFollowsThem) {
     write_host_file(scratch() / "victim", "untouched");
     fs::create_symlink(scratch() / "victim", out_ / "file");
     fs::create_symlink(scratch() / "elsewhere", out_ / "dir");
-    insp({"copy-out", "-a", guest("metadata"), "-m", "/dev/sda", "/dir/file", out_});
+    insp_ok({"copy-out", "-a", guest("metadata"), "-m", "/dev/sda", "/dir/file", out_});
     EXPECT_EQ(read_host_file(scratch() / "victim"), "untouched");
-    insp({"copy-out", "-a", guest("metadata"), "-m", "/dev/sda", "/dir", out_});
+    EXPECT_TRUE(fs::is_regular_file(fs::symlink_status(out_ / "file")));
+    EXPECT_EQ(read_host_file(out_ / "file"), "first line\nsecond line\n");
+    EXPECT_TRUE(refused(insp({"copy-out", "-a", guest("metadata"), "-m", "/dev/sda", "/dir", out_}), kFailed,
+                        "is in the way"));
     EXPECT_TRUE(fs::is_empty(scratch() / "elsewhere"));
 }
 
@@ -104,6 +107,9 @@ TEST_F(Copy, OutRefusals) {
     EXPECT_TRUE(refused(insp({"copy-out", "-a", image, "-m", "/dev/sda", "/dir", scratch() / "not-there"}),
                         kFailed, "not-there"));
     EXPECT_TRUE(fs::is_empty(out_));
+    write_host_file(scratch() / "plain", "");
+    EXPECT_TRUE(refused(insp({"copy-out", "-a", image, "-m", "/dev/sda", "/dir", scratch() / "plain"}),
+                        kUsage, "not a directory"));
 }
 
 TEST_F(Copy, InWithMetadata) {

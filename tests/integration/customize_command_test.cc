@@ -141,6 +141,15 @@ TEST_F(Customize, RandomAndLockedPasswords) {
     EXPECT_EQ(field_of(debugfs(root_of(image), "cat /etc/shadow"), "root"), "!" + field);
     ASSERT_TRUE(customize(image, {"-q", "--root-password", "disabled"}).ok());
     EXPECT_EQ(field_of(debugfs(root_of(image), "cat /etc/shadow"), "root"), "*");
+    Outcome as_json = customize(image, {"-q", "--root-password", "random", "--json"});
+    const auto answer = nlohmann::json::parse(as_json.out, nullptr, false);
+    ASSERT_FALSE(answer.is_discarded()) << as_json.describe();
+    EXPECT_EQ(answer.at("dry_run"), false);
+    EXPECT_FALSE(answer.at("customize").empty());
+    EXPECT_EQ(answer.at("passwords").at(0).at("user"), "root");
+    password = answer.at("passwords").at(0).at("password");
+    field = field_of(debugfs(root_of(image), "cat /etc/shadow"), "root");
+    EXPECT_EQ(::crypt(password.c_str(), field.c_str()), field);
 }
 
 // All of it or nothing.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // The scripts of docs/fleet, run as a site would run them.
+#include <signal.h>
 #include <unistd.h>
 
 #include <set>
@@ -137,6 +138,37 @@ TEST_F(Fleet, ClonePipeline) {
     }
     uuids.insert("00000113-0113-4113-8113-000000000113");  // the template's
     EXPECT_EQ(uuids.size(), 3U);
+}
+
+// Killed while a clone is made, and when the first one has its name, it is only to be run again.
+TEST_F(Fleet, AKilledClonePipelineIsRunAgain) {
+    const std::string source = guest("debian12-small");
+    for (const bool when_named : {false, true}) {
+        const fs::path made = scratch() / (when_named ? "named" : "unnamed");
+        const auto has_some = [&] {
+            std::error_code none_yet;
+            for (const auto& entry : fs::directory_iterator(made, none_yet)) {
+                const bool named = entry.path().string().find(".insp-") == std::string::npos;
+                if (named == when_named) return true;
+            }
+            return false;
+        };
+        Options options = with_repository();
+        options.env["TMPDIR"] = scratch();  // what it had made there is lost
+        const Args args{fleet("clone-pipeline.sh"), source, made, "2"};
+        Child child(args, environment(options));
+        while (child.running() && !has_some()) usleep(1000);
+        child.kill_group(SIGKILL);
+        child.wait();
+        Outcome again = script(args);
+        ASSERT_TRUE(again.ok()) << again.describe();
+        for (const std::string name : {"web-001", "web-002"}) {
+            const std::string hostname =
+                insp_ok({"cat", "--allow-backing", "-a", made / (name + ".qcow2"), "/etc/hostname"},
+                        with_repository());
+            EXPECT_EQ(hostname, name + "\n");
+        }
+    }
 }
 
 }  // namespace

@@ -256,8 +256,50 @@ TEST_F(Formats, CacheAndWriteModes) {
     insp_ok({"write", "--write-mode=direct", "-a", image, "-m", "/dev/sda", "/new"}, {.input = "directly"});
     expect_sound(image, "qcow2");
     EXPECT_EQ(debugfs(as_raw(image, "qcow2"), "cat /new"), "directly");
-    EXPECT_TRUE(refused(insp({"ls", "--cache=fast", "-a", image, "/"}), kUsage, "fast"));
     EXPECT_TRUE(refused(insp({"ls", "--write-mode=careless", "-a", image, "/"}), kUsage, "careless"));
+}
+
+// What is wrong with the command line by itself is wrong usage in every command; what opening an image shows
+// is a failure.
+TEST_F(Formats, WrongValuesAreWrongUsageInEveryCommand) {
+    const std::string image = convert("ext4", "qcow2"), output = scratch() / "output";
+    const std::vector<Args> commands = {
+        {"ls", "/"},
+        {"cat", "/x"},
+        {"edit", "-e", "s/a/b/", "/x"},
+        {"info"},
+        {"info", "--no-filesystems"},
+        {"inspect"},
+        {"diff", "-A", image},
+        {"serve", "--once", "--socket", output},
+        {"clone", "-o", output},
+        {"sysprep"},
+        {"backup", "create", "--repo", scratch() / "repository", "--password-command=echo x"}};
+    insp_ok({"backup", "init", "-q", "--repo", scratch() / "repository", "--password-command=echo x"});
+    const auto with = [&](Args args, const Args& more) {
+        args.insert(args.begin() + (args[0] == "backup" ? 2 : 1), more.begin(), more.end());
+        return insp(args);
+    };
+    for (const Args& args : commands) {
+        SCOPED_TRACE(args[0]);
+        EXPECT_TRUE(refused(with(args, {"--cache=fast", "-a", image}), kUsage, "fast"));
+        EXPECT_TRUE(refused(with(args, {"--format=clay", "-a", image}), kUsage, "clay"));
+        EXPECT_TRUE(refused(with(args, {"-a", "nbd+unix:///x"}), kUsage, "socket"));
+        if (args[0] != "edit" && args[0] != "sysprep") {
+            EXPECT_TRUE(refused(with(args, {"--disk-snapshot=x", "-a", guest("ext4")}), kFailed,
+                                "internal snapshots"));
+        }
+        if (args[0] != "serve" && args[0] != "backup") {
+            EXPECT_TRUE(refused(with(args, {"--stats=clay", "-a", image}), kUsage, "clay"));
+        }
+    }
+    EXPECT_FALSE(fs::exists(output));
+    EXPECT_TRUE(refused(insp({"clone", "-a", image, "-o", output, "--method=overlay", "--output-format=raw"}),
+                        kUsage, "qcow2"));
+    EXPECT_TRUE(refused(insp({"serve", "--engine=kvm", "-a", image}), kUsage, "unknown option"));
+    Args many{"ls", "--engine=qemu", "/"};
+    for (int i = 0; i < 7; ++i) many.insert(many.end(), {"-a", image});
+    EXPECT_TRUE(refused(insp(many), kUsage, "at most 6"));
 }
 
 TEST_F(Formats, ServedAndReadBackByOthers) {

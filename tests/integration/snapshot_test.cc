@@ -43,6 +43,13 @@ class Snapshot : public KvmTest {
         fs::copy(fs::path(INSP_BUILD_DIR) / "tests/cache", cache_, fs::copy_options::recursive);
         fs::permissions(cache_, fs::perms::owner_all);
     }
+    // The directory of the one that cat() starts from.
+    fs::path current_snapshot() const {
+        for (const json& snapshot : snapshots())
+            if (snapshot.at("current")) return snapshot.at("path").get<std::string>();
+        ADD_FAILURE() << "no snapshot is current";
+        return {};
+    }
     std::vector<fs::path> snapshot_files() const {
         std::vector<fs::path> found;
         for (const auto& entry : fs::recursive_directory_iterator(cache_)) {
@@ -78,34 +85,35 @@ TEST_F(Snapshot, NoSnapshotIsMadeWhenNotWanted) {
     EXPECT_TRUE(!fs::exists(cache_) || snapshots().empty());
 }
 
+// Whoever reads it must neither crash (SIGBUS) nor hang, and makes it anew.
 TEST_F(Snapshot, TornFilesAreNoticed) {
     take_shared_snapshot();
     ASSERT_TRUE(cat_is_warm());
-    // The biggest file is the memory: cut it. The reader must neither crash (SIGBUS) nor hang, and makes it
-    // anew.
-    fs::path memory;
-    for (const fs::path& file : snapshot_files()) {
-        if (memory.empty() || fs::file_size(file) > fs::file_size(memory)) memory = file;
-    }
-    fs::resize_file(memory, fs::file_size(memory) / 2);
+    const fs::path memory = current_snapshot() / "memory";
+    const uintmax_t size = fs::file_size(memory);
+    fs::resize_file(memory, size / 2);
     cat_is_warm();
-    EXPECT_TRUE(cat_is_warm()) << "made anew";
+    EXPECT_EQ(fs::file_size(memory), size) << "made anew by the one who found it";
+    EXPECT_TRUE(cat_is_warm());
 }
 
 TEST_F(Snapshot, DamagedStateIsNoticed) {
     take_shared_snapshot();
-    // Every file but the biggest: some bytes in the middle of each become others.
-    std::vector<fs::path> all = snapshot_files();
-    uintmax_t biggest = 0;
-    for (const fs::path& file : all) biggest = std::max(biggest, fs::file_size(file));
-    for (const fs::path& file : all) {
-        if (fs::file_size(file) == biggest) continue;
+    ASSERT_TRUE(cat_is_warm());
+    for (const char* name : {"state", "key"}) {
+        SCOPED_TRACE(name);
+        const fs::path file = current_snapshot() / name;
+        constexpr std::string_view kGarbage = "garbage!garbage!";
         std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
         stream.seekp(static_cast<std::streamoff>(fs::file_size(file) / 2));
-        stream << "garbage!garbage!";
+        stream << kGarbage;
+        stream.close();
+        ASSERT_NE(read_host_file(file).find(kGarbage), std::string::npos);
+        cat_is_warm();
+        EXPECT_EQ(read_host_file(file).find(kGarbage), std::string::npos)
+            << "made anew by the one who found it";
+        EXPECT_TRUE(cat_is_warm());
     }
-    cat_is_warm();
-    EXPECT_TRUE(cat_is_warm()) << "made anew";
 }
 
 TEST_F(Snapshot, ApplianceAndDoctor) {

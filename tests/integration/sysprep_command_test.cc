@@ -69,8 +69,11 @@ TEST_F(Sysprep, ListsWhatVirtSysprepLists) {
 TEST_F(Sysprep, NewIdentifiersForEveryKindOfFileSystem) {
     if (!have_program("qemu-system-x86_64")) GTEST_SKIP() << "qemu-system-x86_64 is not installed";
     const std::string source = guest("gpt"), clone = scratch() / "clone.img";
-    const json made = json::parse(
-        insp_ok({"clone", "--json", "--format=raw", "-a", source, "-o", clone, "--new-ids"}, qemu()));
+    const Outcome cloned = insp(
+        {"clone", "--json", "--stats=json", "--format=raw", "-a", source, "-o", clone, "--new-ids"}, qemu());
+    ASSERT_TRUE(cloned.ok()) << cloned.describe();
+    EXPECT_THAT(cloned.err, HasSubstr("\"engine\": \"qemu\", \"total_ns\""));
+    const json made = json::parse(cloned.out);
     EXPECT_GE(made["ids"].size(), 8U);
     expect_all_new(source, clone);
     EXPECT_TRUE(ext_is_clean(cut_out(clone, 1)));

@@ -57,6 +57,7 @@ zsh)
                 done >$TMPPREFIX.options
                 case ${value-$operand} in
                     _files*) [[ $words[CURRENT] == -* ]] || print -rl -- * ;;
+                    \ _insp_words_or_files\ *) print -rl -- ${=operand#* * } * ;;
                     \(*) [[ -z ${value-} && $words[CURRENT] == -* ]] || print -rl -- ${=${${value-$operand}#\(}%\)} ;;
                 esac
                 [[ $words[CURRENT] == -* ]] && cat $TMPPREFIX.options
@@ -89,6 +90,8 @@ expect "$images" disk-two.img 'insp cat -a '
 echo "$images" | grep -q 'disk.*one\.img' || fail "a name with a space is not offered: $images"
 expect "$(offered insp copy-in '')" disk-two.img 'insp copy-in '
 expect "$(offered insp appliance '')" warm 'insp appliance '
+expect "$(offered insp backup '')" restore 'insp backup '
+expect "$(offered insp backup create '')" disk-two.img 'insp backup create '
 expect "$(offered insp help '')" copy-out 'insp help '
 expect "$(offered insp touch --time '')" mtime 'insp touch --time '
 # The guest's paths are not the host's.

@@ -48,6 +48,7 @@ inline constexpr unsigned kMemoryOption = 8;       // --memory alone, without di
 inline constexpr unsigned kDisksOptional = 16;     // beside kDiskOptions: no disk need be given
 inline constexpr unsigned kDiskOperand = 32;       // beside both: without -a the first operand is the disk
 inline constexpr unsigned kCustomizeOptions = 64;  // the operations of customize (cli/customize_options.h)
+inline constexpr unsigned kNoAppliance = 128;      // beside kDiskOptions: not how one runs, as there is none
 
 // Which operands are host files, for completion.
 enum class HostOperands : uint8_t { kNone, kLast, kAllButLast, kAll };
@@ -65,7 +66,8 @@ struct Command {
     int min_operands = 0;
     int max_operands = -1;  // -1: any number
     HostOperands host_operands = HostOperands::kNone;
-    const char* operand_words = "";  // for completion, where operands are keywords
+    const char* operand_words =
+        "";  // for completion, where operands are keywords; before host files, the first
     int (*run)(Context&) = nullptr;
     int failure_code = kExitFailure;
     int usage_code = kExitUsage;

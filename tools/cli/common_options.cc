@@ -11,7 +11,7 @@ constexpr Option kDisk[] = {
     {'a', "add", Takes::kValue, "IMAGE", "add a disk image; several make one guest's sda, sdb...", "",
      "<file>"},
     {0, "format", Takes::kOptionalValue, "FORMAT", "format of the images after it; without a value: detect",
-     "", "raw"},
+     "", "raw qcow2 vmdk vdi vhdx vpc qcow qed parallels luks"},
     {0, "allow-backing", Takes::kNothing, "",
      "let an image whose format was detected open the files that it names"},
     {0, "disk-snapshot", Takes::kValue, "NAME", "the internal snapshot to show of the images after it"},
@@ -77,8 +77,10 @@ std::vector<OptionGroup> option_groups(const Command& command) {
     if (command.shared_options & kJsonOption) groups.push_back({"Output", kJson});
     if (command.shared_options & kDiskOptions) groups.push_back({"Disks", kDisk});
     if (command.shared_options & kMountOptions) groups.push_back({"Mounts", kMount});
-    if (command.shared_options & (kDiskOptions | kMemoryOption)) groups.push_back({"Appliance", kMemory});
-    if (command.shared_options & kDiskOptions) groups.push_back({"", kAppliance});
+    const bool runs_appliance = (command.shared_options & kNoAppliance) == 0;
+    if ((command.shared_options & (kDiskOptions | kMemoryOption)) && runs_appliance)
+        groups.push_back({"Appliance", kMemory});
+    if ((command.shared_options & kDiskOptions) && runs_appliance) groups.push_back({"", kAppliance});
     groups.push_back({"General", kGeneral});
     return groups;
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cli/text.h"
+#include "cli/values.h"
 
 namespace inspect::cli {
 
@@ -37,19 +38,6 @@ bool is_operation(std::string_view name) {
                                [&](const CustomizeOperation& operation) { return name == operation.name; });
 }
 
-// What the library says of a wrong option is wrong usage here.
-template <typename Work>
-auto as_usage(Work work) {
-    try {
-        return work();
-    } catch (const UsageError&) {
-        throw;
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::kUsage) throw UsageError("--" + error.message());
-        throw;
-    }
-}
-
 }  // namespace
 
 std::span<const Option> customize_options() {
@@ -71,14 +59,14 @@ CustomizeSteps customize_steps(const Arguments& arguments, CloudInitSeed* seed) 
     CustomizeSteps result;
     const auto take = [&](CustomizeStep step) {
         if (seed != nullptr && step.operation == "cloud-init")
-            as_usage([&] { add_cloud_init_file(*seed, step.argument); });
+            as_usage([&] { add_cloud_init_file(*seed, step.argument); }, "--");
         else
             result.steps.push_back(std::move(step));
     };
     for (const auto& [option, value] : arguments.given()) {
         const std::string name(option_key(*option));
         if (name == "commands-from-file") {
-            for (CustomizeStep& step : as_usage([&] { return read_customize_file(*value); })) {
+            for (CustomizeStep& step : as_usage([&] { return read_customize_file(*value); }, "--")) {
                 result.plain_passwords = true;
                 take(std::move(step));
             }
@@ -128,13 +116,20 @@ CustomizeWork::CustomizeWork(Context& context, const CustomizeSteps& steps)
     for (const std::string& path : args.values("attach"))
         attached_.push_back(
             {.path = path, .format = args.value("attach-format").value_or(""), .read_only = true});
-    as_usage([&] { customization_.emplace(steps.steps, std::move(how)); });
+    as_usage([&] { customization_.emplace(steps.steps, std::move(how)); }, "--");
 }
 
 void CustomizeWork::begin_guest(const std::string& name, const std::optional<std::string>& host_name) {
     prefix_ = escape_control(name) + ": ";
     passwords_.clear();
-    if (host_name) as_usage([&] { customization_->set_argument("hostname", *host_name); });
+    if (host_name) as_usage([&] { customization_->set_argument("hostname", *host_name); }, "--");
+}
+
+void passwords_json(JsonWriter& json, const Passwords& passwords) {
+    json.objects("passwords", passwords, [&](const auto& entry) {
+        json.text("user", entry.first);
+        json.text("password", entry.second);
+    });
 }
 
 void CustomizeWork::adjust(SessionOptions& options) const {

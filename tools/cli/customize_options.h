@@ -36,6 +36,8 @@ CustomizeSteps customize_steps(const Arguments& arguments, CloudInitSeed* seed);
 std::optional<std::string> host_name_of(const CustomizeSteps& steps);
 
 using Passwords = std::vector<std::pair<std::string, std::string>>;  // user, password
+// As the member "passwords" of the object that is open.
+void passwords_json(JsonWriter& json, const Passwords& passwords);
 
 // The steps, checked and with all read that they need of the host, and how they tell the user what they do:
 // on stderr, unless --quiet.

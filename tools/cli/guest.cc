@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <iterator>
 
 #include "cli/text.h"
+#include "cli/values.h"
 
 namespace inspect::cli {
 namespace {
@@ -24,12 +26,6 @@ uint64_t elapsed_ns() {
 constexpr uint64_t kMinMemory = UINT64_C(64) << 20;
 constexpr uint64_t kMaxMemory = UINT64_C(3) << 30;
 
-uint32_t sector_size_of(const std::optional<std::string>& value) {
-    if (!value || *value == "512") return 512;
-    if (*value == "4096") return 4096;
-    throw UsageError("--blocksize is 512 or 4096, not '" + *value + "'");
-}
-
 uint64_t memory_of(const Arguments& arguments) {
     std::optional<std::string> text = arguments.value("memory");
     if (!text) return 0;
@@ -39,21 +35,20 @@ uint64_t memory_of(const Arguments& arguments) {
     return *bytes;
 }
 
+// --no-snapshot and --stats.
+bool takes_appliance_options(const Arguments& arguments) {
+    return (arguments.command().shared_options & (kDiskOptions | kNoAppliance)) == kDiskOptions;
+}
+
 // Empty when it isn't given: then the library looks at $INSP_ENGINE.
 std::string engine_of(const Arguments& arguments) {
-    const std::string engine = arguments.value("engine").value_or("");
-    if (arguments.has("engine") && engine != "auto" && engine != "kvm" && engine != "qemu")
-        throw UsageError("--engine is 'auto', 'kvm' or 'qemu', not '" + engine + "'");
-    return engine;
+    return one_of(arguments, "engine", {"auto", "kvm", "qemu"}, "");
 }
 
 Repair repair_of(const Arguments& arguments) {
     if (!arguments.has("repair")) return Repair::kNone;
     if (arguments.has("ro")) throw UsageError("--repair changes the images: it can't be used with --ro");
-    const std::string what = arguments.value("repair").value_or("all");
-    if (what == "leaks") return Repair::kLeaks;
-    if (what == "all") return Repair::kAll;
-    throw UsageError("--repair is 'leaks' or 'all', not '" + what + "'");
+    return one_of(arguments, "repair", {"leaks", "all"}, "all") == "leaks" ? Repair::kLeaks : Repair::kAll;
 }
 
 // Each line is a key. The text is overwritten, as each of the keys will be.
@@ -84,22 +79,19 @@ std::vector<EncryptionKey> read_keys_from_stdin() {
 
 std::vector<EncryptionKey> keys_of(const Arguments& arguments) {
     std::vector<EncryptionKey> keys;
-    for (const std::string& text : arguments.values("key")) {
-        try {
-            for (EncryptionKey& key : EncryptionKey::parse(text)) keys.push_back(std::move(key));
-        } catch (const Error& error) {
-            if (error.kind() != ErrorKind::kUsage) throw;
-            throw UsageError("--key: " + error.message());
-        }
-    }
+    for (const std::string& text : arguments.values("key"))
+        as_usage([&] { std::ranges::move(EncryptionKey::parse(text), std::back_inserter(keys)); }, "--key: ");
     if (!arguments.has("keys-from-stdin")) return keys;
     static const std::vector<EncryptionKey> read = read_keys_from_stdin();  // a command may ask twice
     keys.insert(keys.end(), read.begin(), read.end());
     return keys;
 }
 
+namespace {
+
 // `added_by`: the option whose images are wanted.
-std::vector<DiskSpec> specs_of(const Arguments& arguments, std::string_view added_by) {
+std::vector<DiskSpec> specs_of(const Arguments& arguments, std::string_view added_by,
+                               std::span<const std::string> operands) {
     const bool first = added_by == "add";
     std::vector<DiskSpec> disks;
     DiskSpec next;  // what holds for the images to come
@@ -112,12 +104,18 @@ std::vector<DiskSpec> specs_of(const Arguments& arguments, std::string_view adde
     next.keys = keys_of(arguments);
     const std::string uri = arguments.value("connect").value_or("");
     const char* unused = nullptr;  // an option that no image came after
+    auto add = [&](const std::string& path) {
+        next.path = path;
+        require_valid(next);
+        disks.push_back(next);
+    };
     auto add_domain = [&](const std::vector<DiskSpec>& found) {
         for (DiskSpec disk : found) {
             disk.force_share = next.force_share;
             disk.repair = next.repair;
             disk.keys = next.keys;
             disk.sector_size = next.sector_size;
+            disk.snapshot = next.snapshot;
             if (cache) disk.cache = *cache;
             disks.push_back(std::move(disk));
         }
@@ -129,7 +127,9 @@ std::vector<DiskSpec> specs_of(const Arguments& arguments, std::string_view adde
             next.format = value.value_or("");
             unused = "--format";
         } else if (key == "blocksize") {
-            next.sector_size = sector_size_of(value);
+            if (value && *value != "512" && *value != "4096")
+                throw UsageError("--blocksize is 512 or 4096, not '" + *value + "'");
+            next.sector_size = value == "4096" ? 4096 : 512;
             unused = "--blocksize";
         } else if (key == "disk-snapshot") {
             next.snapshot = *value;
@@ -138,8 +138,7 @@ std::vector<DiskSpec> specs_of(const Arguments& arguments, std::string_view adde
             cache = next.cache = parse_cache_mode(*value);
             unused = "--cache";
         } else if (key == "add" || key == kSecondGuest) {
-            next.path = *value;
-            if (key == added_by) disks.push_back(next);
+            if (key == added_by) add(*value);
             unused = nullptr;
         } else if (key == "domain" && first) {
             add_domain(domain_disks(*value, uri));
@@ -147,10 +146,8 @@ std::vector<DiskSpec> specs_of(const Arguments& arguments, std::string_view adde
             add_domain(domain_xml_disks(*value, uri));
         }
     }
-    if ((arguments.command().shared_options & kDiskOperand) && disks.empty() &&
-        !arguments.operands().empty()) {
-        next.path = arguments.operands()[0];
-        disks.push_back(next);
+    for (const std::string& operand : operands) {
+        add(operand);
         unused = nullptr;
     }
     // In the wrong order it would be ignored, and an image's format would be guessed after all.
@@ -159,16 +156,23 @@ std::vector<DiskSpec> specs_of(const Arguments& arguments, std::string_view adde
     return disks;
 }
 
-std::vector<DiskSpec> disk_specs(const Arguments& arguments) { return specs_of(arguments, "add"); }
+}  // namespace
+
+std::vector<DiskSpec> disk_specs(const Arguments& arguments, std::span<const std::string> operands) {
+    const bool takes_operand = (arguments.command().shared_options & kDiskOperand) != 0 &&
+                               !arguments.has("add") && !arguments.has("domain") &&
+                               !arguments.has("domain-xml");
+    if (takes_operand && !arguments.operands().empty()) operands = std::span(arguments.operands()).first(1);
+    return as_usage([&] { return specs_of(arguments, "add", operands); });
+}
+
 std::vector<DiskSpec> second_disk_specs(const Arguments& arguments) {
-    return specs_of(arguments, kSecondGuest);
+    return as_usage([&] { return specs_of(arguments, kSecondGuest, {}); });
 }
 
 WriteMode write_mode_of(const Arguments& arguments) {
-    const std::string mode = arguments.value("write-mode").value_or("atomic");
-    if (mode == "atomic") return WriteMode::kAtomic;
-    if (mode == "direct") return WriteMode::kDirect;
-    throw UsageError("--write-mode is 'atomic' or 'direct', not '" + mode + "'");
+    return one_of(arguments, "write-mode", {"atomic", "direct"}, "atomic") == "direct" ? WriteMode::kDirect
+                                                                                       : WriteMode::kAtomic;
 }
 
 SessionOptions session_options(const Arguments& arguments, Access access) {
@@ -183,6 +187,7 @@ SessionOptions session_options(const Arguments& arguments, Access access) {
     options.keys = keys_of(arguments);
     options.use_snapshot = !arguments.has("no-snapshot");
     options.verbose = arguments.has("verbose");
+    stats_format(arguments);  // what is wrong with it isn't told only after something was done
     return options;
 }
 
@@ -191,44 +196,41 @@ SessionOptions appliance_options(const Arguments& arguments) {
     options.disks.resize(1);  // as most guests have it
     options.engine = engine_of(arguments);
     options.memory_bytes = memory_of(arguments);
+    options.use_snapshot = !takes_appliance_options(arguments) || !arguments.has("no-snapshot");
     options.verbose = arguments.has("verbose");
     return options;
 }
 
 StatsFormat stats_format(const Arguments& arguments) {
-    if (!arguments.has("stats")) return StatsFormat::kNone;
-    std::string format = arguments.value("stats").value_or("table");
-    if (format == "table") return StatsFormat::kTable;
-    if (format == "json") return StatsFormat::kJson;
-    throw UsageError("--stats is 'table' or 'json', not '" + format + "'");
+    if (!takes_appliance_options(arguments) || !arguments.has("stats")) return StatsFormat::kNone;
+    return one_of(arguments, "stats", {"table", "json"}, "table") == "json" ? StatsFormat::kJson
+                                                                            : StatsFormat::kTable;
 }
 
 Guest::Guest(Context& context, Access access) : Guest(context, access, [](SessionOptions&) {}) {}
 
 Guest::Guest(Context& context, Access access, const std::function<void(SessionOptions&)>& adjust)
     : context_(context), stats_(stats_format(context.args)) {
-    try {
-        SessionOptions options = session_options(context.args, access);
-        adjust(options);
-        if (context.args.command().shared_options & kMountOptions) {
-            for (const std::string& text : context.args.values("mount"))
-                mounts_.push_back(MountSpec::parse(text));
-            if (!mounts_.empty() && context.args.has("root"))
-                throw UsageError(
-                    "--root chooses an operating system, -m mounts without one: give one of them");
-        }
-        for (const DiskSpec& disk : options.disks) context.trace("add", "\"" + disk.path + "\"");
-        session_ = std::make_unique<Session>(std::move(options));
-    } catch (const Error& error) {
-        // Until now it is the command line that is wrong; later, what the guest has to say to it.
-        if (error.kind() == ErrorKind::kUsage) throw UsageError(error.message());
-        throw;
+    SessionOptions options = session_options(context.args, access);
+    as_usage([&] { adjust(options); });
+    if (context.args.command().shared_options & kMountOptions) {
+        for (const std::string& text : context.args.values("mount"))
+            mounts_.push_back(as_usage([&] { return MountSpec::parse(text); }));
+        if (!mounts_.empty() && context.args.has("root"))
+            throw UsageError("--root chooses an operating system, -m mounts without one: give one of them");
     }
-    signals_.attach(session_.get());
+    open(std::move(options));
 }
 
 Guest::Guest(Context& context, SessionOptions options)
-    : context_(context), stats_(StatsFormat::kNone), session_(std::make_unique<Session>(std::move(options))) {
+    : context_(context), stats_(stats_format(context.args)) {
+    open(std::move(options));
+}
+
+void Guest::open(SessionOptions options) {
+    for (const DiskSpec& disk : options.disks) context_.trace("add", "\"" + disk.path + "\"");
+    // Until now it is the command line that is wrong; later, what the guest has to say to it.
+    session_ = as_usage([&] { return std::make_unique<Session>(std::move(options)); });
     signals_.attach(session_.get());
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,16 +22,18 @@ enum class Access { kRead, kChange };
 
 // What --key and --keys-from-stdin say. Throws UsageError, or Error for a file that can't be read.
 std::vector<EncryptionKey> keys_of(const Arguments& arguments);
-// The disks that the command line names; --format and the like act on the images after them. Throws
-// UsageError, or Error where libvirt was asked.
-std::vector<DiskSpec> disk_specs(const Arguments& arguments);
+// The disks that the command line names; --format and the like act on the images after them. `operands` are
+// images as well, the last ones, and what was given last holds for them. Throws UsageError, or Error where
+// libvirt was asked.
+std::vector<DiskSpec> disk_specs(const Arguments& arguments, std::span<const std::string> operands = {});
 // The same of a second guest's disks, for commands that have this option, -A.
 inline constexpr const char* kSecondGuest = "second";
 std::vector<DiskSpec> second_disk_specs(const Arguments& arguments);
-// All that it says of a session.
+WriteMode write_mode_of(const Arguments& arguments);  // throws UsageError
+// All that it says of a session. Throws as disk_specs().
 SessionOptions session_options(const Arguments& arguments, Access access);
 
-// For commands on the appliance itself: one disk, --memory and --verbose count. Throws UsageError.
+// How the appliance runs, for commands on the appliance itself: of one disk. Throws UsageError.
 SessionOptions appliance_options(const Arguments& arguments);
 
 enum class StatsFormat { kNone, kTable, kJson };
@@ -39,11 +42,11 @@ std::string format_stats(const SessionStats& stats, uint64_t total_ns, StatsForm
 
 class Guest {
   public:
-    // Opens the images; throws UsageError or what Session throws.
+    // Opens the images; throws UsageError for what makes no sense to Session, or what that throws.
     Guest(Context& context, Access access);
     // The same, of what `adjust` makes of what the command line says.
     Guest(Context& context, Access access, const std::function<void(SessionOptions&)>& adjust);
-    // For a command that takes no disk of the user's: with these options, and no statistics.
+    // With these options, whatever the command line says.
     Guest(Context& context, SessionOptions options);
     ~Guest();
     Guest(const Guest&) = delete;
@@ -75,6 +78,7 @@ class Guest {
     }
 
   private:
+    void open(SessionOptions options);
     void report_warnings() noexcept;
 
     Context& context_;

@@ -7,6 +7,7 @@
 
 #include "cli/guest.h"
 #include "cli/text.h"
+#include "cli/values.h"
 
 namespace inspect::cli {
 
@@ -63,13 +64,8 @@ SessionOptions for_change(SessionOptions options, const PreparationWishes& wishe
 
 SysprepOptions sysprep_options(const Arguments& args) {
     SysprepOptions options;
-    try {
-        const auto list = args.value("operations");
-        options.operations = list ? choose_operations(*list) : default_operations();
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::kUsage) throw UsageError(error.message());
-        throw;
-    }
+    const auto chosen = args.value("operations");
+    options.operations = chosen ? as_usage([&] { return choose_operations(*chosen); }) : default_operations();
     for (const auto& [name, accounts] : {std::pair("keep-user-accounts", &options.keep_accounts),
                                          {"remove-user-accounts", &options.remove_accounts}}) {
         for (const std::string& list : args.values(name)) {
@@ -207,14 +203,7 @@ void preparation_json(JsonWriter& json, const Preparation& preparation) {
     }
     json.end_array();
     json.texts("customize", preparation.steps);
-    json.begin_array("passwords");
-    for (const auto& [user, password] : preparation.passwords) {
-        json.begin_object();
-        json.text("user", user);
-        json.text("password", password);
-        json.end_object();
-    }
-    json.end_array();
+    passwords_json(json, preparation.passwords);
 }
 
 }  // namespace inspect::cli

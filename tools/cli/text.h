@@ -51,6 +51,8 @@ std::string table(const std::vector<std::vector<std::string>>& rows, const std::
 
 // ---- values of options. nullopt: not understood.
 
+// Decimal digits, and nothing else.
+std::optional<uint64_t> parse_number(std::string_view text);
 // A number with an optional suffix K, M, G, T (powers of 1024, "iB" or "B" may follow); without a suffix in
 // units of `unit` bytes.
 std::optional<uint64_t> parse_size(std::string_view text, uint64_t unit);

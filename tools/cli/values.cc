@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// The values of options: sizes, modes, times.
+// The values of options: numbers, words, sizes, modes, times.
+#include "cli/values.h"
+
+#include <algorithm>
 #include <charconv>
 #include <ctime>
 
@@ -61,6 +64,36 @@ std::optional<int64_t> parse_epoch(std::string_view text) {
 }
 
 }  // namespace
+
+std::optional<uint64_t> number_of(const Arguments& arguments, const char* option, uint64_t most) {
+    const std::optional<std::string> text = arguments.value(option);
+    if (!text) return std::nullopt;
+    const std::optional<uint64_t> number = parse_number(*text);
+    if (!number || *number > most)
+        throw UsageError(std::string("--") + option + " is a number up to " + std::to_string(most) +
+                         ", not '" + *text + "'");
+    return number;
+}
+
+std::string one_of(const Arguments& arguments, const char* option,
+                   std::initializer_list<std::string_view> words, std::string_view otherwise) {
+    const std::optional<std::string> word = arguments.value(option);
+    if (!word) return std::string(otherwise);
+    if (std::ranges::find(words, *word) != words.end()) return *word;
+    std::string message = std::string("--") + option + " is ";
+    for (size_t i = 0; i < words.size(); ++i) {
+        if (i > 0) message += i + 1 == words.size() ? " or " : ", ";
+        message += "'" + std::string(words.begin()[i]) + "'";
+    }
+    throw UsageError(message + ", not '" + *word + "'");
+}
+
+std::optional<uint64_t> parse_number(std::string_view text) {
+    uint64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+    return number;
+}
 
 std::optional<uint64_t> parse_size(std::string_view text, uint64_t unit) {
     uint64_t number = 0;

@@ -28,11 +28,17 @@ struct ApplianceInfo {
     std::vector<Snapshot> snapshots;
 };
 
-// Only `appliance_directory`, `cache_directory`, `memory_bytes` and the number of disks of the options count.
+// Of the options count, here and below: the directories of the appliance and the cache; the engine, the
+// memory and the number of disks, which say what snapshot is meant; `verbose`. Whether snapshots are to be
+// used counts for nothing. All throw Error: kNotFound (no appliance), kDenied (a directory that can't be used
+// or isn't this user's alone), kUsage (an engine or amount of memory that there is not, no cache directory).
+//
+// Without an engine that works no snapshot is called current.
 ApplianceInfo appliance_info(const SessionOptions& options);
-// Makes the snapshot if there is none that fits. True when it was made now.
+// Makes the snapshot if there is none that fits. True when it was made now. Throws also what starting the
+// appliance does: kEngine, kNotFound and kDenied for the engine's own, kNoSpace.
 bool appliance_warm(const SessionOptions& options);
-// Removes all snapshots from the cache; the bytes that became free.
+// Removes all snapshots from the cache, of all engines and sizes; the bytes that became free.
 uint64_t appliance_clear(const SessionOptions& options);
 
 struct Check {
@@ -44,7 +50,7 @@ struct Check {
 };
 
 // Checks KVM and its kind, permissions, the sandbox, the appliance's files, the cache, and times a cold and a
-// warm start. Does not throw for what it finds.
+// warm start. What it finds is in the answer, and not thrown.
 std::vector<Check> diagnose(const SessionOptions& options);
 
 }  // namespace inspect

@@ -20,6 +20,7 @@
 
 #include <inspect/disk.h>
 #include <inspect/error.h>
+#include <inspect/session.h>
 
 namespace inspect {
 
@@ -72,6 +73,9 @@ struct BackupOptions {
     std::string bitmap = {};
     // Look which operating systems are on the disks, by an appliance, and keep the result with them.
     bool inspect = false;
+    // How such an appliance runs: the engine, memory, directories, `use_snapshot` and `verbose`; for
+    // `inspect` also the keys. What else there is in it counts for nothing.
+    SessionOptions appliance = {};
     uint64_t rate_limit = 0;    // bytes a second, of reading and of writing; 0: none
     int compression_level = 3;  // zstd's
     uint64_t chunk_size = 0;    // bytes, a power of two from 64 KiB to 8 MiB; 0: the usual one
@@ -131,7 +135,8 @@ struct BackupInfo {
 
 struct RestoreOptions {
     std::string format = "raw";  // of a new image: "raw" or "qcow2"
-    // An image that exists gets the backup's contents: only what differs is written.
+    // An image that exists gets the backup's contents: only what differs is written, in the image itself. A
+    // restore that is cut short leaves it partly the one and partly the other; the next one completes it.
     bool overwrite = false;
     std::function<void(const BackupProgress&)> on_progress = {};
 };
@@ -148,6 +153,7 @@ struct BackupDamage {
 struct VerifyOptions {
     // Open the newest backup of every guest in an appliance and read its directories.
     bool inspect = false;
+    SessionOptions appliance = {};  // as in BackupOptions
     bool read_data = false;  // read every pack; otherwise what the indexes and directories say is compared
     std::function<void(const BackupProgress&)> on_progress = {};
 };
@@ -168,11 +174,14 @@ struct RetentionPolicy {
 };
 
 struct ForgetOptions {
-    std::vector<std::string> snapshots = {};  // these by name; else by the policy
-    RetentionPolicy policy = {};
-    std::string guest = {};     // only this one's
-    std::string hostname = {};  // only of this host
+    std::vector<std::string> snapshots = {};  // these by name, and then no policy; or
+    RetentionPolicy policy = {};              // all but what this keeps, of those that the rest selects:
+    std::string guest = {};                   // only this one's
+    std::string hostname = {};                // only of this host
+    std::vector<std::string> tags = {};       // only with all of these
     bool dry_run = false;
+    // Whether there is anything but snapshots' names to say which.
+    bool selects() const;
 };
 
 struct ForgetResult {
@@ -201,20 +210,32 @@ class BackupRepository {
     // changed meanwhile.
     BackupResult create(const BackupGuest& guest, const BackupOptions& options);
 
-    // Oldest first.
+    // All that follow throw Error: kCorrupt (what is in the repository contradicts itself or was changed),
+    // kNotFound (a part of it is missing, or its server can't be reached), kDenied, kBusy (somebody removes
+    // snapshots), kNoSpace.
+
+    // Oldest first; empty when there is none.
     std::vector<BackupSnapshot> list();
-    // `name`: "latest", an id or its beginning, or a guest's name.
+    // `name`: "latest", an id or its beginning, or a guest's name for its newest. Throws kNotFound when there
+    // is none, kUsage when several ids begin so; so do domain_xml() and restore().
     // `with_sizes`: what it takes in the repository as well, for which all snapshots are looked at.
     BackupInfo info(const std::string& name, bool with_sizes = true);
     // The guest's libvirt XML; empty when there is none.
     std::string domain_xml(const std::string& name);
 
-    // Writes a disk (by its number or name; empty: the only one) to an image file or block device.
+    // Writes a disk (by its number or name; empty: the only one) to an image file or block device. A new file
+    // appears when it is complete and durable, or not at all; of one that exists, and of a block device, see
+    // RestoreOptions::overwrite. Throws also kNotFound (no such disk), kUsage (several disks and none named,
+    // another format, an image that is larger than the disk), kDenied (it exists), kNoSpace (too small, or no
+    // room), and what opening the image throws.
     RestoreResult restore(const std::string& name, const std::string& disk, const std::string& target,
                           const RestoreOptions& options);
 
+    // Damage is in the report, and not thrown.
     VerifyReport verify(const VerifyOptions& options);
-    // Removes snapshots. What only they needed stays in the repository until `restic prune`.
+    // Removes snapshots. What only they needed stays in the repository until `restic prune`. Throws also
+    // kUsage (neither snapshots nor a policy, or both), kNotFound (a snapshot; none is removed then), kBusy
+    // (the repository is in use).
     ForgetResult forget(const ForgetOptions& options);
 
     // Shows the repository on a directory of the host, by FUSE, read-only: guests/NAME/TIME/disk0.raw and so

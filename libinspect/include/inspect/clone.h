@@ -3,9 +3,11 @@
 // Cloning: from the disks of one guest, those of others. No appliance is started.
 //
 //     inspect::Cloner cloner({.sources = {{.path = "template.qcow2"}}});
-//     const auto targets = inspect::clone_targets(...);
+//     std::vector<inspect::CloneTarget> targets;
+//     for (const std::string& name : inspect::clone_names("web-%03d", 1, 20))
+//         targets.push_back(inspect::clone_target("/srv/vms", name, cloner.formats()));
 //     cloner.require_room(targets);
-//     for (const auto& target : targets) cloner.make(target);
+//     for (const inspect::CloneTarget& target : targets) cloner.make(target);
 //
 // A source is opened read-only and locked, as all images are, for as long as the Cloner lives. A clone
 // appears under its name when all of it is complete and durable, or not at all; what a killed process leaves

@@ -82,6 +82,10 @@ struct DiskSpec {
     std::vector<EncryptionKey> keys = {};
 };
 
+// Throws Error(kUsage) for what is wrong with it by itself, whatever the image is: a format that nobody
+// knows, a sector size, a location that isn't understood. Nothing is opened.
+void require_valid(const DiskSpec& disk);
+
 // The hard disks of a libvirt domain, in the order of its XML, with their formats, cache modes and whether
 // they are read-only. `domain` is a name, a UUID or the number of a running one, `uri` libvirt's connection
 // (empty: its default). Asks virsh(1). Throws Error: kNotFound (no virsh, no such domain), kUnsupported (a

@@ -23,10 +23,10 @@ struct HostMountOptions {
     // For the host's kernel and fusermount3(1), as after mount's -o: "allow_other", "default_permissions"...
     // "nonempty" lets the directory have entries.
     std::vector<std::string> fuse_options = {};
-    // Once this is readable it is unmounted; where it is in use, that is when the last user has gone. -1:
-    // none.
+    // Once this is readable it is unmounted; where it is in use, that is when the last user has gone. The
+    // caller's, neither read nor closed. -1: none.
     int stop_fd = -1;
-    // Called when the tree is there.
+    // Called once, in the thread that called, when the tree is there; what it throws ends the mount.
     std::function<void()> on_mounted = {};
 };
 
@@ -36,7 +36,8 @@ struct HostMountOptions {
 //
 // An appliance that dies leaves a tree in which everything fails with EIO; what it died of is thrown once
 // that is unmounted, and the images stay as they were. Throws Error as well when it can't be mounted:
-// kNotFound, kUsage (the directory isn't empty), kUnsupported (no FUSE), kDenied.
+// kNotFound, kUsage (the directory isn't empty), kUnsupported (no FUSE), kDenied. Used by one thread, which
+// it keeps until the end; mounts of different sessions are independent.
 bool mount_on_host(Session& session, const HostMountOptions& options);
 
 struct UnmountOptions {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // What can be done with a disk image without looking at what its guest has in it: no appliance is started.
+// All functions are thread-safe: each opens, and locks, the image for itself. All sizes are in bytes.
 #pragma once
 
 #include <cstdint>
@@ -17,25 +18,25 @@ namespace inspect {
 struct ImageFileInfo {
     std::string path;  // a path or URI, as the image above names it, resolved
     std::string format;
-    uint64_t file_size = 0;       // bytes; 0 for what is no local file
-    uint64_t allocated_size = 0;  // bytes of storage that the file takes
-    uint64_t virtual_size = 0;    // of the disk, bytes
+    uint64_t file_size = 0;       // 0 for what is no local file
+    uint64_t allocated_size = 0;  // of storage that the file takes
+    uint64_t virtual_size = 0;    // of the disk
 };
 
 struct ImageSnapshot {
-    std::string id;            // bytes
-    std::string name;          // bytes
-    int64_t time_ns = 0;       // when it was taken, since the epoch
-    uint64_t vm_clock_ns = 0;  // how long the guest had run
-    uint64_t vm_state_size = 0;
+    std::string id;  // bytes, not necessarily UTF-8; so are names
+    std::string name;
+    int64_t time_ns = 0;         // when it was taken, since the epoch
+    uint64_t vm_clock_ns = 0;    // how long the guest had run
+    uint64_t vm_state_size = 0;  // of the memory that was saved with it; 0: the disk alone
     uint64_t disk_size = 0;
 };
 
 struct ImageBitmap {
-    std::string name;  // bytes
-    uint64_t granularity = 0;
-    bool enabled = false;  // it follows changes
-    bool usable = false;   // what it says holds
+    std::string name;
+    uint64_t granularity = 0;  // of the disk, that one bit is about
+    bool enabled = false;      // it follows changes
+    bool usable = false;       // what it says holds
 };
 
 struct ImageInfo {
@@ -46,7 +47,7 @@ struct ImageInfo {
     uint64_t virtual_size = 0;
     uint64_t file_size = 0;
     uint64_t allocated_size = 0;
-    // What of the disk is in this image or those below it, bytes: allocated and not known to be zeros.
+    // What of the disk is in this image or those below it: allocated and not known to be zeros.
     uint64_t data_size = 0;
     // What it stands on, the nearest first: backing files, and a data file.
     std::vector<ImageFileInfo> chain;
@@ -119,13 +120,16 @@ struct ServeOptions {
     bool writable = false;
     WriteMode write_mode = WriteMode::kAtomic;
     bool once = false;  // end when there was a client and the last one has gone
-    int stop_fd = -1;   // end when this becomes readable
-    // Called once clients can connect, with the URI for them.
+    int stop_fd = -1;   // end when this becomes readable; the caller's, neither read nor closed. -1: none
+    // Called once, in the thread that called, when clients can connect, with the URI for them; what it throws
+    // ends the server.
     std::function<void(const std::string& uri)> on_ready;
 };
 
 // Serves the disk as an NBD export until it is to end. What clients wrote is then in the image: all of it, in
-// one commit, or, in the direct mode, as it came. True when the image was changed by a commit. Throws Error.
+// one commit, or, in the direct mode, as it came. True when the image was changed by a commit. Throws Error:
+// what opening the image throws, kUsage (a socket's path that is too long, an export's name), kBusy (the
+// port), kDenied (the socket's place), and what the commit throws.
 bool serve_image(const DiskSpec& disk, const ServeOptions& options);
 
 }  // namespace inspect

@@ -61,7 +61,7 @@ struct MountSpec {
 };
 
 struct SessionOptions {
-    std::vector<DiskSpec> disks;  // at least one, at most 64
+    std::vector<DiskSpec> disks;  // at least one, at most 32; with the engine qemu at most 6
     bool writable = false;
     WriteMode write_mode = WriteMode::kAtomic;
     // What is written goes nowhere, or into a copy (write_copy()): the images are only read. For a writable
@@ -326,7 +326,9 @@ class Session {
     // Unmounts all of it: what was written is on the disks. Something else may be mounted then.
     void unmount();
 
-    // -- reading
+    // -- reading. Nothing of the name is kNotFound, here and below; a symlink that leads to nothing too,
+    // where it is followed. Symlinks on the way are followed always, the path's last name only if that is
+    // asked for.
     FileStat stat(const std::string& path, bool follow_symlink = false);
     // Entries in the order of their names (bytes); recursive: depth first, paths joined by '/'.
     void list_directory(const std::string& path, bool recursive, bool with_stat,
@@ -350,17 +352,39 @@ class Session {
     // out, with a warning; SELinux labels are not taken along.
     void copy_in(const std::string& host_path, const std::string& guest_directory,
                  const CopyOptions& options = {});
+    // What these seven throw: kNotFound (there is nothing of the name, or no directory to put it in), kUsage
+    // (a path, mode or owner that is none; what is there already, or is the wrong kind of file), kDenied (a
+    // read-only file system, an immutable file), kNoSpace, kCorrupt. What a call on several files had done
+    // before it failed stays in the session; commit() need not be called.
+    //
+    // Permissions: 0755 unless given, which is exact (there is no umask) and about the last directory alone.
+    // `parents`: makes what is missing above it as well, and a directory that is there already is no error.
     void make_directory(const std::string& path, bool parents = false,
                         std::optional<uint32_t> permissions = std::nullopt);
+    // A symlink itself is removed. A directory is removed only by `recursive`, with all that is in it (one
+    // that something is mounted on: kBusy). `force`: what isn't there is no error.
     void remove(const std::string& path, bool recursive = false, bool force = false);
     // Overwrites what is in a regular file with random bytes where it lies, and removes it. A symlink is not
     // followed. What that is worth on which image: insp-customize(1).
     void scrub(const std::string& path);
+    // As mv(1): a symlink itself is moved; where `to` is a directory, or a symlink to one, it goes in there
+    // under its own name. A file that is there is replaced, with `no_clobber` it is kUsage. To another file
+    // system of the guest it is copied and then removed.
     void rename(const std::string& from, const std::string& to, bool no_clobber = false);
+    // `mode` as chmod(1) takes it: "0644", "u=rw,go-w", "a+X". A symlink is followed; those below a directory
+    // are left alone.
     void chmod(const std::string& path, const std::string& mode, bool recursive = false);
+    // `owner`: "user", "user:group", ":group"; numbers, or the names in the guest's passwd and group. A
+    // symlink is followed, except with `no_dereference` or `recursive`: then it gets the owner itself, and so
+    // do those below a directory.
     void chown(const std::string& path, const std::string& owner, bool recursive = false,
                bool no_dereference = false);
+    // As ln(1): a link `path` to `target`; where `path` is a directory, or a symlink to one, it goes in there
+    // under the target's name. A hard link's target must be there, and a symlink isn't followed; a symbolic
+    // one's is any text. `force`: a file that is there is replaced, in one step; a directory never is.
     void link(const std::string& target, const std::string& path, bool symbolic = false, bool force = false);
+    // As touch(1): a file that isn't there is made, empty, with permissions 0644. A symlink is followed; one
+    // that leads to nothing gets a file where it leads.
     void touch(const std::string& path, const TouchOptions& options = {});
 
     // Runs a program in the appliance, which has no network. It finds the disks as /dev/sda, /dev/sda1...,
