@@ -152,7 +152,7 @@ TEST_F(Engine, SixDisksEachInItsPlace) {
                 ::testing::ElementsAre("/dev/sda ext4", "/dev/sdb xfs", "/dev/sdc vfat", "/dev/sdd ext2",
                                        "/dev/sde ext4", "/dev/sdf1 ext4", "/dev/sdf2 vfat"));
     args.insert(args.end(), {"-a", guest("ext3")});
-    EXPECT_TRUE(refused(insp(args, qemu()), kFailed, "at most 6"));
+    EXPECT_TRUE(refused(insp(args, qemu()), kUsage, "at most 6"));
 }
 
 TEST_F(Engine, TheTailOfAnOddImage) {
