@@ -91,6 +91,13 @@ std::string obstacle_of(const HostVolume& volume, const std::string& layout, con
            "--size the size that it has";
 }
 
+// Behind every logical volume is the device mapper, and the kernel shows it.
+bool may_be_logical_volume(dev_t device) {
+    const std::string directory =
+        "/sys/dev/block/" + std::to_string(major(device)) + ":" + std::to_string(minor(device));
+    return ::access(directory.c_str(), F_OK) != 0 || ::access((directory + "/dm").c_str(), F_OK) == 0;
+}
+
 // What a thin pool has, and what it has promised to its volumes.
 void require_pool_room(const HostVolume& volume, uint64_t more) {
     const std::string pool = volume.group + "/" + volume.pool;
@@ -137,11 +144,15 @@ std::string lvm_complaint(const ProgramResult& result) {
 
 std::optional<HostVolume> find_host_volume(dev_t device, const std::string& shown) {
     const std::string what = "cannot find out whether '" + shown + "' is a logical volume";
-    const std::vector<Row> rows =
-        lvs("vg_name,lv_name,lv_layout,lv_role,lv_size,pool_lv,stripes,vg_extent_size,vg_free",
-            "lv_kernel_major=" + std::to_string(major(device)) +
-                " && lv_kernel_minor=" + std::to_string(minor(device)),
-            what);
+    std::vector<Row> rows;
+    try {
+        rows = lvs("vg_name,lv_name,lv_layout,lv_role,lv_size,pool_lv,stripes,vg_extent_size,vg_free",
+                   "lv_kernel_major=" + std::to_string(major(device)) +
+                       " && lv_kernel_minor=" + std::to_string(minor(device)),
+                   what);
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::kNotFound || may_be_logical_volume(device)) throw;
+    }
     if (rows.empty()) return std::nullopt;
     HostVolume volume;
     volume.group = text_of(rows[0], "vg_name");

@@ -38,8 +38,8 @@ ProgramResult run_lvm(std::vector<std::string> arguments, const std::string& wha
 std::string lvm_complaint(const ProgramResult& result);
 
 // What the host's lvm knows of the block device of this number. nullopt: it is no logical volume. `shown` is
-// what messages call it. Throws Error: kNotFound when lvm isn't installed, kDenied when we aren't root and
-// lvm fails, kInternal when it fails or says what makes no sense.
+// what messages call it. Throws Error: kNotFound when lvm isn't installed and it may be one, kDenied when we
+// aren't root and lvm fails, kInternal when it fails or says what makes no sense.
 std::optional<HostVolume> find_host_volume(dev_t device, const std::string& shown);
 
 // That it can be made this size, in bytes, as far as can be found out before. Throws Error: kUnsupported (its
