@@ -128,7 +128,8 @@ void write_members(JsonWriter& json, const ImageInfo& info) {
 int run_info(Context& context) {
     const Arguments& args = context.args;
     std::vector<ImageInfo> images;
-    for (const DiskSpec& disk : session_options(args, Access::kRead).disks) images.push_back(image_info(disk));
+    for (const DiskSpec& disk : session_options(args, Access::kRead).disks)
+        images.push_back(image_info(disk));
     FilesystemReport report;
     if (!args.has("no-filesystems")) {
         Guest guest(context, Access::kRead);

@@ -26,8 +26,8 @@ struct FreeSpace {
     std::vector<SparsifyResult> volumes;
 };
 
-// The images are only read, and locked meanwhile. `appliance` says how it runs; encrypted volumes stay locked.
-// Throws Error as Session does.
+// The images are only read, and locked meanwhile. `appliance` says how it runs; encrypted volumes stay
+// locked. Throws Error as Session does.
 FreeSpace ask_for_free_space(const std::vector<DiskSpec>& disks, const SessionOptions& appliance);
 
 }  // namespace inspect
