@@ -10,12 +10,11 @@
 #include <fstream>
 
 #include "agent_harness.h"
+#include "base/units.h"
 #include "fat_check.h"
 
 namespace inspect::agent {
 namespace {
-
-constexpr uint64_t kMiB = 1 << 20;
 
 class FatLayoutTest : public testing::Test {
   protected:

@@ -6,7 +6,6 @@
 // for a place on the device, whichever layout it is seen in.
 #include "fat_resize.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,267 +18,15 @@
 
 #include "base/checked.h"
 #include "base/fd.h"
-#include "base/zeros.h"
 #include "failure.h"
 #include "fat_table.h"
+#include "fat_volume.h"
 #include "fields.h"
 #include "rank_bitmap.h"
 
 namespace inspect::agent {
 
 namespace {
-
-using Poll = std::function<void()>;
-
-constexpr size_t kChunk = 1 << 20;
-constexpr char kSyslinux[] = "LDLINUX SYS";
-
-[[noreturn]] void refuse(const std::string& why) {
-    throw Failure(proto::CORRUPT, "the FAT contradicts itself: " + why + "; repair it first (insp fsck)");
-}
-
-[[noreturn]] void refuse_truncated() {
-    throw Failure(proto::CORRUPT, "the file system is longer than what it lies on");
-}
-
-// A FAT's directory entry.
-class DirectoryEntry {
-  public:
-    static constexpr size_t kSize = 32;
-
-    DirectoryEntry(std::span<uint8_t> bytes, unsigned bits) : bytes_(bytes), wide_(bits == 32) {}
-
-    // As Linux sees it, which goes on behind an entry that begins with 0.
-    bool is_used() const {
-        constexpr uint8_t kDeleted = 0xe5;
-        constexpr uint8_t kVolume = 0x08;  // a label, or part of a long name
-        return bytes_[0] != 0 && bytes_[0] != kDeleted && !(bytes_[kAttributes] & kVolume);
-    }
-    bool is_directory() const { return bytes_[kAttributes] & 0x10; }
-    bool is_itself_or_parent() const { return has_name(".          ") || has_name("..         "); }
-    bool has_name(const char* name) const { return std::memcmp(bytes_.data(), name, kNameSize) == 0; }
-    uint32_t first_cluster() const {
-        const uint32_t low = load<le16>(bytes_, kLow);
-        return wide_ ? uint32_t{load<le16>(bytes_, kHigh)} << 16 | low : low;
-    }
-    void set_first_cluster(uint32_t cluster) {
-        store<le16>(bytes_, kLow, static_cast<uint16_t>(cluster));
-        if (wide_) store<le16>(bytes_, kHigh, static_cast<uint16_t>(cluster >> 16));
-    }
-
-  private:
-    static constexpr size_t kNameSize = 11;
-    static constexpr size_t kAttributes = 11;
-    static constexpr size_t kHigh = 20;
-    static constexpr size_t kLow = 26;
-
-    std::span<uint8_t> bytes_;
-    bool wide_;
-};
-
-template <typename Function>
-void for_each_used_entry(std::span<uint8_t> piece, unsigned bits, Function function) {
-    for (size_t at = 0; at + DirectoryEntry::kSize <= piece.size(); at += DirectoryEntry::kSize) {
-        DirectoryEntry entry(piece.subspan(at, DirectoryEntry::kSize), bits);
-        if (entry.is_used()) function(entry);
-    }
-}
-
-// A FAT on a device.
-class Volume {
-  public:
-    Volume(int fd, uint64_t offset, const FatLayout& layout) : fd_(fd), offset_(offset), layout_(layout) {}
-
-    const FatLayout& layout() const { return layout_; }
-    uint64_t end() const { return layout_.clusters + 2; }
-    bool has(uint64_t cluster) const { return cluster >= 2 && cluster < end(); }
-
-    void read(uint64_t at, std::span<uint8_t> out) const {
-        if (pread_full(fd_, std::as_writable_bytes(out), offset_ + at, "cannot read the file system") !=
-            out.size())
-            refuse_truncated();
-    }
-    void write(uint64_t at, std::span<const uint8_t> in) const {
-        pwrite_full(fd_, std::as_bytes(in), offset_ + at, "cannot write the file system");
-    }
-    // Writes what isn't there yet; many zeros without sending them, where the device can do that.
-    void update(uint64_t at, std::span<const uint8_t> in) const {
-        std::vector<uint8_t> before(in.size());
-        read(at, before);
-        if (std::equal(in.begin(), in.end(), before.begin())) return;
-        constexpr size_t kMany = 64 << 10;
-        constexpr uint64_t kPage = 4096;
-        const uint64_t start = offset_ + at;
-        if (in.size() >= kMany && start % kPage == 0 && in.size() % kPage == 0 &&
-            is_all_zeros(std::as_bytes(in)) &&
-            ::fallocate(fd_, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start),
-                        static_cast<off_t>(in.size())) == 0)
-            return;
-        write(at, in);
-    }
-    void zero(uint64_t at, uint64_t size) const {
-        const std::vector<uint8_t> zeros(std::min<uint64_t>(size, kChunk));
-        for (uint64_t done = 0; done < size; done += zeros.size())
-            update(at + done, std::span(zeros).first(std::min<uint64_t>(zeros.size(), size - done)));
-    }
-    void sync() const {
-        if (::fsync(fd_) < 0) throw Failure::from_errno("cannot write the file system", errno);
-    }
-    FatTable table() const { return {fd_, offset_, layout_}; }
-
-  private:
-    int fd_;
-    uint64_t offset_;
-    const FatLayout& layout_;
-};
-
-// Which clusters are in use, and that no two references are to the same one.
-class Usage {
-  public:
-    // The table alone, with room for clusters before `end`. Directories refer to clusters by refer().
-    Usage(const Volume& volume, uint64_t end, const Poll& poll)
-        : bits_(volume.layout().bits), volume_(volume), used_(end), taken_(end), referred_(end) {
-        for_each_entry(poll, [&](uint64_t cluster, uint32_t entry) {
-            const uint32_t number = FatEntry::number(bits_, entry);
-            if (number == 0) return;
-            taken_.set(cluster);
-            if (number != FatEntry::bad(bits_)) used_.set(cluster);
-        });
-        for_each_entry(poll, [&](uint64_t cluster, uint32_t entry) {
-            if (used_.test(cluster) && !FatEntry::is_end(bits_, entry)) refer(FatEntry::number(bits_, entry));
-        });
-        used_.count();
-        taken_.count();
-    }
-
-    // Not a bad one.
-    const RankBitmap& used() const { return used_; }
-    // In use or bad.
-    const RankBitmap& taken() const { return taken_; }
-
-    void require_used(uint64_t cluster) const {
-        if (!volume_.has(cluster))
-            refuse("it refers to cluster " + std::to_string(cluster) + ", which doesn't exist");
-        if (!used_.test(cluster))
-            refuse("it refers to cluster " + std::to_string(cluster) + ", which isn't in use");
-    }
-    void refer(uint64_t cluster) {
-        require_used(cluster);
-        if (!referred_.set(cluster))
-            refuse("cluster " + std::to_string(cluster) + " is used twice, or chained to itself");
-    }
-
-  private:
-    template <typename Function>
-    void for_each_entry(const Poll& poll, Function function) const {
-        const FatTable table = volume_.table();
-        for (uint64_t first = 0; first < volume_.end(); first += kFatWindow) {
-            poll();
-            const auto count = static_cast<size_t>(std::min<uint64_t>(kFatWindow, volume_.end() - first));
-            const std::vector<uint32_t> entries = table.read(first, count);
-            for (size_t i = first == 0 ? 2 : 0; i < count; ++i) function(first + i, entries[i]);
-        }
-    }
-
-    unsigned bits_;
-    const Volume& volume_;
-    RankBitmap used_, taken_, referred_;
-};
-
-// Goes through all directories.
-class Directories {
-  public:
-    Directories(const Volume& volume, const Poll& poll)
-        : volume_(volume), table_(volume.table()), poll_(poll) {}
-
-    // A piece of a directory: `cluster`'s, or 0 for the root directory of a FAT12 or FAT16. visit() is given
-    // each of its entries that is used, and done() then the piece. For chains that Usage knows to be sound;
-    // visit() has to make sure of where an entry leads.
-    template <typename Visit, typename Done>
-    void walk(Visit visit, Done done) {
-        const FatLayout& layout = volume_.layout();
-        std::vector<uint64_t> waiting;
-        std::vector<uint8_t> piece;
-        auto look = [&](uint64_t cluster, bool root) {
-            poll_();
-            for_each_used_entry(piece, layout.bits, [&](DirectoryEntry& entry) {
-                const uint64_t first = entry.first_cluster();
-                visit(entry, root);
-                if (!entry.is_directory() || entry.is_itself_or_parent() || first == 0) return;
-                constexpr size_t kMostWaiting = 1 << 20;
-                if (waiting.size() >= kMostWaiting)
-                    throw Failure(proto::UNSUPPORTED, "the file system has too many directories");
-                waiting.push_back(first);
-            });
-            done(cluster, std::span<const uint8_t>(piece));
-        };
-        if (layout.bits == 32) {
-            waiting.push_back(layout.root_cluster);
-        } else {
-            piece.resize(layout.root_entries * DirectoryEntry::kSize);
-            volume_.read(layout.root_start(), piece);
-            look(0, true);
-        }
-        piece.resize(layout.cluster_size());
-        bool root = layout.bits == 32;
-        while (!waiting.empty()) {
-            const uint64_t first = waiting.back();
-            waiting.pop_back();
-            for_each_in_chain(first, [&](uint64_t cluster) {
-                volume_.read(layout.cluster_start(cluster), piece);
-                look(cluster, root);
-                return true;
-            });
-            root = false;
-        }
-    }
-
-    // Until `function` says false.
-    template <typename Function>
-    void for_each_in_chain(uint64_t first, Function function) {
-        const unsigned bits = volume_.layout().bits;
-        uint64_t left = volume_.layout().clusters;
-        for (uint64_t cluster = first; volume_.has(cluster) && left-- > 0;) {
-            if (!function(cluster)) return;
-            const uint32_t next = table_.at(cluster);
-            if (FatEntry::is_end(bits, next)) return;
-            cluster = FatEntry::number(bits, next);
-        }
-    }
-
-  private:
-    const Volume& volume_;
-    FatTable table_;
-    const Poll& poll_;
-};
-
-// What must stay where it is.
-struct Immovable {
-    uint64_t first = UINT64_MAX;
-    uint64_t last = 0;
-};
-
-// Makes sure of all references, and finds what must stay.
-Immovable check_directories(const Volume& volume, Usage& usage, const Poll& poll) {
-    Directories directories(volume, poll);
-    Immovable immovable;
-    if (volume.layout().bits == 32) usage.refer(volume.layout().root_cluster);
-    directories.walk(
-        [&](const DirectoryEntry& entry, bool root) {
-            const uint32_t first = entry.first_cluster();
-            if (first == 0) return;  // an empty file, or ".." that is the root
-            if (entry.is_itself_or_parent()) return usage.require_used(first);
-            usage.refer(first);
-            if (!root || entry.is_directory() || !entry.has_name(kSyslinux)) return;
-            directories.for_each_in_chain(first, [&](uint64_t cluster) {
-                immovable.first = std::min(immovable.first, cluster);
-                immovable.last = std::max(immovable.last, cluster);
-                return true;
-            });
-        },
-        [](uint64_t, std::span<const uint8_t>) {});
-    return immovable;
-}
 
 [[noreturn]] void refuse_syslinux() {
     throw Failure(proto::UNSUPPORTED,
@@ -289,7 +36,7 @@ Immovable check_directories(const Volume& volume, Usage& usage, const Poll& poll
 // A FAT that gets another layout.
 class Resizing {
   public:
-    Resizing(const Volume& volume, const FatLayout& wanted, const Poll& poll)
+    Resizing(const FatVolume& volume, const FatLayout& wanted, const FatPoll& poll)
         : volume_(volume),
           old_(volume.layout()),
           new_(wanted),
@@ -300,7 +47,7 @@ class Resizing {
           used_(usage_.used()),
           taken_(usage_.taken()),
           moved_(used_.ones() - (used_.ones_before(end_) - used_.ones_before(first_))) {
-        const Immovable immovable = check_directories(volume, usage_, poll);
+        const FatImmovable immovable = check_fat_directories(volume, usage_, poll);
         if (immovable.first < first_ || immovable.last >= end_) refuse_syslinux();
         for (uint64_t cluster = taken_.next_one(2); cluster < first_;
              cluster = taken_.next_one(cluster + 1)) {
@@ -346,7 +93,7 @@ class Resizing {
 
     void copy_moved() {
         const uint64_t size = old_.cluster_size();
-        const uint64_t most = std::max<uint64_t>(1, kChunk / size);
+        const uint64_t most = std::max<uint64_t>(1, kFatChunk / size);
         std::vector<uint8_t> buffer;
         uint64_t from = next_moved(2);
         uint64_t to = taken_.next_zero(first_);
@@ -374,9 +121,9 @@ class Resizing {
     void patch_directories() {
         bool changed = false;
         std::vector<uint8_t> root;
-        Directories(volume_, poll_)
+        FatDirectories(volume_, poll_)
             .walk(
-                [&](DirectoryEntry& entry, bool) {
+                [&](FatDirectoryEntry& entry, bool) {
                     const uint32_t first = entry.first_cluster();
                     if (first == 0) return;
                     const uint32_t number = number_of(first);
@@ -449,7 +196,7 @@ class Resizing {
         for (uint32_t table = 1; table < new_.tables; ++table) {
             for (uint64_t done = 0; done < new_.table_size(); done += buffer.size()) {
                 poll_();
-                buffer.resize(std::min<uint64_t>(kChunk, new_.table_size() - done));
+                buffer.resize(std::min<uint64_t>(kFatChunk, new_.table_size() - done));
                 volume_.read(new_.table_start(0) + done, buffer);
                 volume_.update(new_.table_start(table) + done, buffer);
             }
@@ -492,12 +239,12 @@ class Resizing {
         }
     }
 
-    const Volume& volume_;
+    const FatVolume& volume_;
     const FatLayout& old_;
     FatLayout new_;
-    const Poll& poll_;
+    const FatPoll& poll_;
     const uint64_t first_, end_;  // the clusters of the new layout, by old numbers
-    Usage usage_;
+    FatUsage usage_;
     const RankBitmap& used_;
     const RankBitmap& taken_;
     const uint64_t moved_;  // how many are
@@ -514,7 +261,7 @@ FatLayout resizable(int fd, uint64_t offset) {
     if (!layout) throw Failure(proto::CORRUPT, "the boot sector is none of a FAT");
     if (const std::string why = why_fat_is_fixed(*layout); !why.empty())
         throw Failure(proto::UNSUPPORTED, "the FAT can't be resized: " + why);
-    if (!range_fits(offset, layout->size(), device_size(fd))) refuse_truncated();
+    if (!range_fits(offset, layout->size(), device_size(fd))) refuse_truncated_fat();
     return *layout;
 }
 
@@ -529,14 +276,14 @@ std::optional<FatLayout> read_fat_layout(int fd, uint64_t offset) {
 }
 
 uint64_t movable_fat_clusters(int fd, uint64_t offset, const FatLayout& layout) {
-    const Volume volume(fd, offset, layout);
-    const Poll nothing = [] {};
-    Directories directories(volume, nothing);
+    const FatVolume volume(fd, offset, layout);
+    const FatPoll nothing = [] {};
+    FatDirectories directories(volume, nothing);
     std::vector<uint8_t> piece;
     uint64_t first = 0;
     auto look = [&] {
-        for_each_used_entry(piece, layout.bits, [&](const DirectoryEntry& entry) {
-            if (!entry.is_directory() && entry.has_name(kSyslinux)) first = entry.first_cluster();
+        for_each_used_entry(piece, layout.bits, [&](const FatDirectoryEntry& entry) {
+            if (!entry.is_directory() && entry.has_name(kSyslinuxName)) first = entry.first_cluster();
         });
     };
     // Linux's limit of a directory; and of a file that has 70 KiB.
@@ -551,7 +298,7 @@ uint64_t movable_fat_clusters(int fd, uint64_t offset, const FatLayout& layout) 
             return first == 0 && (read += piece.size()) < kMostRoot;
         });
     } else {
-        piece.resize(layout.root_entries * DirectoryEntry::kSize);
+        piece.resize(layout.root_entries * FatDirectoryEntry::kSize);
         volume.read(layout.root_start(), piece);
         look();
     }
@@ -564,35 +311,35 @@ uint64_t movable_fat_clusters(int fd, uint64_t offset, const FatLayout& layout) 
     return movable;
 }
 
-void verify_fat(int fd, uint64_t offset, const Poll& poll) {
+void verify_fat(int fd, uint64_t offset, const FatPoll& poll) {
     const FatLayout layout = resizable(fd, offset);
-    const Volume volume(fd, offset, layout);
+    const FatVolume volume(fd, offset, layout);
     std::array<uint8_t, kFatBootSector> boot;
     volume.read(0, boot);
     constexpr size_t kState = 37;
     constexpr size_t kState32 = 65;
     constexpr uint8_t kDirty = 3;  // not unmounted, or with errors
-    if (boot[layout.bits == 32 ? kState32 : kState] & kDirty) refuse("it wasn't unmounted");
-    Usage usage(volume, volume.end(), poll);
-    check_directories(volume, usage, poll);
+    if (boot[layout.bits == 32 ? kState32 : kState] & kDirty) refuse_fat("it wasn't unmounted");
+    FatUsage usage(volume, volume.end(), poll);
+    check_fat_directories(volume, usage, poll);
     std::vector<uint8_t> one, other;
     for (uint32_t table = 1; table < layout.tables; ++table) {
         for (uint64_t done = 0; done < layout.table_size(); done += one.size()) {
             poll();
-            one.resize(std::min<uint64_t>(kChunk, layout.table_size() - done));
+            one.resize(std::min<uint64_t>(kFatChunk, layout.table_size() - done));
             other.resize(one.size());
             volume.read(layout.table_start(0) + done, one);
             volume.read(layout.table_start(table) + done, other);
-            if (one != other) refuse("its allocation tables differ");
+            if (one != other) refuse_fat("its allocation tables differ");
         }
     }
 }
 
-uint64_t smallest_fat(int fd, uint64_t offset, const Poll& poll) {
+uint64_t smallest_fat(int fd, uint64_t offset, const FatPoll& poll) {
     const FatLayout layout = resizable(fd, offset);
-    const Volume volume(fd, offset, layout);
-    Usage usage(volume, volume.end(), poll);
-    const Immovable immovable = check_directories(volume, usage, poll);
+    const FatVolume volume(fd, offset, layout);
+    FatUsage usage(volume, volume.end(), poll);
+    const FatImmovable immovable = check_fat_directories(volume, usage, poll);
     // The bad ones before the end are of no use.
     uint64_t clusters = usage.used().ones();
     for (uint64_t bad = 0;;) {
@@ -607,7 +354,7 @@ uint64_t smallest_fat(int fd, uint64_t offset, const Poll& poll) {
     return layout.data_sector() * layout.sector_size + clusters * layout.cluster_size();
 }
 
-void resize_fat(int fd, uint64_t offset, uint64_t size, const Poll& poll) {
+void resize_fat(int fd, uint64_t offset, uint64_t size, const FatPoll& poll) {
     const FatLayout layout = resizable(fd, offset);
     const bool grows = size >= layout.size();
     const FatLayout wanted = resized_fat(layout, size, grows ? movable_fat_clusters(fd, offset, layout) : 0);
@@ -617,7 +364,7 @@ void resize_fat(int fd, uint64_t offset, uint64_t size, const Poll& poll) {
                       ENOSPC);
     if (!range_fits(offset, wanted.size(), device_size(fd)))
         throw Failure(proto::USAGE, "the device doesn't have that size", EINVAL);
-    const Volume volume(fd, offset, layout);
+    const FatVolume volume(fd, offset, layout);
     Resizing(volume, wanted, poll).apply();
 }
 

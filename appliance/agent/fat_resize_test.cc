@@ -12,14 +12,12 @@
 
 #include "agent_harness.h"
 #include "base/endian.h"
+#include "base/units.h"
 #include "fat_check.h"
 #include "fat_table.h"
 
 namespace inspect::agent {
 namespace {
-
-constexpr uint64_t kKiB = 1 << 10;
-constexpr uint64_t kMiB = 1 << 20;
 
 const std::function<void()> kPoll = [] {};
 
