@@ -162,6 +162,8 @@ case "$*" in
 "--readonly --quiet --connect=qemu:///system dumpxml --domain=-odd name")
     echo "<domain><name>odd</name><devices><disk type='volume'><source pool='p' volume='--v'/><target dev='vda'/></disk></devices></domain>" ;;
 "--readonly --quiet --connect=qemu:///system vol-path --pool=p --vol=--v") echo /pool/v ; echo ;;
+"--readonly --quiet --connect=test:///x list --all --name") printf 'web\nwith space\n\n' ;;
+"--readonly --quiet list --all --uuid") printf '6c696269-6e73-4070-8563-740000000001\n\n' ;;
 "--readonly --quiet dumpxml --domain=big") yes | head -c 20000000 ;;
 *) echo "error: failed to get domain '$4'" >&2; echo "error: Domain not found" >&2; exit 1 ;;
 esac)sh");
@@ -171,6 +173,9 @@ esac)sh");
     expect_error(ErrorKind::kNotFound, "failed to get domain '--domain=none'; Domain not found",
                  [] { libvirt_domain_disks("none", ""); });
     expect_error(ErrorKind::kInternal, "wrote more than", [] { libvirt_domain_disks("big", ""); });
+    EXPECT_EQ(libvirt_domains("test:///x", false), (std::vector<std::string>{"web", "with space"}));
+    EXPECT_EQ(libvirt_domains("", true), std::vector<std::string>{"6c696269-6e73-4070-8563-740000000001"});
+    expect_error(ErrorKind::kNotFound, "cannot list the domains", [] { libvirt_domains("other", false); });
 }
 
 TEST(Libvirt, AMissingVirshIsAnErrorThatNamesThePackage) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "block/libvirt.h"
 
+#include <sstream>
+
 #include <inspect/error.h>
 
 #include "base/subprocess.h"
@@ -61,6 +63,15 @@ DomainDisks libvirt_domain_disks(const std::string& domain, const std::string& u
         virsh(uri, {"dumpxml", "--domain=" + domain}, "cannot get the description of " + origin), origin);
     resolve_volumes(disks, uri);
     return disks;
+}
+
+std::vector<std::string> libvirt_domains(const std::string& uri, bool uuids) {
+    std::istringstream lines(
+        virsh(uri, {"list", "--all", uuids ? "--uuid" : "--name"}, "cannot list the domains of libvirt"));
+    std::vector<std::string> domains;
+    for (std::string line; std::getline(lines, line);)
+        if (!line.empty()) domains.push_back(line);
+    return domains;
 }
 
 std::string libvirt_domain_xml(const std::string& domain, const std::string& uri) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "block/domain_xml.h"
 
@@ -17,6 +18,9 @@ DomainDisks libvirt_domain_disks(const std::string& domain, const std::string& u
 
 // The domain's XML, as it will be started the next time. Throws Error as above.
 std::string libvirt_domain_xml(const std::string& domain, const std::string& uri);
+
+// The names (or UUIDs) of all domains, running or not. Throws Error as above.
+std::vector<std::string> libvirt_domains(const std::string& uri, bool uuids);
 
 // Fills in the location of disks that are volumes of a storage pool. Throws Error as above.
 void resolve_volumes(DomainDisks& disks, const std::string& uri);

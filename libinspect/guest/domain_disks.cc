@@ -38,6 +38,10 @@ std::vector<DiskSpec> domain_disks(const std::string& domain, const std::string&
     return disk_specs(libvirt_domain_disks(domain, uri));
 }
 
+std::vector<std::string> domain_names(const std::string& uri, bool uuids) {
+    return libvirt_domains(uri, uuids);
+}
+
 std::string domain_xml(const std::string& domain, const std::string& uri) {
     return libvirt_domain_xml(domain, uri);
 }

@@ -214,5 +214,52 @@ TEST_F(Partition, AlignmentHasTheExitCodesOfVirtAlignmentScan) {
     EXPECT_EQ(scan(scratch() / "missing").code, 1);
 }
 
+TEST_F(Partition, AlignmentOfAllDomains) {
+    auto domain = [&](const std::string& name, const char* partitions) {
+        const std::string image = scratch() / (name + ".img");
+        std::filesystem::rename(disk("dos", partitions), image);
+        write_host_file(scratch() / name, "<domain><name>" + name +
+                                              "</name><devices><disk type='file' device='disk'>"
+                                              "<driver name='qemu' type='raw'/><source file='" +
+                                              image +
+                                              "'/>"
+                                              "<target dev='vda' bus='virtio'/></disk></devices></domain>");
+    };
+    domain("good", "start=2048\n");
+    domain("old one", "start=72\n");
+    const std::string virsh = scratch() / "virsh";
+    write_host_file(virsh, "#!/bin/sh\ncd '" + scratch().string() + R"sh('
+case "$*" in
+"--readonly --quiet --connect=test:///x list --all --name") /bin/cat names ;;
+"--readonly --quiet --connect=test:///x list --all --uuid") echo good ;;
+*" dumpxml --domain="*) exec /bin/cat "${5#--domain=}" ;;
+*) exit 1 ;;
+esac)sh");
+    ::chmod(virsh.c_str(), 0755);
+    Options with = qemu();
+    with.env["PATH"] = scratch().string() + ":/usr/bin:/bin";
+    auto scan = [&](Args more) {
+        more.insert(more.begin(), {"alignment", "-c", "test:///x"});
+        return insp(more, with);
+    };
+    write_host_file(scratch() / "names", "good\nold one\n\n");
+    const Outcome both = scan({});
+    EXPECT_EQ(both.code, 2) << both.describe();
+    EXPECT_THAT(both.out, ::testing::MatchesRegex("good:/dev/sda1 .* ok\nold one:/dev/sda1 .* bad .*\n"));
+    EXPECT_EQ(json::parse(scan({"--json"}).out)["partitions"][1]["domain"], "old one");
+    EXPECT_EQ(scan({"--uuid"}).code, 0);
+    EXPECT_EQ(scan({"--uuid", "-a", virsh}).code, 1);
+    // One that is gone doesn't keep the others from being looked at.
+    write_host_file(scratch() / "names", "gone\ngood\n");
+    const Outcome one = scan({});
+    EXPECT_EQ(one.code, 1);
+    EXPECT_THAT(one.err, ::testing::HasSubstr("the domain 'gone'"));
+    EXPECT_THAT(one.out, ::testing::StartsWith("good:/dev/sda1 "));
+    write_host_file(scratch() / "names", "\n");
+    const Outcome none = scan({});
+    EXPECT_EQ(none.code, 0) << none.describe();
+    EXPECT_EQ(none.out, "");
+}
+
 }  // namespace
 }  // namespace inspect::test

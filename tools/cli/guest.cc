@@ -89,9 +89,9 @@ std::vector<EncryptionKey> keys_of(const Arguments& arguments) {
 
 namespace {
 
-// `added_by`: the option whose images are wanted.
+// `added_by`: the option whose images are wanted; `domain`: one more domain, unless it is empty.
 std::vector<DiskSpec> specs_of(const Arguments& arguments, std::string_view added_by,
-                               std::span<const std::string> operands) {
+                               std::span<const std::string> operands, const std::string& domain = {}) {
     const bool first = added_by == "add";
     std::vector<DiskSpec> disks;
     DiskSpec next;  // what holds for the images to come
@@ -150,6 +150,10 @@ std::vector<DiskSpec> specs_of(const Arguments& arguments, std::string_view adde
         add(operand);
         unused = nullptr;
     }
+    if (!domain.empty()) {
+        add_domain(domain_disks(domain, uri));
+        unused = nullptr;
+    }
     // In the wrong order it would be ignored, and an image's format would be guessed after all.
     if (unused != nullptr)
         throw UsageError(std::string(unused) + " acts on the images after it: write it before -a");
@@ -164,6 +168,10 @@ std::vector<DiskSpec> disk_specs(const Arguments& arguments, std::span<const std
                                !arguments.has("domain-xml");
     if (takes_operand && !arguments.operands().empty()) operands = std::span(arguments.operands()).first(1);
     return as_usage([&] { return specs_of(arguments, "add", operands); });
+}
+
+std::vector<DiskSpec> domain_disk_specs(const Arguments& arguments, const std::string& domain) {
+    return as_usage([&] { return specs_of(arguments, "add", {}, domain); });
 }
 
 std::vector<DiskSpec> second_disk_specs(const Arguments& arguments) {

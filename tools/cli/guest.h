@@ -26,6 +26,8 @@ std::vector<EncryptionKey> keys_of(const Arguments& arguments);
 // images as well, the last ones, and what was given last holds for them. Throws UsageError, or Error where
 // libvirt was asked.
 std::vector<DiskSpec> disk_specs(const Arguments& arguments, std::span<const std::string> operands = {});
+// The disks of this domain, with what the command line says of images.
+std::vector<DiskSpec> domain_disk_specs(const Arguments& arguments, const std::string& domain);
 // The same of a second guest's disks, for commands that have this option, -A.
 inline constexpr const char* kSecondGuest = "second";
 std::vector<DiskSpec> second_disk_specs(const Arguments& arguments);

@@ -93,6 +93,9 @@ void require_valid(const DiskSpec& disk);
 std::vector<DiskSpec> domain_disks(const std::string& domain, const std::string& uri);
 // The same from a file with the domain's XML, without libvirt (unless a disk is a volume of a storage pool).
 std::vector<DiskSpec> domain_xml_disks(const std::string& path, const std::string& uri);
+// The names, or the UUIDs, of all domains, running or not, as libvirt lists them. Throws Error as
+// domain_disks().
+std::vector<std::string> domain_names(const std::string& uri, bool uuids = false);
 // The domain's XML as libvirt would start it the next time. Throws Error as domain_disks() does.
 std::string domain_xml(const std::string& domain, const std::string& uri);
 // The same from a file: up to 4 MiB of it.
