@@ -21,7 +21,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kBackupOwnOptions[] = {
     {0, "repo", Takes::kValue, "REPOSITORY", "a directory, or rest:http://HOST/...; or RESTIC_REPOSITORY", "",
      "<directory>"},
     {0, "name", Takes::kValue, "NAME", "create: what the guest is called in the repository"},
@@ -379,7 +379,7 @@ constexpr Command kBackupCommand = {
         "insp backup restore web-01 --target web-01.qcow2 --output-format=qcow2\n"
         "insp backup forget --keep-daily 7 --keep-weekly 4 --prune\n"
         "insp backup mount ./backups && ls ./backups/guests/web-01/latest/ && insp umount ./backups",
-    .options = kOptions,
+    .options = kBackupOwnOptions,
     .shared_options = kDiskOptions | kDisksOptional | kJsonOption,
     .min_operands = 1,
     .host_operands = HostOperands::kAll,

@@ -7,7 +7,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kChmodOwnOptions[] = {
     {'R', "recursive", Takes::kNothing, "", "and all that is below; symlinks are not followed"},
 };
 
@@ -34,7 +34,7 @@ constexpr Command kChmodCommand = {
     .examples =
         "insp chmod -a disk.img 0600 /etc/ssh/ssh_host_ed25519_key\n"
         "insp chmod -a disk.img -R go-w /srv",
-    .options = kOptions,
+    .options = kChmodOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 2,
     .run = run_chmod,

@@ -7,7 +7,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kChownOwnOptions[] = {
     {'R', "recursive", Takes::kNothing, "", "and all that is below"},
     {'h', "no-dereference", Takes::kNothing, "", "a symlink itself, not what it points to"},
 };
@@ -36,7 +36,7 @@ constexpr Command kChownCommand = {
     .examples =
         "insp chown -a disk.img www-data:www-data /var/www/html/index.html\n"
         "insp chown -a disk.img -R 1000:1000 /home/ann",
-    .options = kOptions,
+    .options = kChownOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 2,
     .run = run_chown,

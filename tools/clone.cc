@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr Option kOptions[] = {
+constexpr Option kCloneOwnOptions[] = {
     {'o', "output", Takes::kValue, "PATH", "the clone's image, or the directory for the clones", "",
      "<file>"},
     {0, "count", Takes::kValue, "N", "make so many clones"},
@@ -279,7 +279,7 @@ constexpr Command kCloneCommand = {
         "insp clone -a template.img --output web.img --new-ids --sysprep --hostname\n"
         "insp clone -a template.img --output vms/ --count 3 --hostname --root-password random\n"
         "insp clone -d template --output /srv/vms --name web --domain-output web.xml",
-    .options = kOptions,
+    .options = kCloneOwnOptions,
     .shared_options = kDiskOptions | kJsonOption | kCustomizeOptions,
     .max_operands = 0,
     .run = run_clone,

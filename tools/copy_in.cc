@@ -12,7 +12,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kCopyInOwnOptions[] = {
     {0, "no-xattrs", Takes::kNothing, "", "don't copy extended attributes and ACLs"},
 };
 
@@ -52,7 +52,7 @@ constexpr Command kCopyInCommand = {
         "Copies files and directories of the host, with all that is in them, into a directory of\n"
         "the guest, with their owners, permissions, times, links and holes. All of them or none.",
     .examples = "insp copy-in -a disk.img ./site.conf ./certs /etc/nginx",
-    .options = kOptions,
+    .options = kCopyInOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 2,
     .host_operands = HostOperands::kAllButLast,

@@ -12,7 +12,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kCopyOutOwnOptions[] = {
     {0, "preserve-owner", Takes::kNothing, "", "keep owner and group by number (needs root)"},
     {0, "no-xattrs", Takes::kNothing, "", "don't copy extended attributes and ACLs"},
 };
@@ -52,7 +52,7 @@ constexpr Command kCopyOutCommand = {
         "Copies the guest's files and directories, with all that is in them, into a directory of\n"
         "the host, with their permissions, times, links and holes.",
     .examples = "insp copy-out -a disk.img /etc /var/log ./evidence",
-    .options = kOptions,
+    .options = kCopyOutOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 2,
     .host_operands = HostOperands::kLast,

@@ -12,7 +12,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kCustomizeOwnOptions[] = {
     {'n', "dry-run", Takes::kNothing, "", "do all of it, and then leave the images as they were", "dryrun"},
 };
 
@@ -73,7 +73,7 @@ constexpr Command kCustomizeCommand = {
         "insp customize -a disk.img --ssh-inject root:file:id.pub --timezone Europe/Berlin\n"
         "insp customize -a disk.img --run-command 'systemctl enable nginx' --firstboot setup.sh\n"
         "insp customize -a disk.img --install nginx --package-proxy tcp:127.0.0.1:3128",
-    .options = kOptions,
+    .options = kCustomizeOwnOptions,
     .shared_options = kDiskOptions | kDisksOptional | kMountOptions | kJsonOption | kCustomizeOptions,
     .max_operands = 0,
     .run = run_customize,

@@ -8,7 +8,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kDiffOwnOptions[] = {
     {'A', kSecondGuest, Takes::kValue, "IMAGE", "a disk image of the second guest", "", "<file>"},
     {'h', "human-readable", Takes::kNothing, "", "sizes as 1.5K, 3.2G"},
     {0, "times", Takes::kNothing, "", "times of modification and change count as well, and are shown"},
@@ -42,7 +42,7 @@ constexpr Command kDiffCommand = {
     .examples =
         "insp diff -a before.qcow2 -A after.qcow2\n"
         "insp diff --times -a backup:/srv/backups:latest -A vm.img",
-    .options = kOptions,
+    .options = kDiffOwnOptions,
     .shared_options = kDiskOptions | kMountOptions | kJsonOption,
     .max_operands = 0,
     .run = run_diff,

@@ -16,7 +16,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kEditOwnOptions[] = {
     {'e', "expr", Takes::kValue, "EXPRESSION", "apply this Perl expression to each line", "edit"},
     {'b', "backup", Takes::kValue, "SUFFIX", "keep the old file under its name with SUFFIX"},
 };
@@ -129,7 +129,7 @@ constexpr Command kEditCommand = {
         "insp edit -a disk.img /etc/fstab\n"
         "insp edit -a disk.img /etc/default/grub -b .orig -e 's/quiet//'\n"
         "insp edit -a disk.img /etc/passwd -e '$_ = \"\" if /^games:/'",
-    .options = kOptions,
+    .options = kEditOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 1,
     .run = run_edit,

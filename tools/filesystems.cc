@@ -8,7 +8,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kFilesystemsOwnOptions[] = {
     {'l', "long", Takes::kNothing, "", "with type, label and size"},
     {'h', "human-readable", Takes::kNothing, "", "sizes as 1.5K, 3.2G"},
     {0, "uuid", Takes::kNothing, "", "with -l: UUIDs", "uuids"},
@@ -80,7 +80,7 @@ constexpr Command kFilesystemsCommand = {
         "insp filesystems -a disk.img -lh\n"
         "insp filesystems -a disk.img --all --long --uuid -h\n"
         "insp filesystems -a disk.img --json | jq -r '.filesystems[].uuid'",
-    .options = kOptions,
+    .options = kFilesystemsOwnOptions,
     .shared_options = kDiskOptions | kJsonOption,
     .max_operands = 0,
     .run = run_filesystems,

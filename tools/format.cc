@@ -9,7 +9,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kFormatOwnOptions[] = {
     {0, "partition", Takes::kOptionalValue, "TABLE",
      "'mbr', 'gpt' or 'none'; otherwise what fits the disk's size", "", "mbr gpt none"},
     {0, "filesystem", Takes::kValue, "TYPE",
@@ -119,7 +119,7 @@ constexpr Command kFormatCommand = {
         "insp format -a disk.img --filesystem=ext4 --label=data\n"
         "insp format -a disk.img --partition=gpt --lvm=/dev/data/files --filesystem=xfs\n"
         "insp format -a disk.img --partition=none --wipe",
-    .options = kOptions,
+    .options = kFormatOwnOptions,
     .shared_options = kDiskOptions,
     .max_operands = 0,
     .run = run_format,

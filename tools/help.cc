@@ -9,7 +9,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kHelpOwnOptions[] = {
     {0, "machine", Takes::kNothing, "", "all commands and options, for completions and tests"},
 };
 
@@ -35,7 +35,7 @@ constexpr Command kHelpCommand = {
     .operands = "[COMMAND]",
     .description = "The same as 'insp COMMAND --help'.",
     .examples = "insp help edit",
-    .options = kOptions,
+    .options = kHelpOwnOptions,
     .max_operands = 1,
     .operand_words = "<command>",
     .run = run_help,

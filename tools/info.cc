@@ -12,7 +12,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kInfoOwnOptions[] = {
     {0, "no-filesystems", Takes::kNothing, "", "only the images: no appliance is started"},
 };
 
@@ -161,7 +161,7 @@ constexpr Command kInfoCommand = {
     .examples =
         "insp info -a disk.qcow2\n"
         "insp info --no-filesystems --json --format=qcow2 -a overlay.qcow2 | jq '.images[0].chain'",
-    .options = kOptions,
+    .options = kInfoOwnOptions,
     .shared_options = kDiskOptions | kJsonOption,
     .max_operands = 0,
     .run = run_info,

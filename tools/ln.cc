@@ -8,7 +8,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kLnOwnOptions[] = {
     {'s', "symbolic", Takes::kNothing, "", "a symbolic link; TARGET is taken as it is"},
     {'f', "force", Takes::kNothing, "", "replace LINK where it exists"},
     {'T', "no-target-directory", Takes::kNothing, "",
@@ -39,7 +39,7 @@ constexpr Command kLnCommand = {
         "Makes LINK another name of TARGET, or with -s a symbolic link that says TARGET. Where\n"
         "LINK is a directory, the link is made in it.",
     .examples = "insp ln -a disk.img -sf /usr/share/zoneinfo/Europe/Berlin /etc/localtime",
-    .options = kOptions,
+    .options = kLnOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 2,
     .max_operands = 2,

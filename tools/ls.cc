@@ -12,7 +12,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kLsOwnOptions[] = {
     {'l', "long", Takes::kNothing, "", "with type, permissions, owner, size and time"},
     {'R', "recursive", Takes::kNothing, "", "and all that is below"},
     {'h', "human-readable", Takes::kNothing, "", "sizes as 1.5K, 3.2G"},
@@ -144,7 +144,7 @@ constexpr Command kLsCommand = {
         "insp ls -a disk.img -l /etc\n"
         "insp ls -a disk.img -lR --csv --uids --times /home\n"
         "insp ls -a disk.img -lR --json / | jq -r '.entries[] | select(.size > 1e8).path'",
-    .options = kOptions,
+    .options = kLsOwnOptions,
     .shared_options = kDiskOptions | kMountOptions | kJsonOption,
     .min_operands = 1,
     .run = run_ls,

@@ -21,12 +21,13 @@
 #include "cli/program.h"
 #include "cli/tar_census.h"
 #include "cli/text.h"
+#include "cli/values.h"
 #include "commands.h"
 
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kMakeFsOwnOptions[] = {
     {'t', "type", Takes::kValue, "TYPE",
      "the file system: ext2, which is the default, ext4, xfs, vfat, ntfs...", "",
      "ext2 ext3 ext4 xfs btrfs f2fs vfat exfat ntfs"},
@@ -63,20 +64,14 @@ Wish wish_of(const Arguments& args) {
     Wish wish{.input = args.operands()[0],
               .output = args.operands()[1],
               .maker = &filesystem_maker(args.value("type").value_or(floppy ? "vfat" : "ext2")),
-              .format = args.value("format").value_or("raw"),
+              .format = one_of(args, "format", {"raw", "qcow2"}, "raw"),
               .label = args.value("label").value_or(""),
               .size = {}};
     if (std::string_view(wish.maker->type) == "swap") throw UsageError("swap space holds no files");
     require_label(*wish.maker, wish.label);
-    if (wish.format != "raw" && wish.format != "qcow2")
-        throw UsageError("--format is 'raw' or 'qcow2', not '" + wish.format + "'");
     if (args.has("partition") || floppy)
         wish.table = new_table("--partition", args.value("partition").value_or("mbr"));
-    if (auto bytes = args.value("blocksize")) {
-        if (*bytes != "512" && *bytes != "4096")
-            throw UsageError("--blocksize is 512 or 4096, not '" + *bytes + "'");
-        wish.sector_size = *bytes == "512" ? 512 : 4096;
-    }
+    if (one_of(args, "blocksize", {"512", "4096"}, "512") == "4096") wish.sector_size = 4096;
     std::optional<std::string> text = args.value("size");
     if (floppy && !text) text = "1440K";
     if (text) {
@@ -249,7 +244,7 @@ constexpr Command kMakeFsCommand = {
         "insp make-fs files/ files.img\n"
         "insp make-fs --type=ext4 --size=+200M --format=qcow2 root.tar.zst root.qcow2\n"
         "insp make-fs --type=vfat --partition --label=DATA files/ stick.img",
-    .options = kOptions,
+    .options = kMakeFsOwnOptions,
     .shared_options = kMemoryOption,
     .min_operands = 2,
     .max_operands = 2,

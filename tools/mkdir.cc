@@ -8,7 +8,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kMkdirOwnOptions[] = {
     {'p', "parents", Takes::kNothing, "", "make parents as needed; no error when it exists"},
     {0, "mode", Takes::kValue, "MODE", "permissions in octal (-m is --mount)"},
 };
@@ -38,7 +38,7 @@ constexpr Command kMkdirCommand = {
     .examples =
         "insp mkdir -a disk.img -p /srv/data/incoming\n"
         "insp mkdir -a disk.img --mode 0700 /root/.ssh",
-    .options = kOptions,
+    .options = kMkdirOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 1,
     .run = run_mkdir,

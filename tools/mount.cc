@@ -10,7 +10,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kMountOwnOptions[] = {
     {'i', "inspector", Takes::kNothing, "",
      "mount the operating system as its fstab says; what is done anyway"},
     {'o', "option", Takes::kValue, "OPTION[,OPTION...]",
@@ -56,7 +56,7 @@ constexpr Command kMountCommand = {
     .examples =
         "insp mount -a disk.qcow2 --ro ./guest\n"
         "insp mount -a disk.qcow2 -m /dev/sda1 ./guest && cp file ./guest/root/ && insp umount ./guest",
-    .options = kOptions,
+    .options = kMountOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 1,
     .max_operands = 1,

@@ -8,7 +8,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kMvOwnOptions[] = {
     {'n', "no-clobber", Takes::kNothing, "", "fail rather than replace what is there"},
     {'T', "no-target-directory", Takes::kNothing, "",
      "DESTINATION is the new name itself, not a directory to move into"},
@@ -44,7 +44,7 @@ constexpr Command kMvCommand = {
         "Renames SOURCE, or moves it into DESTINATION where that is a directory. To another file\n"
         "system of the guest it is copied, and then removed.",
     .examples = "insp mv -a disk.img /etc/motd /etc/motd.old",
-    .options = kOptions,
+    .options = kMvOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 2,
     .run = run_mv,

@@ -9,12 +9,13 @@
 #include "cli/guest.h"
 #include "cli/partition_list.h"
 #include "cli/text.h"
+#include "cli/values.h"
 #include "commands.h"
 
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kPartitionOwnOptions[] = {
     {0, "size", Takes::kValue, "SIZE", "add: so big; otherwise all that is free there"},
     {0, "start", Takes::kValue, "OFFSET", "add: begin here; otherwise where there is room"},
     {0, "type", Takes::kValue, "TYPE", "add: 'linux', 'swap', 'uefi', 'lvm', 'raid', a GUID or hexadecimal"},
@@ -97,13 +98,15 @@ std::string type_of(const std::string& text) {
     return type;
 }
 
+constexpr uint64_t kMaxPartitionNumber = 999;  // more than sfdisk makes; it knows the table's own limit
+
 struct NewPartition {
     std::string disk;
     std::optional<uint64_t> start;
     std::optional<uint64_t> size;
     std::optional<std::string> type;
     std::optional<std::string> name;  // quoted
-    std::optional<std::string> number;
+    std::optional<uint64_t> number;
 };
 
 NewPartition new_partition(const Arguments& args) {
@@ -112,15 +115,12 @@ NewPartition new_partition(const Arguments& args) {
                         .size = {},
                         .type = {},
                         .name = {},
-                        .number = args.value("number")};
+                        .number = number_of(args, "number", kMaxPartitionNumber)};
     if (auto start = args.value("start")) wanted.start = size_of("--start", *start);
     if (auto size = args.value("size")) wanted.size = size_of("--size", *size);
     if (auto type = args.value("type")) wanted.type = type_of(*type);
     if (auto name = args.value("name")) wanted.name = quoted_field("name", *name);
-    const std::string number = wanted.number.value_or("1");
-    if (number.empty() || number.size() > 3 || number.find_first_not_of("0123456789") != number.npos ||
-        number[0] == '0')
-        throw UsageError("--number '" + number + "' is no number of a partition");
+    if (wanted.number == 0) throw UsageError("--number counts from 1");
     return wanted;
 }
 
@@ -196,9 +196,9 @@ std::string add(Context& context, Guest& guest, const NewPartition& wanted) {
     if (wanted.type) line += ", type=" + *wanted.type;
     if (wanted.name) line += ", name=" + *wanted.name;
     if (wanted.number) {
-        line = disk.device + *wanted.number + " : " + line;
+        line = disk.device + std::to_string(*wanted.number) + " : " + line;
         for (const ListedPartition& partition : disk.partitions) {
-            if (std::to_string(partition.number) == *wanted.number)
+            if (partition.number == *wanted.number)
                 throw Error(ErrorKind::kUsage, partition.device + " exists already");
         }
     }
@@ -327,7 +327,7 @@ constexpr Command kPartitionCommand = {
         "insp partition -a disk.img add --size 512M --type swap\n"
         "insp partition -a disk.img resize /dev/sda2 +1G\n"
         "insp partition -a disk.img name /dev/sda1 boot",
-    .options = kOptions,
+    .options = kPartitionOwnOptions,
     .shared_options = kDiskOptions | kJsonOption,
     .max_operands = 3,
     .operand_words = "list add delete resize type name",

@@ -16,7 +16,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kRescueOwnOptions[] = {
     {'i', "inspector", Takes::kNothing, "", "mount the operating system on /sysroot"},
     {'e', "escape", Takes::kValue, "KEY", "the escape key: like '^]', which is the default, or 'none'"},
     {0, "log", Takes::kValue, "FILE", "write all that the terminal shows to this file", "", "<file>"},
@@ -166,7 +166,7 @@ constexpr Command kRescueCommand = {
     .examples =
         "insp rescue -a disk.img -i\n"
         "insp rescue -a disk.img --ro --log session.txt",
-    .options = kOptions,
+    .options = kRescueOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .max_operands = 0,
     .run = run_rescue,

@@ -13,12 +13,13 @@
 #include "cli/guest.h"
 #include "cli/progress.h"
 #include "cli/text.h"
+#include "cli/values.h"
 #include "commands.h"
 
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kResizeOwnOptions[] = {
     {0, "size", Takes::kValue, "[+|-]SIZE", "the image's new size, or by how much it changes"},
     {0, "expand", Takes::kValue, "PART", "a partition (or logical volume) takes all room that there is"},
     {0, "shrink", Takes::kValue, "PART", "one that becomes as small as the image's new size wants"},
@@ -36,11 +37,7 @@ constexpr Option kOptions[] = {
 constexpr size_t kPictureColumns = 70;
 
 SizeChange size_change(const std::string& text) {
-    try {
-        return SizeChange::parse(text);
-    } catch (const Error& error) {
-        throw UsageError(error.message());
-    }
+    return as_usage([&] { return SizeChange::parse(text); });
 }
 
 ResizeWishes wishes_of(const Arguments& args) {
@@ -157,7 +154,7 @@ constexpr Command kResizeCommand = {
         "insp resize -a disk.qcow2 --size 20G --expand /dev/sda1 --dry-run\n"
         "insp resize -a disk.img --size -5G --shrink /dev/sda2\n"
         "insp resize -a disk.img --resize /dev/vg/home=-2G --LV-expand /dev/vg/root",
-    .options = kOptions,
+    .options = kResizeOwnOptions,
     .shared_options = kDiskOptions | kJsonOption,
     .max_operands = 0,
     .run = run_resize,

@@ -7,7 +7,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kRmOwnOptions[] = {
     {'r', "recursive", Takes::kNothing, "", "remove directories and what is in them"},
     {'R', "", Takes::kNothing, "", "the same as -r"},
     {'f', "force", Takes::kNothing, "", "no error for what doesn't exist"},
@@ -34,7 +34,7 @@ constexpr Command kRmCommand = {
     .examples =
         "insp rm -a disk.img /etc/ssh/ssh_host_rsa_key\n"
         "insp rm -a disk.img -rf /var/cache/apt/archives",
-    .options = kOptions,
+    .options = kRmOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 1,
     .run = run_rm,

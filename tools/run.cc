@@ -9,7 +9,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kRunOwnOptions[] = {
     {'i', "inspector", Takes::kNothing, "", "mount the operating system on /sysroot"},
     {0, "chroot", Takes::kNothing, "", "run it in the guest's tree, not in the appliance"},
     {'e', "env", Takes::kValue, "NAME=VALUE", "set an environment variable of the program"},
@@ -73,7 +73,7 @@ constexpr Command kRunCommand = {
         "insp run -a disk.img -i 'du -sh /sysroot/var/*'\n"
         "insp run -a disk.img --chroot dpkg -l\n"
         "insp run -a disk.img --rw --chroot 'systemctl disable ssh && rm /etc/ssh/ssh_host_*'",
-    .options = kOptions,
+    .options = kRunOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 1,
     .run = run_run,

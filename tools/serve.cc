@@ -11,7 +11,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kServeOwnOptions[] = {
     {0, "socket", Takes::kValue, "PATH", "serve on this Unix socket", "", "<file>"},
     {0, "port", Takes::kValue, "N", "serve on this port of the loopback interface; 0: any that is free"},
     {0, "export-name", Takes::kValue, "NAME", "the export's name; clients may leave it out"},
@@ -58,7 +58,7 @@ constexpr Command kServeCommand = {
     .examples =
         "insp serve -a disk.qcow2 --socket ./disk.sock\n"
         "insp serve -a disk.qcow2 --read-only --port 10809 --once",
-    .options = kOptions,
+    .options = kServeOwnOptions,
     .shared_options = kDiskOptions | kNoAppliance,
     .max_operands = 0,
     .run = run_serve,

@@ -11,12 +11,13 @@
 #include "cli/guest.h"
 #include "cli/progress.h"
 #include "cli/text.h"
+#include "cli/values.h"
 #include "commands.h"
 
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kSparsifyOwnOptions[] = {
     {0, "in-place", Takes::kNothing, "", "change the image itself; with -a that is what is done anyway"},
     {0, "output", Takes::kValue, "NEW", "leave the image alone and make a sparse copy of this name", "",
      "<file>"},
@@ -80,12 +81,8 @@ std::optional<SparseCopy> copy_of(const Arguments& args) {
                 "' is to be changed itself (--in-place), or copied (give the copy's name, too)?");
         return std::nullopt;
     }
-    copy.format = args.value("convert").value_or("");
-    if (!copy.format.empty() && copy.format != "raw" && copy.format != "qcow2")
-        throw UsageError("--convert is 'raw' or 'qcow2', not '" + copy.format + "'");
-    if (args.has("compress")) copy.compression = args.value("compress").value_or("zlib");
-    if (!copy.compression.empty() && copy.compression != "zlib" && copy.compression != "zstd")
-        throw UsageError("--compress is 'zlib' or 'zstd', not '" + copy.compression + "'");
+    copy.format = one_of(args, "convert", {"raw", "qcow2"}, "");
+    if (args.has("compress")) copy.compression = one_of(args, "compress", {"zlib", "zstd"}, "zlib");
     if (copy.compression.size() && copy.format.empty()) copy.format = "qcow2";
     for (const std::string& text : args.values("o")) {
         constexpr std::string_view kClusterSize = "cluster_size=";
@@ -235,7 +232,7 @@ constexpr Command kSparsifyCommand = {
         "insp sparsify -a disk.img --output small.qcow2 --convert qcow2 --compress=zstd\n"
         "insp sparsify --in-place disk.img\n"
         "insp sparsify -a disk.img --key /dev/sda3:file:key --allow-discards --ignore /dev/sda1",
-    .options = kOptions,
+    .options = kSparsifyOwnOptions,
     .shared_options = kDiskOptions | kDisksOptional | kDiskOperand | kJsonOption,
     .max_operands = 2,
     .host_operands = HostOperands::kAll,

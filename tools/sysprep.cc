@@ -11,7 +11,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kSysprepOwnOptions[] = {
     {0, "operations", Takes::kValue, "LIST", "do these: NAME,-NAME,defaults,all", "enable"},
     {0, "list-operations", Takes::kNothing, "", "show the operations; '*' are done by default"},
     {0, "keep-user-accounts", Takes::kValue, "USER,...", "not these, in the operation 'user-account'"},
@@ -101,7 +101,7 @@ constexpr Command kSysprepCommand = {
         "insp sysprep -a clone.qcow2 --operations defaults,-ssh-userdir --hostname web-01\n"
         "insp sysprep -a clone.qcow2 --root-password random --ssh-inject root:file:id.pub\n"
         "insp sysprep -a clone.qcow2 --new-ids --dry-run",
-    .options = kOptions,
+    .options = kSysprepOwnOptions,
     .shared_options = kDiskOptions | kDisksOptional | kJsonOption | kCustomizeOptions,
     .max_operands = 0,
     .run = run_sysprep,

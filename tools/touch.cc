@@ -9,7 +9,7 @@ namespace inspect::cli {
 namespace {
 
 // -a and -m are the disk and the mount in every command, -d is kept for libvirt's domains.
-constexpr Option kOptions[] = {
+constexpr Option kTouchOwnOptions[] = {
     {'c', "no-create", Takes::kNothing, "", "don't make a file that isn't there"},
     {0, "time", Takes::kValue, "WORD", "change only 'atime' (access) or 'mtime' (modify)", "",
      "atime access use mtime modify"},
@@ -51,7 +51,7 @@ constexpr Command kTouchCommand = {
     .examples =
         "insp touch -a disk.img /.autorelabel\n"
         "insp touch -a disk.img --date 2024-02-29T12:00:00Z --time mtime /srv/data",
-    .options = kOptions,
+    .options = kTouchOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 1,
     .run = run_touch,

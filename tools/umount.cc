@@ -9,7 +9,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kUmountOwnOptions[] = {
     {'z', "lazy", Takes::kNothing, "", "also while it is in use: returns once the last user has gone"},
     {0, "wait", Takes::kNothing, "", "don't unmount: wait until somebody has, and for the images"},
 };
@@ -37,7 +37,7 @@ constexpr Command kUmountCommand = {
         "after 'fusermount3 -u': it waits for the changes then, or tells what has\n"
         "become of them.",
     .examples = "insp umount ./guest",
-    .options = kOptions,
+    .options = kUmountOwnOptions,
     .min_operands = 1,
     .max_operands = 1,
     .host_operands = HostOperands::kAll,

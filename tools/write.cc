@@ -12,7 +12,7 @@
 namespace inspect::cli {
 namespace {
 
-constexpr Option kOptions[] = {
+constexpr Option kWriteOwnOptions[] = {
     {0, "append", Takes::kNothing, "", "to the end of the file"},
     {0, "mode", Takes::kValue, "MODE", "permissions in octal (-m is --mount)"},
     {0, "owner", Takes::kValue, "OWNER[:GROUP]", "numbers, or names of the guest"},
@@ -62,7 +62,7 @@ constexpr Command kWriteCommand = {
     .examples =
         "echo web01 | insp write -a disk.img /etc/hostname\n"
         "insp write -a disk.img --append --mode 0600 /root/.ssh/authorized_keys < id_ed25519.pub",
-    .options = kOptions,
+    .options = kWriteOwnOptions,
     .shared_options = kDiskOptions | kMountOptions,
     .min_operands = 1,
     .max_operands = 1,

@@ -171,4 +171,11 @@ class AgentHarness {
     uint32_t stream_ = 0;
 };
 
+// A text with this changed at its first place; a failure of the test where it has none.
+inline std::string replaced(std::string text, const std::string& from, const std::string& to) {
+    const size_t at = text.find(from);
+    EXPECT_NE(at, text.npos) << from << " in " << text;
+    return at == text.npos ? text : text.replace(at, from.size(), to);
+}
+
 }  // namespace inspect::agent

@@ -10,11 +10,10 @@
 #include <cstdlib>
 
 #include "agent_harness.h"
+#include "base/units.h"
 
 namespace inspect::agent {
 namespace {
-
-constexpr uint64_t kMiB = 1 << 20, kGiB = 1 << 30;
 
 class ExtGrowth : public testing::Test {
   protected:

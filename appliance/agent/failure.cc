@@ -76,4 +76,8 @@ void fail_errno(std::string_view verb, std::string_view path) {
     throw Failure::from_errno(std::string(verb) + " " + std::string(path), saved);
 }
 
+void must(int result, const char* what) {
+    if (result < 0) throw Failure::from_errno(what, errno);
+}
+
 }  // namespace inspect::agent

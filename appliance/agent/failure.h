@@ -42,6 +42,9 @@ struct Cancelled : std::exception {
 std::string errno_text(int errnum);
 proto::ErrorKind errno_kind(int errnum);
 
+// Throws Failure::from_errno(what, errno) where a system call's result is less than 0.
+void must(int result, const char* what);
+
 // Throws Failure::from_errno(verb + " " + path, errno): fail("cannot open", "/etc/x").
 [[noreturn]] void fail_errno(std::string_view verb, std::string_view path);
 

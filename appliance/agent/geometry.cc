@@ -19,9 +19,9 @@ namespace inspect::agent {
 
 namespace {
 
-class Volume {
+class VolumeBytes {
   public:
-    Volume(int fd, uint64_t offset, uint64_t size) : fd_(fd), offset_(offset), size_(size) {}
+    VolumeBytes(int fd, uint64_t offset, uint64_t size) : fd_(fd), offset_(offset), size_(size) {}
 
     // Empty when that isn't within the volume.
     std::vector<uint8_t> read(uint64_t at, size_t size) const {
@@ -47,7 +47,7 @@ std::optional<uint64_t> product(uint64_t count, uint64_t unit) {
     return result && *result != 0 ? result : std::nullopt;
 }
 
-std::optional<Geometry> ext_geometry(const Volume& volume) {
+std::optional<Geometry> ext_geometry(const VolumeBytes& volume) {
     const std::vector<uint8_t> super = volume.read(1024, 1024);
     if (super.empty()) return std::nullopt;
     const uint32_t log = load<le32>(super, 24);
@@ -67,7 +67,7 @@ std::optional<Geometry> ext_geometry(const Volume& volume) {
     return geometry;
 }
 
-std::optional<Geometry> xfs_geometry(const Volume& volume) {
+std::optional<Geometry> xfs_geometry(const VolumeBytes& volume) {
     const std::vector<uint8_t> super = volume.read(0, 512);
     if (super.empty()) return std::nullopt;
     const uint32_t block = load<be32>(super, 4);
@@ -80,7 +80,7 @@ std::optional<Geometry> xfs_geometry(const Volume& volume) {
     return geometry;
 }
 
-std::optional<Geometry> btrfs_geometry(const Volume& volume) {
+std::optional<Geometry> btrfs_geometry(const VolumeBytes& volume) {
     const std::vector<uint8_t> super = volume.read(65536, 4096);
     if (super.empty()) return std::nullopt;
     constexpr size_t kDeviceItem = 201;  // of this device: its id, then its size
@@ -90,7 +90,7 @@ std::optional<Geometry> btrfs_geometry(const Volume& volume) {
     return geometry;
 }
 
-std::optional<Geometry> ntfs_geometry(const Volume& volume) {
+std::optional<Geometry> ntfs_geometry(const VolumeBytes& volume) {
     const std::vector<uint8_t> boot = volume.read(0, 512);
     if (boot.empty()) return std::nullopt;
     const uint32_t sector = load<le16>(boot, 11);
@@ -102,7 +102,7 @@ std::optional<Geometry> ntfs_geometry(const Volume& volume) {
     return Geometry{*size, sectors * sector};
 }
 
-std::optional<Geometry> fat_geometry(const Volume& volume) {
+std::optional<Geometry> fat_geometry(const VolumeBytes& volume) {
     const std::vector<uint8_t> boot = volume.read(0, kFatBootSector);
     if (boot.empty()) return std::nullopt;
     const auto layout = parse_fat_boot_sector(std::span<const uint8_t, kFatBootSector>(boot));
@@ -118,7 +118,7 @@ std::optional<Geometry> fat_geometry(const Volume& volume) {
     return geometry;
 }
 
-std::optional<Geometry> swap_geometry(const Volume& volume) {
+std::optional<Geometry> swap_geometry(const VolumeBytes& volume) {
     constexpr uint32_t kPage = 4096;
     const std::vector<uint8_t> page = volume.read(0, kPage);
     if (page.empty() || std::memcmp(page.data() + kPage - 10, "SWAPSPACE2", 10) != 0) return std::nullopt;
@@ -141,7 +141,7 @@ std::optional<uint64_t> json_number(std::string_view text, std::string_view key)
     return value;
 }
 
-std::optional<Geometry> luks_geometry(const Volume& volume) {
+std::optional<Geometry> luks_geometry(const VolumeBytes& volume) {
     const std::vector<uint8_t> header = volume.read(0, 16384);
     if (header.empty()) return std::nullopt;
     Geometry geometry{volume.size(), 512};
@@ -162,7 +162,7 @@ std::optional<Geometry> luks_geometry(const Volume& volume) {
 }  // namespace
 
 Geometry read_geometry(int fd, uint64_t offset, uint64_t volume_size, std::string_view type) {
-    const Volume volume(fd, offset, volume_size);
+    const VolumeBytes volume(fd, offset, volume_size);
     std::optional<Geometry> found;
     if (is_ext(type)) found = ext_geometry(volume);
     if (type == "xfs") found = xfs_geometry(volume);

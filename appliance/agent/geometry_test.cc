@@ -8,11 +8,10 @@
 #include <cstdlib>
 
 #include "agent_harness.h"
+#include "base/units.h"
 
 namespace inspect::agent {
 namespace {
-
-constexpr uint64_t kMiB = 1 << 20;
 
 class GeometryTest : public testing::Test {
   protected:

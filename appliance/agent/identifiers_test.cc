@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "agent_harness.h"
+#include "base/units.h"
 #include "contents_id.h"
 #include "failure.h"
 #include "table_ids.h"
@@ -13,7 +14,6 @@
 namespace inspect::agent {
 namespace {
 
-constexpr uint64_t kMiB = 1 << 20;
 constexpr char kOld[] = "00112233-4455-4677-8899-aabbccddeeff";
 // With the CRC-32C, and the CRC-32, that kOld has.
 constexpr char kSameCrc32c[] = "c0ffee00-beef-4ace-8bad-5eed713bbd70";
@@ -162,12 +162,6 @@ constexpr char kGpt[] =
     "label: gpt\nlabel-id: 12345678-1234-4234-8234-123456789012\n"
     "image14 : start=2048, size=8192, type=21686148-6449-6E6F-744E-656564454649, name=\"bios boot\"\n"
     "image1 : start=30720, size=30000, type=L, uuid=99999999-9999-4999-8999-999999999999, name=\"root\"\n";
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-    const size_t at = text.find(from);
-    EXPECT_NE(at, text.npos) << from << " in " << text;
-    return at == text.npos ? text : text.replace(at, from.size(), to);
-}
 
 TEST_F(TableIdsTest, NothingElseOfAGptChanges) {
     make(kGpt);

@@ -31,10 +31,6 @@ constexpr char kPortName[] = "insp";
 constexpr int kPortWaitMs = 30'000;
 constexpr int kRootWaitMs = 30'000;
 
-void must(int result, const char* what) {
-    if (result < 0) throw Failure::from_errno(what, errno);
-}
-
 void must_mount(const char* source, const char* target, const char* type, unsigned long flags,
                 const char* data) {
     if (::mount(source, target, type, flags, data) < 0)

@@ -21,10 +21,6 @@ using Object = OpenTree::Object;
 
 constexpr size_t kMaxValue = 64 << 10;  // XATTR_SIZE_MAX and XATTR_LIST_MAX
 
-void must(int result, const char* what) {
-    if (result < 0) throw Failure::from_errno(what, errno);
-}
-
 void answer_stat(const Context& context, const Object& object) {
     *context.response.mutable_stat() = tree_stat_of(object.directory.get(), object.name);
 }

@@ -19,10 +19,6 @@ using Handle = OpenTree::Handle;
 // So that the host hears of us: a copy by the kernel can't be interrupted.
 constexpr uint64_t kMaxCopy = 16 << 20;
 
-void must(int result, const char* what) {
-    if (result < 0) throw Failure::from_errno(what, errno);
-}
-
 }  // namespace
 
 void tree_read(const Context& context, OpenTree& tree, const proto::TreeRead& request) {

@@ -23,10 +23,6 @@ namespace {
 
 using Handle = OpenTree::Handle;
 
-void must(int result, const char* what) {
-    if (result < 0) throw Failure::from_errno(what, errno);
-}
-
 void answer_stat(const Context& context, int directory, const std::string& name) {
     *context.response.mutable_stat() = tree_stat_of(directory, name);
 }

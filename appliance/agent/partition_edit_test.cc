@@ -10,14 +10,13 @@
 #include <functional>
 
 #include "agent_harness.h"
+#include "base/units.h"
 #include "failure.h"
 #include "partition_format.h"
 #include "partition_table.h"
 
 namespace inspect::agent {
 namespace {
-
-constexpr uint64_t kMiB = 1 << 20;
 
 class PartitionEditTest : public testing::Test {
   protected:
@@ -67,12 +66,6 @@ class PartitionEditTest : public testing::Test {
     TemporaryDirectory directory_;
     std::string image_ = directory_ / "image";
 };
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-    const size_t at = text.find(from);
-    EXPECT_NE(at, text.npos) << from << " in " << text;
-    return at == text.npos ? text : text.replace(at, from.size(), to);
-}
 
 // The layout of Ubuntu's cloud images, with names and attributes.
 constexpr char kUbuntu[] =

@@ -21,7 +21,7 @@ namespace {
 constexpr uint32_t kMaxPartitions = 255;  // the kernel's bound
 constexpr unsigned kMaxLogical = 128;
 // Of a table: an intruder can think of very many, above all of partitions that overlap.
-constexpr size_t kMaxWarnings = 100, kMaxOverlaps = 50;
+constexpr size_t kMaxTableWarnings = 100, kMaxOverlaps = 50;
 
 std::string format_guid(const uint8_t (&g)[16]) {
     char text[37];
@@ -78,7 +78,7 @@ class Reader {
     void read_mbr(const Mbr& mbr);
     void read_logical(uint64_t first, uint64_t sectors, uint32_t signature);
     void add(uint32_t number, uint64_t first_sector, uint64_t sectors, Partition partition);
-    void warn(std::string text, size_t most = kMaxWarnings) {
+    void warn(std::string text, size_t most = kMaxTableWarnings) {
         if (table_.warnings.size() < most) {
             table_.warnings.push_back(std::move(text));
         } else {

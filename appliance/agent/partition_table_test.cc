@@ -10,6 +10,7 @@
 
 #include "agent_harness.h"
 #include "base/endian.h"
+#include "base/units.h"
 #include "crc.h"
 #include "partition_format.h"
 
@@ -19,8 +20,6 @@ namespace {
 using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-constexpr uint64_t kMiB = 1 << 20;
 
 // A sparse image whose table sfdisk makes, an independent judge of what a table is.
 class TableTest : public testing::Test {

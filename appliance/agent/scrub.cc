@@ -17,10 +17,10 @@ namespace inspect::agent {
 
 namespace {
 
-constexpr size_t kChunk = 64 << 10;
+constexpr size_t kScrubbed = 64 << 10;
 
 std::string draw_noise() {
-    std::string noise(kChunk, '\0');
+    std::string noise(kScrubbed, '\0');
     draw_random(std::as_writable_bytes(std::span(noise)));
     return noise;
 }

@@ -10,12 +10,11 @@
 #include <cstdlib>
 
 #include "agent_harness.h"
+#include "base/units.h"
 #include "failure.h"
 
 namespace inspect::agent {
 namespace {
-
-constexpr uint64_t kMiB = 1 << 20;
 
 using Superblock = std::array<uint8_t, kXfsSuperblockSize>;
 

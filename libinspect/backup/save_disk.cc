@@ -39,7 +39,7 @@ constexpr uint64_t kReadTogether = 32 << 10;
 constexpr uint64_t kSlicesPerUnit = 8;
 // So much of a disk is asked for its extents at once, and the answers for so many of them are kept. A slice
 // is never larger.
-constexpr uint64_t kExtentStep = 256 << 20;
+constexpr uint64_t kSavedStep = 256 << 20;
 constexpr size_t kStepsKept = 4;
 
 }  // namespace
@@ -148,7 +148,7 @@ class DiskSaver::Impl {
     // What of a slice is to be read.
     RangeSet data_in(uint64_t begin, uint64_t length) {
         const uint64_t end = begin + length;
-        const auto all = data_of_step(begin / kExtentStep);
+        const auto all = data_of_step(begin / kSavedStep);
         RangeSet data;
         auto it = std::ranges::upper_bound(all->ranges(), begin, {}, &RangeSet::Range::end);
         for (; it != all->ranges().end() && it->begin < end; ++it)
@@ -160,14 +160,14 @@ class DiskSaver::Impl {
     std::shared_ptr<const RangeSet> data_of_step(uint64_t step) {
         const std::lock_guard guard(steps_mutex_);
         auto& found = steps_[step];
-        if (!found) found = std::make_shared<const RangeSet>(find_data(step * kExtentStep));
+        if (!found) found = std::make_shared<const RangeSet>(find_data(step * kSavedStep));
         const auto result = found;
         if (steps_.size() > kStepsKept) steps_.erase(steps_.begin());
         return result;
     }
 
     RangeSet find_data(uint64_t begin) {
-        const uint64_t length = std::min(kExtentStep, size_ - begin);
+        const uint64_t length = std::min(kSavedStep, size_ - begin);
         const auto extents =
             device_.alone([&](BlockDevice& device) { return device.extents(begin, length); });
         RangeSet data;

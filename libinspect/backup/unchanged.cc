@@ -11,8 +11,6 @@ namespace inspect {
 
 namespace {
 
-constexpr uint64_t kExtentStep = uint64_t{64} << 30;  // of a disk at once: bounds the list of extents
-
 uint64_t nanoseconds(const timespec& time) {
     return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
 }
@@ -34,8 +32,8 @@ RangeSet not_in_overlay(const DiskNode& node) {
     if (node.data_file) files.data_file = node.data_file->open();
     Qcow2Device top(std::move(header), std::move(files), {.read_only = true, .snapshot = {}});
     RangeSet holes;
-    for (uint64_t at = 0; at < top.size(); at += kExtentStep)
-        for (const Extent& extent : top.extents(at, std::min(kExtentStep, top.size() - at)))
+    for (uint64_t at = 0; at < top.size(); at += BlockDevice::kExtentStep)
+        for (const Extent& extent : top.extents(at, std::min(BlockDevice::kExtentStep, top.size() - at)))
             if (extent.kind == ExtentKind::kHole) holes.add(extent.offset, extent.length);
     return holes;
 }

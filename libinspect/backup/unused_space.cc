@@ -41,8 +41,6 @@ Swap find_swap(BlockDevice& disk, const PartitionRange& partition, RangeSet& unu
     return Swap::kNone;
 }
 
-constexpr uint64_t kExtentStep = uint64_t{64} << 30;  // of a disk at once: bounds the list of extents
-
 std::string place(const DiskSpec& disk, const PartitionRange& partition) {
     return "'" + disk.path + "' at byte " + std::to_string(partition.offset);
 }
@@ -90,8 +88,9 @@ uint64_t unknown_data(const std::vector<UnusedSpace>& unused, const std::vector<
     uint64_t total = 0;
     for (size_t i = 0; i < devices.size(); ++i)
         for (const auto& [begin, end] : unused[i].unknown.ranges())
-            for (uint64_t at = begin; at < end; at += kExtentStep)
-                for (const Extent& extent : devices[i]->extents(at, std::min(kExtentStep, end - at)))
+            for (uint64_t at = begin; at < end; at += BlockDevice::kExtentStep)
+                for (const Extent& extent :
+                     devices[i]->extents(at, std::min(BlockDevice::kExtentStep, end - at)))
                     if (extent.kind == ExtentKind::kData) total += extent.length;
     return total;
 }

@@ -68,6 +68,9 @@ class BlockDevice {
     // which is the default.
     virtual void resize(uint64_t size);
 
+    // As much of a disk as extents() is asked for at once: bounds its list.
+    static constexpr uint64_t kExtentStep = uint64_t{64} << 30;
+
     // The extents of [offset, offset + length), in order, gap-free, adjacent ones of different kinds.
     // A device that can't tell answers one kData.
     virtual std::vector<Extent> extents(uint64_t offset, uint64_t length) = 0;

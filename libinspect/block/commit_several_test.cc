@@ -12,13 +12,10 @@
 #include "block/memory_device.h"
 #include "block/overlay.h"
 #include "block/recovery.h"
+#include "block/store_for_test.h"
 
 namespace inspect {
 namespace {
-
-std::shared_ptr<OverlayStore> make_store(uint64_t size) {
-    return std::make_shared<OverlayStore>(OverlayStore::create(size, {}));
-}
 
 // Four images and a session's changes to them. The second one grows, the last one shrinks, and in one nothing
 // differs from what was there.

@@ -15,13 +15,10 @@
 #include "block/overlay.h"
 #include "block/raw.h"
 #include "block/recovery.h"
+#include "block/store_for_test.h"
 
 namespace inspect {
 namespace {
-
-std::shared_ptr<OverlayStore> make_store(uint64_t size, uint64_t memory_limit = 1 << 20) {
-    return std::make_shared<OverlayStore>(OverlayStore::create(size, {memory_limit, {}}));
-}
 
 // A small image and a session's changes to it: data in two places, zeros, in memory and spilled, the image's
 // end.

@@ -19,10 +19,9 @@ namespace inspect {
 
 namespace {
 
-constexpr size_t kChunk = 1 << 20;
+constexpr size_t kCopiedChunk = 1 << 20;
 // What the kernel copies by itself, between two looks at whether it is to go on.
 constexpr off_t kKernelChunk = off_t{64} << 20;
-constexpr uint64_t kExtentStep = uint64_t{64} << 30;  // of a disk at once: bounds the list of extents
 // The least that is left out when it is zeros: a cluster of a new qcow2 image, and any file system's block.
 constexpr uint64_t kZeroBlock = 65536;
 
@@ -37,8 +36,8 @@ void copy_range(int from, int to, off_t offset, off_t end, const std::string& na
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == ENOSPC) throw Error::from_errno("cannot write '" + name + "'", errno);
         if (n <= 0) {
-            buffer.resize(kChunk);
-            const size_t wanted = std::min<size_t>(kChunk, static_cast<size_t>(end - offset));
+            buffer.resize(kCopiedChunk);
+            const size_t wanted = std::min<size_t>(kCopiedChunk, static_cast<size_t>(end - offset));
             n = ::pread(from, buffer.data(), wanted, offset);
             if (n < 0 && errno == EINTR) continue;
             if (n <= 0) throw Error::from_errno("cannot read the image to be copied", n < 0 ? errno : EIO);
@@ -53,7 +52,7 @@ void copy_range(int from, int to, off_t offset, off_t end, const std::string& na
 template <typename Visit>
 void for_each_extent(BlockDevice& device, Visit visit) {
     for (uint64_t at = 0; at < device.size();) {
-        const uint64_t length = std::min(kExtentStep, device.size() - at);
+        const uint64_t length = std::min(BlockDevice::kExtentStep, device.size() - at);
         for (const Extent& extent : device.extents(at, length)) visit(extent);
         at += length;
     }
@@ -83,14 +82,14 @@ void copy_file_bytes(int from, int to, uint64_t size, const std::string& name, c
 }
 
 void copy_disk(BlockDevice& from, BlockDevice& to, const CopyProgress& progress) {
-    std::vector<std::byte> buffer(kChunk);
-    const std::vector<std::byte> zeros(kChunk);
+    std::vector<std::byte> buffer(kCopiedChunk);
+    const std::vector<std::byte> zeros(kCopiedChunk);
     for_each_extent(from, [&](const Extent& extent) {
         if (extent.kind != ExtentKind::kData) return;
         const uint64_t end = extent.offset + extent.length;
         for (uint64_t at = extent.offset; at < end;) {
             // Up to the next multiple of the chunk, so that blocks are the target's.
-            const uint64_t length = std::min(end, at / kChunk * kChunk + kChunk) - at;
+            const uint64_t length = std::min(end, at / kCopiedChunk * kCopiedChunk + kCopiedChunk) - at;
             const auto piece = std::span(buffer).first(length);
             from.read(at, piece);
             for_each_difference(

@@ -10,14 +10,13 @@
 #include <cstdlib>
 
 #include "base/temp_dir_for_test.h"
+#include "base/units.h"
 #include "block/journal_file.h"
 
 namespace inspect {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr uint64_t kMiB = 1 << 20;
 
 class HostVolumeTest : public ::testing::Test {
   protected:

@@ -32,13 +32,13 @@ uint32_t crc_of(const T& object, uint32_t seed) {  // all but the checksum itsel
 
 uint64_t sectors(uint64_t length) { return (length + kSectorSize - 1) / kSectorSize; }
 
-std::string directory_of(const std::string& path) { return path.substr(0, path.rfind('/') + 1); }
+std::string directory_part(const std::string& path) { return path.substr(0, path.rfind('/') + 1); }
 
 // How a file says where another is: of one in the same directory only the name, so that the directory can be
 // moved.
 std::string name_beside(const std::string& from, const std::string& path) {
-    const std::string directory = directory_of(path);
-    return directory_of(from) == directory ? path.substr(directory.size()) : path;
+    const std::string directory = directory_part(path);
+    return directory_part(from) == directory ? path.substr(directory.size()) : path;
 }
 
 void append_to(std::vector<std::byte>& bytes, std::span<const std::byte> more) {
@@ -272,7 +272,7 @@ void JournalReader::read_table(uint64_t length) {
         std::string path(reinterpret_cast<const char*>(entries.data() + at), path_length);
         at += path_length;
         if (path.find('\0') != path.npos || entry.image_size == 0 || entry.new_size == 0) return;
-        if (path.find('/') == path.npos) path = directory_of(file_.name()) + path;
+        if (path.find('/') == path.npos) path = directory_part(file_.name()) + path;
         if (path[0] != '/' || targets.size() == kMaxTargets) return;
         targets.push_back({entry.image_size, entry.new_size, std::move(path)});
         number = entry.number;

@@ -21,9 +21,9 @@ constexpr uint32_t kMaxReplyLength = 32 * 1024;
 constexpr int kMaxReplies = 256;
 constexpr uint32_t kMaxMinimumBlock = 64 * 1024;
 
-class Handshake {
+class ClientHandshake {
   public:
-    Handshake(NbdStream& stream, const std::string& name) : stream_(stream), name_(name) {}
+    ClientHandshake(NbdStream& stream, const std::string& name) : stream_(stream), name_(name) {}
 
     NbdTerms run() {
         greet();
@@ -224,7 +224,7 @@ NbdTerms nbd_client_handshake(NbdStream& stream, const std::string& export_name)
     if (export_name.size() > kMaxString) {
         throw Error(ErrorKind::kUsage, "the name of an NBD export has at most 4096 bytes");
     }
-    return Handshake(stream, export_name).run();
+    return ClientHandshake(stream, export_name).run();
 }
 
 std::string nbd_printable(std::span<const std::byte> text) {

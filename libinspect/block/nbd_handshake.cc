@@ -61,9 +61,9 @@ std::span<const std::byte> bytes_of(const T& object) requires(!std::convertible_
     return std::as_bytes(std::span(&object, 1));
 }
 
-class Handshake {
+class ServerHandshake {
   public:
-    Handshake(NbdStream& stream, const NbdExport& offer) : stream_(stream), offer_(offer) {}
+    ServerHandshake(NbdStream& stream, const NbdExport& offer) : stream_(stream), offer_(offer) {}
 
     std::optional<NbdAgreement> run() {
         stream_.write_object(ServerHello{kInitMagic, kOptionMagic, uint16_t{kFixedNewstyle | kNoZeroes}});
@@ -221,7 +221,7 @@ class Handshake {
 }  // namespace
 
 std::optional<NbdAgreement> nbd_server_handshake(NbdStream& stream, const NbdExport& offer) {
-    return Handshake(stream, offer).run();
+    return ServerHandshake(stream, offer).run();
 }
 
 }  // namespace inspect

@@ -12,13 +12,10 @@
 #include "block/iovec.h"
 #include "block/memory_device.h"
 #include "block/raw.h"
+#include "block/store_for_test.h"
 
 namespace inspect {
 namespace {
-
-std::shared_ptr<OverlayStore> make_store(uint64_t size, uint64_t memory_limit = 1 << 20) {
-    return std::make_shared<OverlayStore>(OverlayStore::create(size, {memory_limit, {}}));
-}
 
 // What the changed runs of a store say about a device that had `before`.
 Bytes apply_changes(const OverlayStore& store, Bytes before) {

@@ -16,7 +16,7 @@ namespace {
 using Run = OverlayStore::Run;
 using State = OverlayStore::State;
 constexpr uint64_t kBlockSize = OverlayStore::kBlockSize;
-constexpr uint64_t kChunk = 1 << 20;
+constexpr uint64_t kCommitChunk = 1 << 20;
 
 // Writes what `changes` has, where it differs, to `disk`; what is beyond its end is left out.
 class Writer {
@@ -31,8 +31,8 @@ class Writer {
                 write_zeros(*run);
                 continue;
             }
-            for (uint64_t at = run->offset; at < run->end(); at += kChunk)
-                write_data({at, std::min(kChunk, run->end() - at), run->state});
+            for (uint64_t at = run->offset; at < run->end(); at += kCommitChunk)
+                write_data({at, std::min(kCommitChunk, run->end() - at), run->state});
         }
     }
 

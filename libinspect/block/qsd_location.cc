@@ -28,7 +28,7 @@ constexpr std::array kUnknown = {"gluster", "gluster+tcp", "gluster+unix", "glus
                                  "fat",     "json",        "nvme",         "vxhs",         "tftp"};
 
 template <size_t kCount>
-bool has(const std::array<const char*, kCount>& all, std::string_view scheme) {
+bool is_among(const std::array<const char*, kCount>& all, std::string_view scheme) {
     return std::ranges::find(all, scheme) != all.end();
 }
 
@@ -242,21 +242,21 @@ json local_file(const std::string& path) {
 
 bool qsd_is_remote(std::string_view location) {
     const std::string scheme = scheme_of(location);
-    return has(kHttp, scheme) || has(kOthers, scheme) || has(kUnknown, scheme);
+    return is_among(kHttp, scheme) || is_among(kOthers, scheme) || is_among(kUnknown, scheme);
 }
 
-bool qsd_is_read_only(std::string_view location) { return has(kHttp, scheme_of(location)); }
+bool qsd_is_read_only(std::string_view location) { return is_among(kHttp, scheme_of(location)); }
 
 json qsd_location(const std::string& location) {
     const std::string scheme = scheme_of(location);
     if (scheme.empty()) return local_file(location);
-    if (has(kHttp, scheme)) return {{"driver", scheme}, {"url", location}};
+    if (is_among(kHttp, scheme)) return {{"driver", scheme}, {"url", location}};
     if (scheme == "rbd") return rbd(location);
     if (scheme == "iscsi") return iscsi(location);
     if (scheme == "ssh") return ssh(location);
     if (scheme == "nfs") return nfs(location);
     if (NbdUri::looks_like(location)) return nbd_node(location);
-    if (has(kUnknown, scheme)) {
+    if (is_among(kUnknown, scheme)) {
         throw Error(ErrorKind::kUnsupported,
                     "images at " + scheme + ": are not supported: '" + location + "'");
     }

@@ -28,13 +28,13 @@ constexpr uint64_t kMaxUnsynced = 4 << 20;
 constexpr uint64_t kMaxTorn = kMaxUnsynced + 2 * kMaxDataLength;
 
 template <typename T>
-std::span<const std::byte> bytes_of(const T& object) {
+std::span<const std::byte> record_bytes(const T& object) {
     return std::as_bytes(std::span(&object, 1));
 }
 
 template <typename T>
 uint32_t crc_of(const T& object, uint32_t seed) {
-    return crc32c(bytes_of(object).first(sizeof(T) - sizeof(le32)), seed);
+    return crc32c(record_bytes(object).first(sizeof(T) - sizeof(le32)), seed);
 }
 
 Record make_record(Kind kind, uint64_t offset, uint64_t length, std::span<const std::byte> data,
@@ -77,7 +77,7 @@ class Reader {
     std::optional<uint64_t> finished() const {
         Mark mark;
         file_.read(kMarkOffset, std::as_writable_bytes(std::span(&mark, 1)));
-        if (is_all_zeros(bytes_of(mark))) return std::nullopt;
+        if (is_all_zeros(record_bytes(mark))) return std::nullopt;
         if (std::memcmp(mark.magic, kMarkMagic, sizeof kMarkMagic) != 0 || mark.crc != crc_of(mark, seed_))
             damaged(file_, "its mark is wrong");
         return mark.length;
@@ -151,7 +151,7 @@ void UndoLog::create(JournalFile& file, uint64_t image_size, const RangeSet& hol
             const uint64_t end = std::min(range.end, image_size);
             if (range.begin >= end) continue;
             const Record record = make_record(kind, range.begin, end - range.begin, {}, seed);
-            const auto more = bytes_of(record);
+            const auto more = record_bytes(record);
             bytes.insert(bytes.end(), more.begin(), more.end());
             if (bytes.size() > kMaxDataLength) write_out();
         }
@@ -161,7 +161,7 @@ void UndoLog::create(JournalFile& file, uint64_t image_size, const RangeSet& hol
     write_out();
     file.sync();
     file.sync_name();
-    file.write(0, bytes_of(header));
+    file.write(0, record_bytes(header));
     file.sync();
 }
 
@@ -235,7 +235,7 @@ void UndoLog::save_range(BlockDevice& image, uint64_t offset, uint64_t length) {
 
 void UndoLog::append(Kind kind, uint64_t offset, uint64_t length, std::span<const std::byte> data) {
     const Record record = make_record(kind, offset, length, data, seed_);
-    const auto head = bytes_of(record);
+    const auto head = record_bytes(record);
     record_.assign(head.begin(), head.end());
     record_.insert(record_.end(), data.begin(), data.end());
     file_.write(end_, record_);
@@ -255,11 +255,11 @@ void UndoLog::finish(uint64_t size) {
     mark.length = size;
     mark.crc = crc_of(mark, seed_);
     try {
-        file_.write(kMarkOffset, bytes_of(mark));
+        file_.write(kMarkOffset, record_bytes(mark));
         file_.sync();
     } catch (const Error&) {
         // It may have come through all the same.
-        file_.write(kMarkOffset, bytes_of(Mark{}));
+        file_.write(kMarkOffset, record_bytes(Mark{}));
         file_.sync();
         throw;
     }

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/temp_dir_for_test.h"
+#include "base/units.h"
 #include "block/borrowed_device_for_test.h"
 #include "block/crc32c.h"
 #include "block/faulty.h"
@@ -149,7 +150,6 @@ TEST_P(Undo, WhereverItIsCutTheImageIsTheOldOrTheNewOne) {
 }
 
 TEST(UndoLog, SavesWhatIsOverwrittenOnceAndNothingElse) {
-    constexpr uint64_t kMiB = 1 << 20;
     std::mt19937_64 random(3);
     FaultPlan plan;
     FaultyDevice image(random_bytes(random, 16 * kMiB), plan);

@@ -74,7 +74,8 @@ void copy_within(Session& session, const std::string& from, std::string to, cons
                                             .on_output = all.on_output,
                                             .on_error_output = all.on_output}));
     if (!S_ISREG(stat.mode))
-        throw Error(ErrorKind::kUnsupported, quoted(from) + " is neither a regular file nor a directory");
+        throw Error(ErrorKind::kUnsupported,
+                    inspect::quoted(from) + " is neither a regular file nor a directory");
     if (is_directory(session, to)) to += "/" + std::string(last_name(from));
     const Fd file = scratch_file();
     session.read_file(

@@ -29,10 +29,7 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kSetupTimeout = 20s;  // of the VMM's process: milliseconds, unless the machine is on its knees
-constexpr auto kBootTimeout = 120s;  // ten times what the slowest host needs
 constexpr auto kSnapshotTimeout = 60s;
-constexpr auto kStopTimeout = 60s;  // flushing the disks
 
 class KvmMachine : public Machine {
   public:

@@ -37,12 +37,6 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-// Of the disks' process: milliseconds, unless the machine is on its knees.
-constexpr auto kSetupTimeout = 20s;
-constexpr auto kBootTimeout = 120s;     // a hundred times what it takes on an idle machine
-constexpr auto kStopTimeout = 60s;      // flushing the disks
-constexpr size_t kConsoleShown = 4096;  // bytes of the kernel's log in an error: a panic with its call trace
-
 // QEMU's isa-debug-exit makes this exit status of what the guest wrote to the port.
 constexpr int exit_status_of(GuestEvent event) { return static_cast<int>(event) * 2 + 1; }
 

@@ -23,8 +23,6 @@ namespace inspect {
 namespace {
 
 constexpr size_t kMaxAnswer = 4096;
-constexpr size_t kConsoleShown = 4096;  // bytes of the kernel's log in an error: a panic with its call trace
-
 // Children that were killed and not waited for: the host takes some tens of milliseconds to take a VM apart,
 // which no caller should spend. They are reaped when the next child is started; at the process's end they are
 // init's.

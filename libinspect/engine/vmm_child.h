@@ -23,6 +23,14 @@
 
 namespace inspect {
 
+// How long a machine's processes may take.
+inline constexpr std::chrono::seconds kSetupTimeout{20};  // milliseconds, unless the host is on its knees
+inline constexpr std::chrono::seconds kBootTimeout{120};  // ten times what the slowest host needs
+inline constexpr std::chrono::seconds kStopTimeout{60};   // flushing the disks
+
+// Bytes of the kernel's log in an error: a panic with its call trace.
+inline constexpr size_t kConsoleShown = 4096;
+
 // The peak resident memory of a process that runs, in bytes; 0 when it can't be told.
 uint64_t peak_rss_bytes(pid_t pid);
 // Text for a message: bytes that aren't printable are replaced.

@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "base/fd.h"
+#include "base/units.h"
 #include "engine/socket_channel.h"
 #include "guest/fake_agent_for_test.h"
 
@@ -21,8 +22,6 @@ namespace {
 using protocol::Frame;
 using protocol::FrameType;
 using testing::HasSubstr;
-
-constexpr uint32_t kMiB = 1 << 20;
 
 proto::Request ping() {
     proto::Request request;

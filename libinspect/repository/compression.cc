@@ -19,7 +19,7 @@ namespace {
 // Windows that are larger would take too much memory; restic's levels use at most 8 MiB.
 constexpr int kMaxWindowLog = 27;
 
-[[noreturn]] void damaged(const std::string& why) {
+[[noreturn]] void damaged_compression(const std::string& why) {
     throw Error(ErrorKind::kCorrupt, "it can't be decompressed: " + why);
 }
 
@@ -87,12 +87,12 @@ Bytes compress(std::span<const std::byte> plain, int level) {
 }
 
 Bytes decompress(std::span<const std::byte> compressed, size_t size) {
-    if (size > kMaxObjectSize) damaged("it claims to be " + std::to_string(size) + " bytes");
+    if (size > kMaxObjectSize) damaged_compression("it claims to be " + std::to_string(size) + " bytes");
     Bytes plain(size);
     const size_t got = ::ZSTD_decompressDCtx(decompressor(), plain.data(), plain.size(), compressed.data(),
                                              compressed.size());
-    if (::ZSTD_isError(got) != 0) damaged(::ZSTD_getErrorName(got));
-    if (got != size) damaged("it is shorter than it claims to be");
+    if (::ZSTD_isError(got) != 0) damaged_compression(::ZSTD_getErrorName(got));
+    if (got != size) damaged_compression("it is shorter than it claims to be");
     return plain;
 }
 
@@ -102,16 +102,16 @@ Bytes decompress_unknown_size(std::span<const std::byte> compressed) {
     ZSTD_inBuffer from{compressed.data(), compressed.size(), 0};
     while (true) {
         const size_t step = std::max<size_t>(plain.size(), ::ZSTD_DStreamOutSize());
-        if (plain.size() + step > kMaxObjectSize) damaged("it grows beyond all bounds");
+        if (plain.size() + step > kMaxObjectSize) damaged_compression("it grows beyond all bounds");
         const size_t start = plain.size();
         plain.resize(start + step);
         ZSTD_outBuffer to{plain.data() + start, step, 0};
         const size_t before = from.pos;
         const size_t rest = ::ZSTD_decompressStream(context, &to, &from);
-        if (::ZSTD_isError(rest) != 0) damaged(::ZSTD_getErrorName(rest));
+        if (::ZSTD_isError(rest) != 0) damaged_compression(::ZSTD_getErrorName(rest));
         plain.resize(start + to.pos);
         if (rest == 0 && from.pos == from.size) return plain;
-        if (to.pos == 0 && from.pos == before) damaged("it ends too early");
+        if (to.pos == 0 && from.pos == before) damaged_compression("it ends too early");
     }
 }
 

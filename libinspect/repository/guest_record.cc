@@ -12,14 +12,14 @@ namespace {
 constexpr uint64_t kVersion = 1;
 constexpr std::string_view kFormat = "insp-guest";
 
-[[noreturn]] void damaged(const char* why) {
+[[noreturn]] void damaged_record(const char* why) {
     throw Error(ErrorKind::kCorrupt, std::string("guest.json makes no sense: ") + why);
 }
 
 class RecordVisitor final : public JsonVisitor {
   public:
     GuestRecord take() {
-        if (format_ != kFormat) damaged("it describes no guest");
+        if (format_ != kFormat) damaged_record("it describes no guest");
         if (version_ != kVersion)
             throw Error(ErrorKind::kUnsupported,
                         "the backup was made by a newer insp (guest.json has version " +

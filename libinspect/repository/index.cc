@@ -11,13 +11,13 @@ namespace inspect::repository {
 
 namespace {
 
-[[noreturn]] void damaged(const char* why) {
+[[noreturn]] void damaged_index(const char* why) {
     throw Error(ErrorKind::kCorrupt, std::string("as an index it makes no sense: ") + why);
 }
 
 ObjectId require_id(std::string_view text) {
     const auto id = ObjectId::parse(text);
-    if (!id) damaged("an id is none");
+    if (!id) damaged_index("an id is none");
     return *id;
 }
 
@@ -36,11 +36,11 @@ class IndexVisitor final : public JsonVisitor {
         }
     }
     void end_object(std::string_view path) override {
-        if (path == "packs[]" && !has_id_) damaged("a pack has no id");
+        if (path == "packs[]" && !has_id_) damaged_index("a pack has no id");
         if (path != "packs[].blobs[]") return;
-        if (seen_ != (kId | kType | kOffset | kLength)) damaged("a blob lacks a field");
+        if (seen_ != (kId | kType | kOffset | kLength)) damaged_index("a blob lacks a field");
         if (blob_.length < kSealOverhead || blob_.offset > UINT32_MAX - blob_.length)
-            damaged("a blob has an impossible place");
+            damaged_index("a blob has an impossible place");
         file_.packs.back().blobs.push_back(blob_);
     }
     void text(std::string_view path, std::string& value) override {
@@ -48,7 +48,7 @@ class IndexVisitor final : public JsonVisitor {
             blob_.id = require_id(value);
             seen_ |= kId;
         } else if (path == "packs[].blobs[].type") {
-            if (value != "data" && value != "tree") damaged("a blob is of an unknown type");
+            if (value != "data" && value != "tree") damaged_index("a blob is of an unknown type");
             blob_.type = value == "tree" ? BlobType::kTree : BlobType::kData;
             seen_ |= kType;
         } else if (path == "packs[].id") {
@@ -66,7 +66,7 @@ class IndexVisitor final : public JsonVisitor {
                           : path == "uncompressed_length" ? &blob_.uncompressed_length
                                                           : nullptr;
         if (field == nullptr) return;
-        if (value > UINT32_MAX) damaged("a blob has an impossible place");
+        if (value > UINT32_MAX) damaged_index("a blob has an impossible place");
         *field = static_cast<uint32_t>(value);
         seen_ |= path == "offset" ? kOffset : path == "length" ? kLength : 0U;
     }

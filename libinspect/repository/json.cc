@@ -11,14 +11,14 @@ namespace inspect::repository {
 
 namespace {
 
-using nlohmann::json;
-
 constexpr size_t kMaxDepth = 32, kMaxName = 4096, kMaxValues = 100'000;
 
-[[noreturn]] void damaged(const std::string& why) { throw Error(ErrorKind::kCorrupt, "its JSON " + why); }
+[[noreturn]] void damaged_json(const std::string& why) {
+    throw Error(ErrorKind::kCorrupt, "its JSON " + why);
+}
 
 // Gives nlohmann's events on, with the path that leads to them.
-class Events final : public nlohmann::json_sax<json> {
+class Events final : public nlohmann::json_sax<nlohmann::json> {
   public:
     explicit Events(JsonVisitor& visitor) : visitor_(visitor) {}
 
@@ -44,7 +44,7 @@ class Events final : public nlohmann::json_sax<json> {
         return true;
     }
     bool key(string_t& name) override {
-        if (name.size() > kMaxName) damaged("has a name that is too long");
+        if (name.size() > kMaxName) damaged_json("has a name that is too long");
         path_.resize(ends_.back());
         if (!path_.empty()) path_ += '.';
         // A name must not look like a path of several.
@@ -65,13 +65,13 @@ class Events final : public nlohmann::json_sax<json> {
         pop();
         return true;
     }
-    bool parse_error(size_t position, const std::string&, const json::exception&) override {
-        damaged("can't be understood from its byte " + std::to_string(position) + " on");
+    bool parse_error(size_t position, const std::string&, const nlohmann::json::exception&) override {
+        damaged_json("can't be understood from its byte " + std::to_string(position) + " on");
     }
 
   private:
     void push() {
-        if (ends_.size() >= kMaxDepth) damaged("nests too deeply");
+        if (ends_.size() >= kMaxDepth) damaged_json("nests too deeply");
         ends_.push_back(path_.size());
     }
     void pop() {
@@ -94,13 +94,13 @@ void JsonVisitor::end_object(std::string_view) {}
 
 void parse_json(std::string_view text, JsonVisitor& visitor) {
     Events events(visitor);
-    json::sax_parse(text.begin(), text.end(), &events);
+    nlohmann::json::sax_parse(text.begin(), text.end(), &events);
 }
 
 JsonFields::JsonFields(std::string_view text) { parse_json(text, *this); }
 
 void JsonFields::count() {
-    if (++values_ > kMaxValues) damaged("has too many values");
+    if (++values_ > kMaxValues) damaged_json("has too many values");
 }
 void JsonFields::text(std::string_view path, std::string& value) {
     count();
@@ -133,12 +133,12 @@ std::vector<std::string> JsonFields::texts(std::string_view path) const {
 }
 std::string JsonFields::require_text(std::string_view path) const {
     const auto found = texts_.find(path);
-    if (found == texts_.end()) damaged("has no '" + std::string(path) + "'");
+    if (found == texts_.end()) damaged_json("has no '" + std::string(path) + "'");
     return found->second.back();
 }
 uint64_t JsonFields::require_number(std::string_view path) const {
     const auto found = number(path);
-    if (!found) damaged("has no '" + std::string(path) + "'");
+    if (!found) damaged_json("has no '" + std::string(path) + "'");
     return *found;
 }
 
@@ -166,7 +166,7 @@ JsonBuilder& JsonBuilder::end_array() {
 }
 JsonBuilder& JsonBuilder::text(std::string_view name, std::string_view value) {
     separate(name);
-    out_ += json(std::string(value)).dump(-1, ' ', false, json::error_handler_t::replace);
+    out_ += nlohmann::json(std::string(value)).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     return *this;
 }
 JsonBuilder& JsonBuilder::number(std::string_view name, uint64_t value) {

@@ -32,11 +32,13 @@ struct CompressedEntry {
 };
 static_assert(sizeof(PlainEntry) == 37 && sizeof(CompressedEntry) == 41);
 
-[[noreturn]] void damaged(const std::string& why) { throw Error(ErrorKind::kCorrupt, "its header " + why); }
+[[noreturn]] void damaged_pack(const std::string& why) {
+    throw Error(ErrorKind::kCorrupt, "its header " + why);
+}
 
 template <typename Entry>
 Entry take(std::span<const std::byte>& from) {
-    if (from.size() < sizeof(Entry)) damaged("ends in the middle of an entry");
+    if (from.size() < sizeof(Entry)) damaged_pack("ends in the middle of an entry");
     Entry entry;
     std::memcpy(&entry, from.data(), sizeof entry);
     from = from.subspan(sizeof entry);
@@ -57,24 +59,24 @@ std::vector<PackedBlob> parse_pack_header(std::span<const std::byte> plain, uint
     while (!plain.empty()) {
         const auto kind = std::to_integer<uint8_t>(plain[0]);
         PackedBlob blob;
-        if (kind > kCompressedTree) damaged("has an entry of an unknown kind");
+        if (kind > kCompressedTree) damaged_pack("has an entry of an unknown kind");
         blob.type = (kind & 1) != 0 ? BlobType::kTree : BlobType::kData;
         if (kind >= kCompressedData) {
             const auto entry = take<CompressedEntry>(plain);
             blob.length = entry.length;
             blob.uncompressed_length = entry.uncompressed_length;
             blob.id.bytes = entry.id;
-            if (blob.uncompressed_length == 0) damaged("has a compressed blob of no length");
+            if (blob.uncompressed_length == 0) damaged_pack("has a compressed blob of no length");
         } else {
             const auto entry = take<PlainEntry>(plain);
             blob.length = entry.length;
             blob.id.bytes = entry.id;
         }
         if (blob.length < kSealOverhead || !range_fits(offset, blob.length, blobs_size))
-            damaged("has a blob that isn't in the file");
+            damaged_pack("has a blob that isn't in the file");
         blob.offset = static_cast<uint32_t>(offset);
         offset += blob.length;
-        if (offset > UINT32_MAX) damaged("has more blobs than a pack can hold");
+        if (offset > UINT32_MAX) damaged_pack("has more blobs than a pack can hold");
         blobs.push_back(blob);
     }
     return blobs;
@@ -98,12 +100,12 @@ uint32_t pack_header_size(std::span<const std::byte, 4> last, uint64_t file_size
     le32 size;
     std::memcpy(&size, last.data(), sizeof size);
     if (file_size < sizeof size || size < kSealOverhead || size > file_size - sizeof size)
-        damaged("has a length that makes no sense");
+        damaged_pack("has a length that makes no sense");
     return size;
 }
 
 std::vector<PackedBlob> read_pack_header(const SealingKey& key, std::span<const std::byte> file) {
-    if (file.size() < 4) damaged("isn't there");
+    if (file.size() < 4) damaged_pack("isn't there");
     const uint32_t size = pack_header_size(file.last<4>(), file.size());
     const uint64_t blobs_size = file.size() - 4 - size;
     return parse_pack_header(key.open(file.subspan(blobs_size, size)), blobs_size);

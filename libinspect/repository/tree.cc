@@ -16,7 +16,7 @@ namespace {
 constexpr uint64_t kGoDirectory = 1ULL << 31;
 constexpr uint64_t kPermissions = 0777;
 
-[[noreturn]] void damaged(const char* why) {
+[[noreturn]] void damaged_tree(const char* why) {
     throw Error(ErrorKind::kCorrupt, std::string("as a directory it makes no sense: ") + why);
 }
 
@@ -43,7 +43,7 @@ std::string unquote(std::string_view quoted) {
             out += quoted[i];
             continue;
         }
-        if (++i == quoted.size()) damaged("a name ends in a backslash");
+        if (++i == quoted.size()) damaged_tree("a name ends in a backslash");
         if (const size_t letter = kLetters.find(quoted[i]); letter != std::string_view::npos) {
             out += kMeanings[letter];
             continue;
@@ -53,7 +53,7 @@ std::string unquote(std::string_view quoted) {
         const char* begin = quoted.data() + i + 1;
         if (digits == 0 || quoted.size() - i - 1 < digits ||
             std::from_chars(begin, begin + digits, value, 16).ptr != begin + digits || value > 0x10ffff)
-            damaged("a name has an escape that is none");
+            damaged_tree("a name has an escape that is none");
         if (digits == 2) {
             out += static_cast<char>(value);
         } else {
@@ -92,9 +92,9 @@ class TreeVisitor final : public JsonVisitor {
         TreeNode& node = nodes_.back();
         if (node.name.empty() || node.name == "." || node.name == ".." ||
             node.name.find('/') != std::string::npos || node.name.find('\0') != std::string::npos)
-            damaged("a name is none");
-        if (node.type.empty()) damaged("an entry has no type");
-        if (node.is_directory() && !node.subtree) damaged("a directory has no contents");
+            damaged_tree("a name is none");
+        if (node.type.empty()) damaged_tree("an entry has no type");
+        if (node.is_directory() && !node.subtree) damaged_tree("a directory has no contents");
     }
     void text(std::string_view path, std::string& value) override {
         if (path == "nodes[].content[]") {
@@ -116,7 +116,7 @@ class TreeVisitor final : public JsonVisitor {
 
     static ObjectId id(std::string_view text) {
         const auto parsed = ObjectId::parse(text);
-        if (!parsed) damaged("an id is none");
+        if (!parsed) damaged_tree("an id is none");
         return *parsed;
     }
 

@@ -17,9 +17,9 @@ namespace inspect {
 
 namespace {
 
-using Kind = IdChange::Kind;
+using IdKind = IdChange::Kind;
 
-bool changes(const IdChange& id, Kind kind) { return id.kind == kind && id.kept.empty(); }
+bool changes(const IdChange& id, IdKind kind) { return id.kind == kind && id.kept.empty(); }
 
 std::string what_for(const IdChange& id) { return "give " + id.device + " a new identifier"; }
 
@@ -45,7 +45,7 @@ void apply_contents(Session& session, const IdChange& id) {
     const auto script = [&](const char* text) { tool({"sh", "-c", text, "sh", id.device, id.new_id}); };
     std::string digits = id.new_id;
     std::erase(digits, '-');
-    if (id.kind == Kind::kSwap) {
+    if (id.kind == IdKind::kSwap) {
         tool({"swaplabel", "-U", id.new_id, id.device});
     } else if (id.type == "vfat") {
         tool({"fatlabel", "-i", id.device, digits});
@@ -84,22 +84,22 @@ void apply_by_agent(Session& session, const std::vector<IdChange>& ids) {
         of.push_back(&id);
     };
     for (const IdChange& id : ids)
-        if (changes(id, Kind::kFilesystem) || changes(id, Kind::kSwap)) add(id, What::kContents);
+        if (changes(id, IdKind::kFilesystem) || changes(id, IdKind::kSwap)) add(id, What::kContents);
     for (const IdChange& id : ids) {
-        if (changes(id, Kind::kPartitionTable)) add(id, What::kTable);
+        if (changes(id, IdKind::kPartitionTable)) add(id, What::kTable);
         // Those of an MBR follow the disk's.
-        if (changes(id, Kind::kPartition) && id.type == "gpt") add(id, What::kPartition);
+        if (changes(id, IdKind::kPartition) && id.type == "gpt") add(id, What::kPartition);
     }
     for (const size_t left : session.set_identifiers(wanted)) apply_contents(session, *of[left]);
 }
 
 void apply_groups(Session& session, const std::vector<IdChange>& ids) {
     for (size_t i = 0; i < ids.size(); ++i) {
-        if (!changes(ids[i], Kind::kVolumeGroup)) continue;
+        if (!changes(ids[i], IdKind::kVolumeGroup)) continue;
         std::vector<std::string> arguments = {
             "sh", "-c", "g=$1; shift; lvm pvchange -q -y -u \"$@\" && lvm vgchange -q -y -u \"$g\"", "sh",
             ids[i].device};
-        for (size_t j = i + 1; j < ids.size() && ids[j].kind == Kind::kPhysicalVolume; ++j)
+        for (size_t j = i + 1; j < ids.size() && ids[j].kind == IdKind::kPhysicalVolume; ++j)
             arguments.push_back(ids[j].device);
         run_tool(session, std::move(arguments), true,
                  "give the volume group " + ids[i].device + " new identifiers");
@@ -109,10 +109,10 @@ void apply_groups(Session& session, const std::vector<IdChange>& ids) {
 // LVM has chosen by itself.
 void fill_in_lvm(const FilesystemReport& report, std::vector<IdChange>& ids) {
     for (IdChange& id : ids) {
-        if (changes(id, Kind::kVolumeGroup)) {
+        if (changes(id, IdKind::kVolumeGroup)) {
             for (const VolumeGroupInfo& group : report.volume_groups)
                 if (group.name == id.device) id.new_id = group.uuid;
-        } else if (changes(id, Kind::kPhysicalVolume)) {
+        } else if (changes(id, IdKind::kPhysicalVolume)) {
             for (const FilesystemInfo& volume : report.filesystems)
                 if (volume.device == id.device) id.new_id = volume.uuid;
         }
@@ -135,13 +135,13 @@ bool is_bare(const std::string& device) { return device.starts_with("/dev/sd"); 
 
 void apply_below(Session& session, const std::vector<IdChange>& ids) {
     for (const IdChange& id : ids)
-        if (changes(id, Kind::kLuks))
+        if (changes(id, IdKind::kLuks))
             run_tool(session, {"cryptsetup", "-q", "luksUUID", "--uuid", id.new_id, id.device},
                      is_bare(id.device), what_for(id));
     for (const IdChange& id : ids)
-        if (changes(id, Kind::kArray)) apply_array(session, id);
+        if (changes(id, IdKind::kArray)) apply_array(session, id);
     for (const IdChange& id : ids)
-        if (changes(id, Kind::kGroupName))
+        if (changes(id, IdKind::kGroupName))
             run_tool(session, {"lvm", "vgrename", "-q", "-y", id.old_id, id.new_id}, false,
                      "give the volume group " + id.device + " another name");
 }
@@ -150,7 +150,7 @@ void apply_below(Session& session, const std::vector<IdChange>& ids) {
 
 void apply_new_ids(Session& session, const NewIdsPlan& plan, const std::function<void()>& in_tree) {
     std::vector<IdChange> ids = plan.ids;
-    if (std::ranges::any_of(ids, [](const IdChange& id) { return changes(id, Kind::kVolumeGroup); })) {
+    if (std::ranges::any_of(ids, [](const IdChange& id) { return changes(id, IdKind::kVolumeGroup); })) {
         // An encrypted volume that takes more memory to unlock than the appliance has gets it where disks are
         // listed.
         session.filesystems();

@@ -19,12 +19,6 @@ std::string doubled(const std::string& name) {
     return result;
 }
 
-std::string escaped(const std::string& name) {
-    std::string result;
-    for (const char c : name) result += c == '-' ? "\\x2d" : std::string(1, c);
-    return result;
-}
-
 // `found` where it stands by itself: nothing of a name is around it.
 void replace(std::string& text, const std::string& found, const std::string& replacement) {
     for (size_t at = 0; (at = text.find(found, at)) != text.npos;) {
@@ -57,6 +51,12 @@ void replace_after(std::string& text, const std::string& prefix, const std::stri
 
 }  // namespace
 
+std::string systemd_escaped(const std::string& name) {
+    std::string result;
+    for (const char c : name) result += c == '-' ? "\\x2d" : std::string(1, c);
+    return result;
+}
+
 std::string replace_group(std::string_view text, const std::string& old_name, const std::string& new_name,
                           const std::vector<std::string>& volumes) {
     std::string result(text);
@@ -65,9 +65,9 @@ std::string replace_group(std::string_view text, const std::string& old_name, co
         const std::string mapped = doubled(old_name) + "-" + doubled(volume);
         const std::string new_mapped = doubled(new_name) + "-" + doubled(volume);
         for (const char* prefix : {"/dev/mapper/", "lvm/"}) replace_after(result, prefix, mapped, new_mapped);
-        replace_after(result, "dev-mapper-", escaped(mapped), escaped(new_mapped), true);
-        replace_after(result, "dev-", escaped(old_name) + "-" + escaped(volume),
-                      escaped(new_name) + "-" + escaped(volume), true);
+        replace_after(result, "dev-mapper-", systemd_escaped(mapped), systemd_escaped(new_mapped), true);
+        replace_after(result, "dev-", systemd_escaped(old_name) + "-" + systemd_escaped(volume),
+                      systemd_escaped(new_name) + "-" + systemd_escaped(volume), true);
     }
     replace_after(result, "rd.lvm.vg=", old_name, new_name);
     return result;

@@ -9,6 +9,10 @@
 
 namespace inspect {
 
+// As systemd has it in the names of units: each dash is \x2d. systemd.unit(5), "String Escaping for Inclusion
+// in Unit Names".
+std::string systemd_escaped(const std::string& name);
+
 // Replaces the group's name where it is unmistakable: with one of its volumes' names (/dev/GROUP/VOLUME,
 // rd.lvm.lv=GROUP/VOLUME, /dev/mapper/GROUP-VOLUME, GRUB's lvm/GROUP-VOLUME, the latter two with each dash
 // doubled, and as systemd has paths in names), and after rd.lvm.vg=. A pure function.

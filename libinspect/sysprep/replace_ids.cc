@@ -6,6 +6,8 @@
 
 #include <inspect/new_ids.h>
 
+#include "sysprep/group_names.h"
+
 namespace inspect {
 
 namespace {
@@ -16,18 +18,6 @@ constexpr size_t kLvmLength = 38;  // 6-4-4-4-4-4-6 letters and digits
 bool is_alnum(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
-
-// systemd.unit(5), "String Escaping for Inclusion in Unit Names".
-std::string escaped(const std::string& id) {
-    std::string result;
-    for (const char c : id) {
-        if (c == '-')
-            result += "\\x2d";
-        else
-            result += c;
-    }
-    return result;
-}
 
 // The new identifier in the case in which the old one was found.
 std::string in_case_of(std::string_view found, const std::string& id) {
@@ -54,7 +44,7 @@ void replace_one(std::string& text, const std::string& id, const std::string& ne
                            !(is_short && before == '-');
         if (whole) {
             std::string replacement = exact ? new_id : in_case_of({at, end}, new_id);
-            if (is_escaped) replacement = escaped(replacement);
+            if (is_escaped) replacement = systemd_escaped(replacement);
             std::copy(replacement.begin(), replacement.end(), at);
         }
         at = end;
@@ -69,7 +59,8 @@ std::string replace_ids(std::string_view text, const std::vector<std::pair<std::
     for (const auto& [old_id, new_id] : ids) {
         if (old_id.empty() || old_id.size() != new_id.size()) continue;
         replace_one(result, old_id, new_id, old_id.size() == kLvmLength, old_id.size() < kUuidLength, false);
-        if (old_id.size() == kUuidLength) replace_one(result, escaped(old_id), new_id, false, false, true);
+        if (old_id.size() == kUuidLength)
+            replace_one(result, systemd_escaped(old_id), new_id, false, false, true);
     }
     return result;
 }

@@ -18,7 +18,7 @@ namespace inspect {
 
 namespace {
 
-using Kind = SysprepAction::Kind;
+using ActionKind = SysprepAction::Kind;
 
 const SysprepOperation& find_operation(std::string_view name) {
     for (const SysprepOperation& operation : sysprep_operations())
@@ -86,7 +86,7 @@ class Sysprep {
                     if (match.type != DT_REG || read_guest_file(session_, match.path) == rule.setting)
                         continue;
                     edited_[match.path] = rule.setting;
-                    add(rule, Kind::kEdit, match.path);
+                    add(rule, ActionKind::kEdit, match.path);
                 }
                 break;
             case SysprepStep::kRemoveAccounts:
@@ -95,10 +95,10 @@ class Sysprep {
             case SysprepStep::kEmpty:
                 for (const GuestGlob::Match& match : glob_.find(rule.pattern))
                     if (match.type == DT_REG && session_.stat(match.path).size != 0)
-                        add(rule, Kind::kEmpty, match.path);
+                        add(rule, ActionKind::kEmpty, match.path);
                 break;
             case SysprepStep::kTouch:
-                if (glob_.find(rule.pattern).empty()) add(rule, Kind::kCreate, rule.pattern);
+                if (glob_.find(rule.pattern).empty()) add(rule, ActionKind::kCreate, rule.pattern);
                 break;
             case SysprepStep::kDropSettings:
                 for (const GuestGlob::Match& match : glob_.find(rule.pattern)) {
@@ -108,7 +108,7 @@ class Sysprep {
                     std::string after = without_setting(entry->second, rule.setting);
                     if (after == entry->second) continue;
                     entry->second = std::move(after);
-                    add(rule, Kind::kEdit, match.path);
+                    add(rule, ActionKind::kEdit, match.path);
                 }
                 break;
         }
@@ -131,7 +131,7 @@ class Sysprep {
                 groups ? without_members(*before, gone.names) : without_users(*before, gone.names);
             if (after == *before) continue;
             edited_[file] = std::move(after);
-            add(rule, Kind::kEdit, file);
+            add(rule, ActionKind::kEdit, file);
         }
         for (const std::string& home : gone.homes)
             if (const auto found = glob_.find(home); found.size() == 1 && found[0].type == DT_DIR)
@@ -161,23 +161,23 @@ class Sysprep {
         if (!removed_.insert(path).second) return;
         if (rule.step == SysprepStep::kRemoveTrees || rule.step == SysprepStep::kRemoveAccounts)
             trees_.insert(path);
-        add(rule, Kind::kRemove, path);
+        add(rule, ActionKind::kRemove, path);
     }
 
-    void add(const SysprepRule& rule, Kind kind, const std::string& path) {
+    void add(const SysprepRule& rule, ActionKind kind, const std::string& path) {
         actions_.push_back({rule.operation, kind, path});
     }
 
     void perform(const SysprepAction& action) {
         const auto nothing = [](std::span<std::byte>) { return size_t{0}; };
         switch (action.kind) {
-            case Kind::kRemove:
+            case ActionKind::kRemove:
                 return session_.remove(action.path, trees_.contains(action.path), true);
-            case Kind::kEmpty:
+            case ActionKind::kEmpty:
                 return session_.write_file(action.path, nothing);
-            case Kind::kEdit:
+            case ActionKind::kEdit:
                 return write_text(session_, action.path, edited_.at(action.path));
-            case Kind::kCreate:
+            case ActionKind::kCreate:
                 return session_.write_file(action.path, nothing);
         }
     }
@@ -236,13 +236,13 @@ std::vector<IdChange::Kind> ids_of_operations(const std::vector<std::string>& op
 
 std::string_view sysprep_action_name(SysprepAction::Kind kind) noexcept {
     switch (kind) {
-        case Kind::kRemove:
+        case ActionKind::kRemove:
             return "remove";
-        case Kind::kEmpty:
+        case ActionKind::kEmpty:
             return "empty";
-        case Kind::kEdit:
+        case ActionKind::kEdit:
             return "edit";
-        case Kind::kCreate:
+        case ActionKind::kCreate:
             return "create";
     }
     return "";

@@ -15,10 +15,10 @@
 #include <string>
 
 #include "base/checked.h"
+#include "base/units.h"
 
 namespace inspect {
 
-inline constexpr uint64_t kGiB = uint64_t{1} << 30;
 inline constexpr uint64_t kPageSize = 4096;
 
 inline constexpr uint64_t kMinMemoryBytes = uint64_t{16} << 20;

@@ -14,7 +14,6 @@ namespace inspect {
 namespace {
 
 constexpr uint32_t kIn = 0, kOut = 1, kFlush = 4, kGetId = 8, kDiscard = 11, kWriteZeroes = 13;
-constexpr uint16_t kWrite = DriverQueue::kWrite;
 constexpr uint8_t kOk = 0, kIoError = 1, kUnsupported = 2, kUntouched = 0xee;
 
 // A MemoryDevice that counts, fails when told to, and tells when it is gone.
@@ -105,8 +104,9 @@ class BlkTest : public testing::Test {
     uint8_t request(uint32_t type, uint64_t sector, uint32_t bytes = 0, bool device_writes = false) {
         write_header(type, sector);
         std::vector<DriverQueue::Descriptor> chain = {{kHeader, 16, 0, 0}};
-        if (bytes > 0) chain.push_back({kBuffer, bytes, device_writes ? kWrite : uint16_t{0}, 0});
-        chain.push_back({kStatusByte, 1, kWrite, 0});
+        if (bytes > 0)
+            chain.push_back({kBuffer, bytes, device_writes ? DriverQueue::kWrite : uint16_t{0}, 0});
+        chain.push_back({kStatusByte, 1, DriverQueue::kWrite, 0});
         offer(chain);
         return result();
     }
@@ -165,12 +165,14 @@ TEST_F(BlkTest, RequestsMayBeCutAnywhere) {
            {kBuffer - 6, 6 + 5, 0, 0},
            {kBuffer + 5, 300, 0, 0},
            {kBuffer + 305, 207, 0, 0},
-           {kStatusByte, 1, kWrite, 0}});
+           {kStatusByte, 1, DriverQueue::kWrite, 0}});
     EXPECT_EQ(result(), kOk);
     // Read back with the status behind the data in one piece.
     write_header(kIn, 2);
     fill(kBuffer, 600, 'x');
-    offer({{kHeader, 16, 0, 0}, {kBuffer, 100, kWrite, 0}, {kBuffer + 200, 413, kWrite, 0}});
+    offer({{kHeader, 16, 0, 0},
+           {kBuffer, 100, DriverQueue::kWrite, 0},
+           {kBuffer + 200, 413, DriverQueue::kWrite, 0}});
     EXPECT_EQ(at(kBuffer + 99), 99);
     EXPECT_EQ(at(kBuffer + 200), 100);
     EXPECT_EQ(at(kBuffer + 200 + 411), static_cast<char>(511));
@@ -212,12 +214,12 @@ TEST_F(BlkTest, MalformedRequestsAreCompleted) {
     offer({{kHeader, 16, 0, 0}});  // no status
     EXPECT_EQ(queue->used_index(), 1);
     EXPECT_EQ(used_length(), 0u);
-    offer({{kHeader, 15, 0, 0}, {kStatusByte, 1, kWrite, 0}});  // half a header
+    offer({{kHeader, 15, 0, 0}, {kStatusByte, 1, DriverQueue::kWrite, 0}});  // half a header
     EXPECT_EQ(result(), kIoError);
-    offer({{kStatusByte, 1, kWrite, 0}});  // no header
+    offer({{kStatusByte, 1, DriverQueue::kWrite, 0}});  // no header
     EXPECT_EQ(result(), kIoError);
     write_header(77, 0);
-    offer({{kHeader, 16, 0, 0}, {kStatusByte, 1, kWrite, 0}});
+    offer({{kHeader, 16, 0, 0}, {kStatusByte, 1, DriverQueue::kWrite, 0}});
     EXPECT_EQ(result(), kUnsupported);
     EXPECT_EQ(queue->used_index(), 4);
     EXPECT_EQ(h.read(MmioTransport::kStatus) & 64, 0u);
@@ -227,9 +229,10 @@ TEST_F(BlkTest, HugeRequestsAreRefused) {
     attach(1u << 20);
     // 600 descriptors of half a megabyte, all of the same memory.
     for (uint32_t i = 0; i < 600; ++i)
-        h.memory.write(0x40000 + i * 16, DriverQueue::Descriptor{0, 1u << 19, kWrite | DriverQueue::kNext,
-                                                                 static_cast<uint16_t>(i + 1)});
-    h.memory.write(0x40000 + 600 * 16, DriverQueue::Descriptor{kStatusByte, 1, kWrite, 0});
+        h.memory.write(0x40000 + i * 16,
+                       DriverQueue::Descriptor{0, 1u << 19, DriverQueue::kWrite | DriverQueue::kNext,
+                                               static_cast<uint16_t>(i + 1)});
+    h.memory.write(0x40000 + 600 * 16, DriverQueue::Descriptor{kStatusByte, 1, DriverQueue::kWrite, 0});
     queue->describe(0, {0x40000, 601 * 16, DriverQueue::kIndirect, 0});
     queue->offer(0);
     h.notify(0);

@@ -20,7 +20,6 @@
 namespace inspect {
 namespace {
 
-constexpr uint16_t kWrite = DriverQueue::kWrite;
 constexpr uint16_t kDeviceReady = 0, kPortAdd = 1, kPortReady = 3, kPortOpen = 6, kPortName = 7;
 constexpr uint32_t kControlRx = 2, kControlTx = 3, kRx = 4, kTx = 5;
 
@@ -68,7 +67,7 @@ class ConsoleTest : public testing::Test {
     void offer_control_buffer(int i) {
         queue(kControlRx)
             .describe(static_cast<uint16_t>(i),
-                      {kControlBuffer + static_cast<uint64_t>(i) * 64, 64, kWrite, 0});
+                      {kControlBuffer + static_cast<uint64_t>(i) * 64, 64, DriverQueue::kWrite, 0});
         queue(kControlRx).offer(static_cast<uint16_t>(i));
         h.notify(kControlRx);
     }
@@ -88,7 +87,7 @@ class ConsoleTest : public testing::Test {
         send_control({1, kPortOpen, 1});
     }
     void offer_rx(uint16_t index, uint32_t bytes) {
-        queue(kRx).describe(index, {kRxBuffer + index * 256u, bytes, kWrite, 0});
+        queue(kRx).describe(index, {kRxBuffer + index * 256u, bytes, DriverQueue::kWrite, 0});
         queue(kRx).offer(index);
         h.notify(kRx);
     }
@@ -249,7 +248,7 @@ TEST_F(ConsoleTest, StoppingEndsAWait) {
 TEST_F(ConsoleTest, AHostileReceiveQueueIsBrokenNotObeyed) {
     open_port();
     ASSERT_EQ(::send(engine.get(), "abc", 3, 0), 3);
-    queue(kRx).describe(0, {1u << 20, 256, kWrite, 0});
+    queue(kRx).describe(0, {1u << 20, 256, DriverQueue::kWrite, 0});
     queue(kRx).offer(0);
     h.notify(kRx);
     EXPECT_TRUE(receive());
@@ -307,7 +306,8 @@ TEST(Pmem, TellsItsRegionAndFlushes) {
     DriverQueue queue = h.set_up_queue(0, 16);
     h.drive();
     h.memory.write(DriverHarness::kData + 64, uint32_t{99});
-    queue.describe_chain(0, {{DriverHarness::kData, 4, 0, 0}, {DriverHarness::kData + 64, 4, kWrite, 0}});
+    queue.describe_chain(
+        0, {{DriverHarness::kData, 4, 0, 0}, {DriverHarness::kData + 64, 4, DriverQueue::kWrite, 0}});
     queue.offer(0);
     queue.describe_chain(8, {{DriverHarness::kData, 4, 0, 0}});  // nowhere to answer
     queue.offer(8);

@@ -13,8 +13,8 @@ namespace inspect {
 namespace {
 
 constexpr uint16_t kSize = 8;
-constexpr uint64_t kBase = 0x1000, kBuffer = 0x8000, kTable = 0xa000;
-constexpr uint16_t kNext = DriverQueue::kNext, kWrite = DriverQueue::kWrite,
+constexpr uint64_t kRingBase = 0x1000, kBuffer = 0x8000, kTable = 0xa000;
+constexpr uint16_t kHasNext = DriverQueue::kNext, kDeviceWrites = DriverQueue::kWrite,
                    kIndirect = DriverQueue::kIndirect;
 
 // Where Virtqueue::save() puts the place of the next used entry.
@@ -47,14 +47,15 @@ class VirtqueueTest : public testing::Test {
     }
 
     GuestMemory memory{Mapping::anonymous(1u << 20, "test")};
-    DriverQueue driver{memory, kBase, kSize};
+    DriverQueue driver{memory, kRingBase, kSize};
     Virtqueue queue{memory, 64};
     DescriptorChain chain;
 };
 
 TEST_F(VirtqueueTest, PopsAndPushesInOrder) {
-    driver.describe_chain(
-        2, {{kBuffer, 16, 0, 0}, {kBuffer + 0x100, 512, kWrite, 0}, {kBuffer + 0x400, 1, kWrite, 0}});
+    driver.describe_chain(2, {{kBuffer, 16, 0, 0},
+                              {kBuffer + 0x100, 512, kDeviceWrites, 0},
+                              {kBuffer + 0x400, 1, kDeviceWrites, 0}});
     driver.describe_chain(0, {{kBuffer, 4, 0, 0}});
     EXPECT_FALSE(queue.pop(chain));
     driver.offer(2);
@@ -76,7 +77,8 @@ TEST_F(VirtqueueTest, PopsAndPushesInOrder) {
 }
 
 TEST_F(VirtqueueTest, MergesNeighbours) {
-    driver.describe_chain(0, {{kBuffer, 16, 0, 0}, {kBuffer + 16, 16, 0, 0}, {kBuffer + 32, 8, kWrite, 0}});
+    driver.describe_chain(
+        0, {{kBuffer, 16, 0, 0}, {kBuffer + 16, 16, 0, 0}, {kBuffer + 32, 8, kDeviceWrites, 0}});
     driver.offer(0);
     ASSERT_TRUE(queue.pop(chain));
     EXPECT_EQ(chain.readable.size(), 1u);
@@ -96,7 +98,7 @@ TEST_F(VirtqueueTest, GoesRoundTheRingManyTimes) {
 }
 
 TEST_F(VirtqueueTest, FollowsAnIndirectTable) {
-    write_table({{kBuffer, 16, kNext, 2}, {0, 0, 0, 0}, {kBuffer + 64, 8, kWrite, 0}});
+    write_table({{kBuffer, 16, kHasNext, 2}, {0, 0, 0, 0}, {kBuffer + 64, 8, kDeviceWrites, 0}});
     driver.describe(3, {kTable, 48, kIndirect, 0});
     driver.offer(3);
     ASSERT_TRUE(queue.pop(chain));
@@ -137,20 +139,20 @@ INSTANTIATE_TEST_SUITE_P(
     All, BadChainTest,
     testing::Values(BadChain{"LoopOfOne", 0,
                              [](DriverQueue& d, const GuestMemory&) {
-                                 d.describe(0, {kBuffer, 4, kNext, 0});
+                                 d.describe(0, {kBuffer, 4, kHasNext, 0});
                              }},
                     BadChain{"LoopOfTwo", 0,
                              [](DriverQueue& d, const GuestMemory&) {
-                                 d.describe(0, {kBuffer, 4, kNext, 1});
-                                 d.describe(1, {kBuffer, 4, kNext, 0});
+                                 d.describe(0, {kBuffer, 4, kHasNext, 1});
+                                 d.describe(1, {kBuffer, 4, kHasNext, 0});
                              }},
                     BadChain{"NextOutOfRange", 0,
                              [](DriverQueue& d, const GuestMemory&) {
-                                 d.describe(0, {kBuffer, 4, kNext, kSize});
+                                 d.describe(0, {kBuffer, 4, kHasNext, kSize});
                              }},
                     BadChain{"NextFarOutOfRange", 0,
                              [](DriverQueue& d, const GuestMemory&) {
-                                 d.describe(0, {kBuffer, 4, kNext, 65535});
+                                 d.describe(0, {kBuffer, 4, kHasNext, 65535});
                              }},
                     BadChain{"BufferOutside", 0,
                              [](DriverQueue& d, const GuestMemory&) {
@@ -158,7 +160,7 @@ INSTANTIATE_TEST_SUITE_P(
                              }},
                     BadChain{"BufferOverEnd", 0,
                              [](DriverQueue& d, const GuestMemory&) {
-                                 d.describe(0, {(1u << 20) - 4, 5, kWrite, 0});
+                                 d.describe(0, {(1u << 20) - 4, 5, kDeviceWrites, 0});
                              }},
                     BadChain{"AddressOverflows", 0,
                              [](DriverQueue& d, const GuestMemory&) {
@@ -168,10 +170,11 @@ INSTANTIATE_TEST_SUITE_P(
                              [](DriverQueue& d, const GuestMemory&) {
                                  d.describe(0, {kBuffer, UINT32_MAX, 0, 0});
                              }},
-                    BadChain{"ReadableAfterWritable", 0,
-                             [](DriverQueue& d, const GuestMemory&) {
-                                 d.describe_chain(0, {{kBuffer, 4, kWrite, 0}, {kBuffer + 64, 4, 0, 0}});
-                             }},
+                    BadChain{
+                        "ReadableAfterWritable", 0,
+                        [](DriverQueue& d, const GuestMemory&) {
+                            d.describe_chain(0, {{kBuffer, 4, kDeviceWrites, 0}, {kBuffer + 64, 4, 0, 0}});
+                        }},
                     BadChain{"IndirectLengthOdd", 0,
                              [](DriverQueue& d, const GuestMemory&) {
                                  d.describe(0, {kTable, 17, kIndirect, 0});
@@ -200,12 +203,12 @@ INSTANTIATE_TEST_SUITE_P(
                              }},
                     BadChain{"IndirectLoop", 0,
                              [](DriverQueue& d, const GuestMemory& m) {
-                                 table(m, {{kBuffer, 4, kNext, 1}, {kBuffer, 4, kNext, 0}});
+                                 table(m, {{kBuffer, 4, kHasNext, 1}, {kBuffer, 4, kHasNext, 0}});
                                  d.describe(0, {kTable, 32, kIndirect, 0});
                              }},
                     BadChain{"IndirectNextOutOfRange", 7,
                              [](DriverQueue& d, const GuestMemory& m) {
-                                 table(m, {{kBuffer, 4, kNext, 2}});
+                                 table(m, {{kBuffer, 4, kHasNext, 2}});
                                  d.describe(7, {kTable, 32, kIndirect, 0});
                              }}),
     [](const auto& each) { return each.param.name; });

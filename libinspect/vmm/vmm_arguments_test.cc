@@ -15,10 +15,10 @@ VmmArguments parse(std::vector<std::string> text) {
     return parse_vmm_arguments(static_cast<int>(argv.size()), argv.data());
 }
 
-const std::vector<std::string> kBase = {"--kvm=3", "--channel=4", "--control=5", "--status=6"};
+const std::vector<std::string> kLeast = {"--kvm=3", "--channel=4", "--control=5", "--status=6"};
 
 std::vector<std::string> with(std::vector<std::string> more) {
-    std::vector<std::string> all = kBase;
+    std::vector<std::string> all = kLeast;
     all.insert(all.end(), more.begin(), more.end());
     return all;
 }
@@ -58,7 +58,7 @@ TEST(VmmArguments, ParsesDisksToServe) {
 TEST(VmmArguments, RefusesWhatMakesNoSense) {
     for (const auto& bad : std::vector<std::vector<std::string>>{
              {},
-             kBase,
+             kLeast,
              with({"--kernel=7", "--restore-state=8", "--restore-memory=9"}),
              with({"--restore-state=8"}),
              with({"--kernel=7", "--restore-memory=9"}),

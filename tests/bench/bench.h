@@ -35,6 +35,8 @@ test::Options environment();
 test::Outcome must(const test::Args& args, const test::Options& options = {});
 // The same of insp, in environment().
 test::Outcome insp(const test::Args& args);
+// A copy of an image that may be changed.
+void copy_image(const std::string& from, const std::string& to);
 // "12.3" with this many digits.
 std::string fixed(double value, int digits = 1);
 

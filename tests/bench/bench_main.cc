@@ -27,6 +27,11 @@ test::Outcome insp(const test::Args& args) {
     return must(all, environment());
 }
 
+void copy_image(const std::string& from, const std::string& to) {
+    must({"cp", "--sparse=always", "--reflink=auto", from, to});
+    must({"chmod", "u+w", to});
+}
+
 Scratch::Scratch(const std::string& name)
     : path_(std::filesystem::path(INSP_BUILD_DIR) / "tests" / "scratch" / name) {
     std::filesystem::remove_all(path_);

@@ -21,11 +21,6 @@ double insp_seconds(test::Args args) {
     return must(args, options).seconds;
 }
 
-void copy(const std::string& from, const std::string& to) {
-    must({"cp", "--sparse=always", "--reflink=auto", from, to});
-    must({"chmod", "u+w", to});
-}
-
 }  // namespace
 
 int bench_clone(const BenchOptions& options) {
@@ -33,7 +28,7 @@ int bench_clone(const BenchOptions& options) {
     const std::string guest = options.image.empty() ? test::guest("debian12") : options.image;
     const std::string source = scratch / "source.img", clone = scratch / "clone.img";
     const std::string folder = scratch / "clones";
-    copy(guest, source);
+    copy_image(guest, source);
     const test::Args edit = {"edit", "-q", "-a", source, "-e", "s/localhost/localhost /", "/etc/hosts"};
     const test::Args sysprep = {"clone", "-q", "--format=raw", "--sysprep", "-a", source, "-o", clone};
     insp_seconds(edit);  // which makes the snapshot of the appliance as well

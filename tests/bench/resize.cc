@@ -13,11 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void copy(const std::string& from, const std::string& to) {
-    must({"cp", "--sparse=always", "--reflink=auto", from, to});
-    must({"chmod", "u+w", to});
-}
-
 // The engine that is chosen for such a command.
 double grow(const std::string& image, const std::string& size) {
     test::Options options = environment();
@@ -29,7 +24,7 @@ double median_growth(const std::string& original, const std::string& work, const
                      int runs) {
     std::vector<double> seconds;
     for (int i = 0; i < runs; ++i) {
-        copy(original, work);
+        copy_image(original, work);
         seconds.push_back(grow(work, size));
     }
     return test::median(seconds);
@@ -42,7 +37,7 @@ int bench_resize(const BenchOptions& options) {
     const std::string guest = options.image.empty() ? test::guest("debian12") : options.image;
     const std::string work = scratch / "work.img";
     const std::string large = scratch / "large.img";
-    copy(guest, large);
+    copy_image(guest, large);
     grow(large, "20G");  // which makes the snapshot of the appliance as well
     printf("growing a Debian guest by 1 GiB in place, medians of %d runs\n", options.runs);
     const double small = median_growth(guest, work, "+1G", options.runs);

@@ -15,7 +15,7 @@ using namespace qcow2_format;
 
 namespace {
 
-[[noreturn]] void corrupt(const std::string& what) {
+[[noreturn]] void corrupt_bitmaps(const std::string& what) {
     throw Error(ErrorKind::kCorrupt, "the qcow2 image's bitmaps are damaged: " + what);
 }
 
@@ -66,7 +66,7 @@ std::vector<Qcow2Bitmap> read_bitmaps(BlockDevice& file, const Qcow2Header& head
         reader.take_text(raw.extra_length);
         bitmap.name = reader.take_text(raw.name_length);
         reader.align(8);
-        if (raw.granularity_bits > 63) corrupt("a granularity is out of range");
+        if (raw.granularity_bits > 63) corrupt_bitmaps("a granularity is out of range");
         bitmap.granularity = uint64_t{1} << raw.granularity_bits;
         bitmap.in_use = (raw.flags & kBitmapInUse) != 0;
         bitmap.enabled = (raw.flags & kBitmapAuto) != 0;
@@ -89,7 +89,7 @@ void for_each_dirty_range(BlockDevice& file, const Qcow2Header& header, const Qc
     }
     const uint64_t entries = entries_for(header, bitmap.granularity);
     if (bitmap.table_entries != entries || entries > kMaxBitmapTableEntries) {
-        corrupt("a table's length does not fit the disk's size");
+        corrupt_bitmaps("a table's length does not fit the disk's size");
     }
     TableReader table(file, bitmap.table_offset, entries * 8, "a bitmap's table");
     RangeJoiner ranges(header.size, visit);
@@ -108,7 +108,7 @@ void for_each_dirty_range(BlockDevice& file, const Qcow2Header& header, const Qc
             continue;
         }
         if (host % header.cluster_size() != 0 || host >= file.size())
-            corrupt("a table's entry is out of range");
+            corrupt_bitmaps("a table's entry is out of range");
         const size_t present = std::min<uint64_t>(bits.size(), file.size() - host);
         std::fill(bits.begin() + static_cast<std::ptrdiff_t>(present), bits.end(), std::byte{0});
         file.read(host, std::span(bits).first(present));

@@ -18,10 +18,10 @@ using namespace qcow2_format;
 
 namespace {
 
-constexpr size_t kCachedBytes = 16 << 20;
+constexpr size_t kCachedTables = 16 << 20;
 constexpr uint64_t kL1EntriesInSector = kHeaderSector / 8;
 
-[[noreturn]] void corrupt(const std::string& what) {
+[[noreturn]] void corrupt_map(const std::string& what) {
     throw Error(ErrorKind::kCorrupt,
                 "the qcow2 image is damaged: " + what +
                     ". `qemu-img check` tells more, `qemu-img check -r all` may repair it");
@@ -36,7 +36,7 @@ Qcow2ClusterMap::Qcow2ClusterMap(BlockDevice& file, const Qcow2Header& header, u
       l1_offset_(l1_offset),
       l1_count_(l1_entries),
       cache_(file, std::min<uint64_t>(header.cluster_size(), 4096),
-             kCachedBytes / std::min<uint64_t>(header.cluster_size(), 4096)),
+             kCachedTables / std::min<uint64_t>(header.cluster_size(), 4096)),
       units_(header.extended_l2() ? kSubclusters : 1),
       unit_bits_(header.cluster_bits - (header.extended_l2() ? 5 : 0)),
       entry_size_(header.l2_entry_size()),
@@ -59,7 +59,7 @@ const std::vector<uint64_t>& Qcow2ClusterMap::l1() {
 uint64_t Qcow2ClusterMap::checked_table(uint64_t l1_entry) const {
     const uint64_t table = table_offset(l1_entry);
     if (table % header_.cluster_size() != 0 || !range_fits(table, header_.cluster_size(), file_.size())) {
-        corrupt("an L2 table is said to be at " + std::to_string(table) + ", where none can be");
+        corrupt_map("an L2 table is said to be at " + std::to_string(table) + ", where none can be");
     }
     return table;
 }
@@ -75,7 +75,7 @@ L2Entry Qcow2ClusterMap::decode(const std::byte* bytes) const {
     const uint64_t word = raw[0];
     L2Entry entry;
     if ((word & kCompressed) != 0) {
-        if (header_.external_data()) corrupt("it has compressed clusters and an external data file");
+        if (header_.external_data()) corrupt_map("it has compressed clusters and an external data file");
         const uint32_t offset_bits = 62 - (header_.cluster_bits - 8);
         entry.compressed = true;
         entry.host = word & ((uint64_t{1} << offset_bits) - 1);
@@ -97,11 +97,11 @@ L2Entry Qcow2ClusterMap::decode(const std::byte* bytes) const {
         entry.data = static_cast<uint32_t>(bitmap);
         entry.zero = static_cast<uint32_t>(bitmap >> 32);
         if ((entry.data & entry.zero) != 0 || (entry.data != 0 && !entry.has_host)) {
-            corrupt("an extended L2 entry contradicts itself");
+            corrupt_map("an extended L2 entry contradicts itself");
         }
     }
     if (entry.host % header_.cluster_size() != 0) {
-        corrupt("a cluster is said to be at " + std::to_string(entry.host) + ", which is not aligned");
+        corrupt_map("a cluster is said to be at " + std::to_string(entry.host) + ", which is not aligned");
     }
     return entry;
 }

@@ -103,14 +103,15 @@ class HeaderWriter {
     size_t at_ = 0;
 };
 
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> text_bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
 
 std::vector<std::byte> header_cluster(Header header, const Qcow2CreateOptions& options) {
     HeaderWriter writer(uint64_t{1} << options.cluster_bits);
     const size_t length = options.version == 2 ? kHeaderLength2 : sizeof(Header);
     writer.put(header, length);
-    if (options.backing_format) writer.extension(kExtensionBackingFormat, bytes_of(*options.backing_format));
-    if (options.data_file_name) writer.extension(kExtensionDataFile, bytes_of(*options.data_file_name));
+    if (options.backing_format)
+        writer.extension(kExtensionBackingFormat, text_bytes(*options.backing_format));
+    if (options.data_file_name) writer.extension(kExtensionDataFile, text_bytes(*options.data_file_name));
     if (options.version >= 3 && writer.bytes().size() >= kFeatureNamesFrom) {
         std::vector<FeatureName> names;
         for (const KnownFeature& feature : kFeatures) {
@@ -124,7 +125,7 @@ std::vector<std::byte> header_cluster(Header header, const Qcow2CreateOptions& o
     if (options.backing_name) {
         header.backing_offset = writer.position();
         header.backing_length = static_cast<uint32_t>(options.backing_name->size());
-        writer.append(bytes_of(*options.backing_name));
+        writer.append(text_bytes(*options.backing_name));
         std::memcpy(writer.bytes().data(), &header, length);
     }
     return std::move(writer.bytes());

@@ -17,7 +17,7 @@ using namespace qcow2_format;
 
 namespace {
 
-[[noreturn]] void corrupt(const std::string& what) {
+[[noreturn]] void corrupt_header(const std::string& what) {
     throw Error(ErrorKind::kCorrupt, "the qcow2 header makes no sense: " + what);
 }
 
@@ -46,7 +46,7 @@ class ExtensionReader {
             std::memcpy(&extension, cluster_.data() + at, sizeof extension);
             at += sizeof extension;
             if (extension.type == kExtensionEnd) return;
-            if (extension.length > end - at) corrupt("an extension is longer than the header");
+            if (extension.length > end - at) corrupt_header("an extension is longer than the header");
             take(extension.type, cluster_.subspan(at, extension.length));
             at += align_up(extension.length, 8);
         }
@@ -67,11 +67,11 @@ class ExtensionReader {
         const std::string text(reinterpret_cast<const char*>(data.data()), data.size());
         switch (type) {
             case kExtensionBackingFormat:
-                if (data.size() > kMaxNameLength) corrupt("the backing format's name is too long");
+                if (data.size() > kMaxNameLength) corrupt_header("the backing format's name is too long");
                 header_.backing_format = text;
                 break;
             case kExtensionDataFile:
-                if (data.size() > kMaxNameLength) corrupt("the data file's name is too long");
+                if (data.size() > kMaxNameLength) corrupt_header("the data file's name is too long");
                 header_.data_file_name = text;
                 break;
             case kExtensionFeatureNames:
@@ -79,7 +79,7 @@ class ExtensionReader {
                 break;
             case kExtensionBitmaps: {
                 BitmapsExtension bitmaps;
-                if (data.size() != sizeof bitmaps) corrupt("the bitmaps extension has a wrong length");
+                if (data.size() != sizeof bitmaps) corrupt_header("the bitmaps extension has a wrong length");
                 std::memcpy(&bitmaps, data.data(), sizeof bitmaps);
                 header_.bitmap_count = bitmaps.count;
                 header_.bitmap_directory_offset = bitmaps.directory_offset;
@@ -109,41 +109,42 @@ void check_features(const Qcow2Header& header, const ExtensionReader& extensions
 // [offset, offset + length) is a table: on a cluster's boundary, behind the header, in the file.
 void check_table(const char* what, const Qcow2Header& header, uint64_t offset, uint64_t length,
                  uint64_t file_size) {
-    if (offset % header.cluster_size() != 0) corrupt(std::string(what) + " is not at a cluster's start");
-    if (offset < header.cluster_size()) corrupt(std::string(what) + " overlaps the header");
-    if (!range_fits(offset, length, file_size)) corrupt(std::string(what) + " is outside of the file");
+    if (offset % header.cluster_size() != 0)
+        corrupt_header(std::string(what) + " is not at a cluster's start");
+    if (offset < header.cluster_size()) corrupt_header(std::string(what) + " overlaps the header");
+    if (!range_fits(offset, length, file_size)) corrupt_header(std::string(what) + " is outside of the file");
 }
 
 void check_tables(const Qcow2Header& header, uint64_t file_size) {
-    if (header.size == 0) corrupt("its virtual size is 0");
+    if (header.size == 0) corrupt_header("its virtual size is 0");
     if (header.size > uint64_t{INT64_MAX}) {
-        corrupt("its virtual size is " + std::to_string(header.size) + " bytes");
+        corrupt_header("its virtual size is " + std::to_string(header.size) + " bytes");
     }
     const uint64_t l1_bytes = uint64_t{header.l1_entries} * 8;
-    if (l1_bytes > kMaxL1Bytes) corrupt("its L1 table has " + std::to_string(l1_bytes) + " bytes");
+    if (l1_bytes > kMaxL1Bytes) corrupt_header("its L1 table has " + std::to_string(l1_bytes) + " bytes");
     if (header.l1_entries < header.l1_entries_for(header.size)) {
-        corrupt("its L1 table is too small for its virtual size of " + std::to_string(header.size) +
-                " bytes");
+        corrupt_header("its L1 table is too small for its virtual size of " + std::to_string(header.size) +
+                       " bytes");
     }
     check_table("the L1 table", header, header.l1_offset, l1_bytes, file_size);
 
     const uint64_t table_bytes = uint64_t{header.refcount_table_clusters} << header.cluster_bits;
-    if (header.refcount_table_clusters == 0) corrupt("it has no refcount table");
-    if (table_bytes > kMaxRefcountTableBytes) corrupt("its refcount table is too large");
+    if (header.refcount_table_clusters == 0) corrupt_header("it has no refcount table");
+    if (table_bytes > kMaxRefcountTableBytes) corrupt_header("its refcount table is too large");
     check_table("the refcount table", header, header.refcount_table_offset, table_bytes,
                 align_up(file_size, header.cluster_size()));
     const bool apart = header.l1_offset >= header.refcount_table_offset + table_bytes ||
                        header.refcount_table_offset >= header.l1_offset + l1_bytes;
-    if (!apart) corrupt("the L1 table and the refcount table overlap");
+    if (!apart) corrupt_header("the L1 table and the refcount table overlap");
 
-    if (header.snapshot_count > kMaxSnapshots) corrupt("it has too many snapshots");
+    if (header.snapshot_count > kMaxSnapshots) corrupt_header("it has too many snapshots");
     if (header.snapshot_count > 0) {
         check_table("the snapshot table", header, header.snapshots_offset,
                     header.snapshot_count * sizeof(SnapshotEntry), file_size);
     }
     if (header.bitmap_count > 0) {
         if (header.bitmap_directory_size > kMaxBitmapDirectoryBytes || header.bitmap_count > kMaxBitmaps) {
-            corrupt("its bitmap directory is too large");
+            corrupt_header("its bitmap directory is too large");
         }
         check_table("the bitmap directory", header, header.bitmap_directory_offset,
                     header.bitmap_directory_size, file_size);
@@ -195,8 +196,8 @@ Qcow2Header Qcow2Header::parse(BlockDevice& file) {
     header.version = raw.version;
     header.cluster_bits = raw.cluster_bits;
     if (header.cluster_bits < kMinClusterBits || header.cluster_bits > kMaxClusterBits) {
-        corrupt("its clusters have 2^" + std::to_string(header.cluster_bits) +
-                " bytes, where 2^9 to 2^21 is possible");
+        corrupt_header("its clusters have 2^" + std::to_string(header.cluster_bits) +
+                       " bytes, where 2^9 to 2^21 is possible");
     }
     header.size = raw.size;
     header.l1_entries = raw.l1_entries;
@@ -209,13 +210,13 @@ Qcow2Header Qcow2Header::parse(BlockDevice& file) {
     if (header.version >= 3) {
         length = raw.header_length;
         if (length < kHeaderLength3 || length > header.cluster_size() || length > start.size()) {
-            corrupt("its length is " + std::to_string(length) + " bytes");
+            corrupt_header("its length is " + std::to_string(length) + " bytes");
         }
         header.incompatible_features = raw.incompatible_features;
         header.compatible_features = raw.compatible_features;
         header.autoclear_features = raw.autoclear_features;
         header.refcount_order = raw.refcount_order;
-        if (header.refcount_order > 6) corrupt("its refcounts have more than 64 bits");
+        if (header.refcount_order > 6) corrupt_header("its refcounts have more than 64 bits");
     }
     std::memcpy(header.sector.data(), start.data(), std::min<size_t>(start.size(), header.sector.size()));
 
@@ -224,9 +225,9 @@ Qcow2Header Qcow2Header::parse(BlockDevice& file) {
     uint32_t name_length = 0;
     if (raw.backing_offset != 0) {
         name_length = raw.backing_length;
-        if (name_length > kMaxNameLength) corrupt("the backing file's name is too long");
+        if (name_length > kMaxNameLength) corrupt_header("the backing file's name is too long");
         if (!range_fits(raw.backing_offset, name_length, end) || raw.backing_offset < length) {
-            corrupt("the backing file's name is outside of the first cluster");
+            corrupt_header("the backing file's name is outside of the first cluster");
         }
         end = raw.backing_offset;
     }
@@ -255,16 +256,16 @@ Qcow2Header Qcow2Header::parse(BlockDevice& file) {
     }
     const bool compression_bit = (header.incompatible_features & kIncompatibleCompression) != 0;
     if (compression_bit != (header.compression != Qcow2Compression::kZlib)) {
-        corrupt("its compression type and the feature bit for it contradict each other");
+        corrupt_header("its compression type and the feature bit for it contradict each other");
     }
     if (header.extended_l2() && header.cluster_bits < kMinExtendedClusterBits) {
-        corrupt("its clusters are too small for extended L2 entries");
+        corrupt_header("its clusters are too small for extended L2 entries");
     }
     if (header.external_data() && header.snapshot_count > 0) {
         unsupported("has both an external data file and internal snapshots");
     }
     if (header.raw_external_data() && header.backing_name) {
-        corrupt("it has both a raw external data file and a backing file");
+        corrupt_header("it has both a raw external data file and a backing file");
     }
     check_tables(header, file_size);
     return header;

@@ -19,11 +19,11 @@ using namespace qcow2_format;
 
 namespace {
 
-constexpr size_t kCachedBytes = 4 << 20;
+constexpr size_t kCachedRefcounts = 4 << 20;
 constexpr uint64_t kMaxBlocks = kMaxRefcountTableBytes / 8;
 constexpr uint64_t kEntriesInSector = kHeaderSector / 8;
 
-[[noreturn]] void corrupt(const std::string& what) {
+[[noreturn]] void corrupt_refcounts(const std::string& what) {
     throw Error(ErrorKind::kCorrupt,
                 "the qcow2 image's metadata is damaged: " + what +
                     "; nothing was written over it. `qemu-img check -r all` may repair it; keep a copy");
@@ -36,7 +36,7 @@ Qcow2Refcounts::Qcow2Refcounts(BlockDevice& file, Qcow2Header& header, MetadataM
       header_(header),
       metadata_(metadata),
       cache_(file, std::min<uint64_t>(header.cluster_size(), 4096),
-             kCachedBytes / std::min<uint64_t>(header.cluster_size(), 4096)),
+             kCachedRefcounts / std::min<uint64_t>(header.cluster_size(), 4096)),
       order_(header.refcount_order),
       block_bits_(header.cluster_bits + 3 - header.refcount_order),
       max_(header.refcount_order == 6 ? ~uint64_t{0} : (uint64_t{1} << header.refcount_bits()) - 1),
@@ -49,7 +49,7 @@ Qcow2Refcounts::Qcow2Refcounts(BlockDevice& file, Qcow2Header& header, MetadataM
     const uint64_t end = fresh_from_ << header.cluster_bits;
     for (const uint64_t offset : table_) {
         if (offset % header.cluster_size() != 0 || offset >= end) {
-            corrupt("a refcount block is at " + std::to_string(offset) + ", where none can be");
+            corrupt_refcounts("a refcount block is at " + std::to_string(offset) + ", where none can be");
         }
     }
 }
@@ -157,8 +157,8 @@ void Qcow2Refcounts::undo(uint64_t first, uint64_t count) {
 void Qcow2Refcounts::free_later(uint64_t first, uint64_t count) {
     for (uint64_t cluster = first; cluster < first + count; ++cluster) {
         if (get(cluster) == 0) {
-            corrupt("the cluster at " + std::to_string(cluster << header_.cluster_bits) +
-                    " is in use, but counted as free");
+            corrupt_refcounts("the cluster at " + std::to_string(cluster << header_.cluster_bits) +
+                              " is in use, but counted as free");
         }
     }
     if (!frees_.empty() && frees_.back().first + frees_.back().count == first) {
@@ -205,8 +205,8 @@ void Qcow2Refcounts::put_block(uint64_t block, uint64_t cluster) {
 void Qcow2Refcounts::require_no_metadata(uint64_t first, uint64_t count) const {
     for (uint64_t cluster = first; cluster < first + count; ++cluster) {
         if (metadata_.contains(cluster)) {
-            corrupt("the cluster at " + std::to_string(cluster << header_.cluster_bits) +
-                    " has metadata in it, but is counted as free");
+            corrupt_refcounts("the cluster at " + std::to_string(cluster << header_.cluster_bits) +
+                              " has metadata in it, but is counted as free");
         }
     }
 }

@@ -15,7 +15,7 @@ using namespace qcow2_format;
 
 namespace {
 
-[[noreturn]] void corrupt(const std::string& what) {
+[[noreturn]] void corrupt_snapshots(const std::string& what) {
     throw Error(ErrorKind::kCorrupt, "the qcow2 image's snapshot table is damaged: " + what);
 }
 
@@ -31,7 +31,7 @@ std::vector<Qcow2Snapshot> read_snapshots(BlockDevice& file, const Qcow2Header& 
     TableReader reader(file, header.snapshots_offset, kMaxSnapshotTableBytes, "the snapshot table");
     for (uint32_t i = 0; i < header.snapshot_count; ++i) {
         const auto raw = reader.take<SnapshotEntry>();
-        if (raw.extra_length > kMaxSnapshotExtra) corrupt("an entry has too much extra data");
+        if (raw.extra_length > kMaxSnapshotExtra) corrupt_snapshots("an entry has too much extra data");
         const std::string extra = reader.take_text(raw.extra_length);
         Qcow2Snapshot snapshot;
         snapshot.id = reader.take_text(raw.id_length);
@@ -56,11 +56,11 @@ std::vector<Qcow2Snapshot> read_snapshots(BlockDevice& file, const Qcow2Header& 
         if (bytes > kMaxL1Bytes || snapshot.l1_offset % header.cluster_size() != 0 ||
             snapshot.l1_offset < header.cluster_size() ||
             !range_fits(snapshot.l1_offset, bytes, file.size())) {
-            corrupt("the L1 table of a snapshot can't be where it is said to be");
+            corrupt_snapshots("the L1 table of a snapshot can't be where it is said to be");
         }
         if (snapshot.disk_size > uint64_t{INT64_MAX} ||
             snapshot.l1_entries < header.l1_entries_for(snapshot.disk_size)) {
-            corrupt("the L1 table of a snapshot is too small for its disk");
+            corrupt_snapshots("the L1 table of a snapshot is too small for its disk");
         }
     }
     return snapshots;

@@ -21,7 +21,7 @@ namespace {
 
 constexpr uint64_t kMaxRunBytes = 64 << 20;  // that is allocated and written in one go
 
-[[noreturn]] void corrupt(const std::string& what) {
+[[noreturn]] void corrupt_metadata(const std::string& what) {
     throw Error(ErrorKind::kCorrupt,
                 "the qcow2 image's metadata is damaged: " + what +
                     "; nothing was written there. `qemu-img check -r all` may repair it; keep a copy");
@@ -60,11 +60,11 @@ void Qcow2Device::begin_change() {
         if (table == 0) continue;
         if (table % header_.cluster_size() != 0 ||
             !range_fits(table, header_.cluster_size(), file_->size())) {
-            corrupt("an L2 table is said to be at " + std::to_string(table));
+            corrupt_metadata("an L2 table is said to be at " + std::to_string(table));
         }
         add(table, 1);
     }
-    if (!metadata_.seal()) corrupt("two of its tables overlap");
+    if (!metadata_.seal()) corrupt_metadata("two of its tables overlap");
 
     uint64_t kept = 0;
     if (has_bitmaps) {
@@ -163,8 +163,8 @@ void Qcow2Device::free_entry(const L2Entry& entry) {
 void Qcow2Device::free_data(ClusterRun run) {
     for (uint64_t cluster = run.first; cluster < run.first + run.count; ++cluster) {
         if (metadata_.contains(cluster)) {
-            corrupt("an L2 entry takes the table at " + std::to_string(cluster << header_.cluster_bits) +
-                    " for data");
+            corrupt_metadata("an L2 entry takes the table at " +
+                             std::to_string(cluster << header_.cluster_bits) + " for data");
         }
     }
     refcounts_->free_later(run.first, run.count);
@@ -177,7 +177,7 @@ void Qcow2Device::ensure_l2(uint64_t cluster) {
     const uint64_t table = Qcow2ClusterMap::table_offset(entry);
     if (table != 0 && (entry & kCopied) != 0) {
         if (refcounts_->get(table >> header_.cluster_bits) != 1) {
-            corrupt("the L2 table at " + std::to_string(table) + " has a wrong refcount");
+            corrupt_metadata("the L2 table at " + std::to_string(table) + " has a wrong refcount");
         }
         return;
     }
@@ -208,8 +208,8 @@ void Qcow2Device::require_exclusive(uint64_t host, uint64_t clusters) {
     const uint64_t first = host >> header_.cluster_bits;
     for (uint64_t cluster = first; cluster < first + clusters; ++cluster) {
         if (metadata_.contains(cluster) || refcounts_->get(cluster) != 1) {
-            corrupt("the cluster at " + std::to_string(cluster << header_.cluster_bits) +
-                    " is said to be one cluster's data alone, which it is not");
+            corrupt_metadata("the cluster at " + std::to_string(cluster << header_.cluster_bits) +
+                             " is said to be one cluster's data alone, which it is not");
         }
     }
 }
@@ -285,7 +285,7 @@ uint64_t Qcow2Device::in_place_length(uint64_t offset, uint64_t end, uint64_t& h
     if (!data_file_) {
         require_exclusive(host, clusters);
         if (align_down(host, header_.cluster_size()) >= file_->size()) {
-            corrupt("the cluster at " + std::to_string(host) + " is outside of the file");
+            corrupt_metadata("the cluster at " + std::to_string(host) + " is outside of the file");
         }
     }
     extend_data(host + covered);
@@ -355,7 +355,7 @@ void Qcow2Device::write_in_cluster(uint64_t cluster, uint64_t begin, uint64_t en
         if (keep) {
             require_exclusive(host, 1);
             if (host >= file_->size()) {
-                corrupt("the cluster at " + std::to_string(host) + " is outside of the file");
+                corrupt_metadata("the cluster at " + std::to_string(host) + " is outside of the file");
             }
         } else {
             place = refcounts_->allocate(1, 1);

@@ -8,6 +8,7 @@
 
 #include <inspect/resize.h>
 
+#include "base/units.h"
 #include "guest/resize/text.h"
 
 namespace inspect {
@@ -19,8 +20,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-constexpr uint64_t kMiB = 1 << 20;
-constexpr uint64_t kGiB = 1 << 30;
 constexpr uint64_t kGptTail = 33 * 512;
 
 DiskContent ext4(const std::string& device, uint64_t size, uint64_t minimum) {

@@ -3,11 +3,10 @@
 
 #include <inspect/resize.h>
 
+#include "base/units.h"
+
 namespace inspect {
 namespace {
-
-constexpr uint64_t kGiB = 1 << 30;
-constexpr uint64_t kMiB = 1 << 20;
 
 struct SizeCase {
     const char* text;

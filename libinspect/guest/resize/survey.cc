@@ -10,7 +10,7 @@ namespace inspect {
 
 namespace {
 
-constexpr uint64_t kMost = uint64_t{1} << 62;
+constexpr uint64_t kMostBytes = uint64_t{1} << 62;
 constexpr int kMostItems = 4096;
 constexpr int kMostSegments = 65536;
 
@@ -19,7 +19,7 @@ constexpr int kMostSegments = 65536;
 }
 
 uint64_t sane(uint64_t size) {
-    if (size > kMost) reject();
+    if (size > kMostBytes) reject();
     return size;
 }
 
@@ -73,7 +73,7 @@ VolumeGroup to_group(const proto::DiskSurvey::VolumeGroup& from) {
         reject();
     if (from.physical_volumes_size() > kMostItems || from.logical_volumes_size() > kMostItems) reject();
     auto extents = [&](uint64_t count) {
-        if (count > kMost / group.extent_bytes / kMostItems) reject();
+        if (count > kMostBytes / group.extent_bytes / kMostItems) reject();
         return count;
     };
     for (const auto& volume : from.physical_volumes())
