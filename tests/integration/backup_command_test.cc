@@ -408,7 +408,7 @@ TEST_F(BackupInAppliance, CatReadsOnlyWhatItNeeds) {
     // How the appliance runs is said here as everywhere.
     options.env["INSP_ENGINE"] = "steam";
     for (const Args& args : {Args{"verify"}, Args{"create", guest("fake-debian"), "--name", "debian"}}) {
-        Args all{"backup", args[0], "-q", "--inspect", "--engine=kvm"};
+        Args all{"backup", args[0], "-q", "--inspect", "--engine=auto"};
         all.insert(all.end(), args.begin() + 1, args.end());
         insp_ok(all, options);
     }

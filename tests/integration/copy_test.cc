@@ -92,6 +92,7 @@ TEST_F(Copy, OutStrangeNames) {
 }
 
 TEST_F(Copy, OutLargeFile) {
+    engine_ = "auto";
     insp_ok({"copy-out", "-a", guest("large"), "-m", "/dev/sda", "/large", out_});
     std::string contents = read_host_file(out_ / "large");
     ASSERT_EQ(contents.size(), 32U << 20);

@@ -50,6 +50,7 @@ class Formats : public KvmTest {
 };
 
 TEST_F(Formats, Qcow2InManyShapes) {
+    engine_ = "auto";
     const std::vector<Args> shapes = {
         {},
         {"-c"},
@@ -186,6 +187,7 @@ TEST_F(Formats, DirtyAndCorruptImagesAreRepairedOnDemand) {
 
 TEST_F(Formats, OthersThroughTheStorageDaemon) {
     if (!have_program("qemu-storage-daemon")) GTEST_SKIP() << "qemu-storage-daemon is not installed";
+    engine_ = "auto";
     for (const std::string format : {"vdi", "vmdk", "vhdx", "vpc", "qed"}) {
         SCOPED_TRACE(format);
         const std::string image = convert("ext4", format);
@@ -242,6 +244,7 @@ TEST_F(Formats, CacheAndWriteModes) {
     for (const std::string mode : {"writeback", "writethrough", "unsafe", "none", "directsync"}) {
         for (const std::string write : {"atomic", "direct"}) {
             SCOPED_TRACE(mode + ", " + write);
+            engine_ = write == "direct" ? "kvm" : "auto";
             const std::string image = copy_of("ext4");
             Outcome outcome = insp({"edit", "--cache=" + mode, "--write-mode=" + write, "-a", image, "-m",
                                     "/dev/sda", "-e", "s/hello/" + mode + "/", "/hello.txt"});

@@ -17,6 +17,7 @@ using ::testing::StartsWith;
 
 class RealGuest : public KvmTest {
   protected:
+    RealGuest() { engine_ = "auto"; }
     // The guest of this name, or a skip: it comes from the network.
     bool have(const std::string& name) {
         try {

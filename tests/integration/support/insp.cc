@@ -80,7 +80,7 @@ Args InspTest::command(const Args& args) const {
 
 Options InspTest::environment(Options options) const {
     options.env.try_emplace("INSP_CACHE_DIR", std::string(INSP_BUILD_DIR) + "/tests/cache");
-    options.env.try_emplace("INSP_ENGINE", "kvm");  // engines_test.cc is about the other one
+    options.env.try_emplace("INSP_ENGINE", engine_);
     options.env.try_emplace("TMPDIR", scratch_ / "tmp");
     return options;
 }
