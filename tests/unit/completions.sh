@@ -27,7 +27,17 @@ bash)
     }
     ;;
 fish)
+    # fish takes half a second for reading the completions: what is asked of every command is asked at once.
+    mkdir "$scratch/options"
+    # shellcheck disable=SC2046
+    (cd "$scratch/options" && fish --no-config -c 'source $completions/insp.fish
+        for command in $argv; complete -C "insp $command --" >$command; end' \
+        $("$insp" help --machine | awk -F'\t' '$1 == "command" { print $2 }'))
     offered() {
+        if [ $# = 3 ] && [ "$3" = -- ]; then
+            cut -f 1 "$scratch/options/$2"
+            return
+        fi
         line=$1
         shift
         for word; do line="$line $word"; done
