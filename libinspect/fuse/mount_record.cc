@@ -79,9 +79,9 @@ Fd connect_to(const std::string& path) {
     throw Error::from_errno("cannot reach the process of the mount at " + quoted(path), errno);
 }
 
-// False when it couldn't be sent: a client that has gone doesn't want to know.
-bool send_text(int socket, const std::string& text) {
-    return ::send(socket, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+// A client that has gone doesn't want to know.
+void send_text(int socket, const std::string& text) {
+    [[maybe_unused]] ssize_t sent = ::send(socket, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 std::string take_result_file(const std::string& path) {
@@ -198,10 +198,8 @@ void MountRecord::finish(const MountResult& result) {
     // Gone before anybody is told: the next mount may be right behind.
     ::unlink((path_ + ".sock").c_str());
     listener_.reset();
-    bool told = false;
-    for (const Client& client : clients_) told = send_text(client.socket.get(), text) || told;
+    for (const Client& client : clients_) send_text(client.socket.get(), text);
     clients_.clear();
-    if (told) ::unlink(file.c_str());
 }
 
 std::optional<MountResult> ask_mount(const std::string& mount_point, const UnmountOptions& options) {
@@ -214,7 +212,12 @@ std::optional<MountResult> ask_mount(const std::string& mount_point, const Unmou
             size = ::recv(socket.get(), text.data(), text.size(), 0);
         } while (size < 0 && errno == EINTR);
         text.resize(size > 0 ? static_cast<size_t>(size) : 0);
-        if (std::optional<MountResult> result = decode_result(text)) return result;
+        if (std::optional<MountResult> result = decode_result(text)) {
+            // Here, not by who answered: who asks next must not find it.
+            if (!(result->error && result->error->kind() == ErrorKind::kBusy))
+                ::unlink((path + ".result").c_str());
+            return result;
+        }
     }
     return decode_result(take_result_file(path + ".result"));
 }

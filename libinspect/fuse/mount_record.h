@@ -8,8 +8,8 @@
 //
 // A client connects and sends one message: "unmount", "lazy" or "wait". The answer, one message, comes when
 // all is over: "changed", "unchanged", or the kind of an error, a newline and its message. A mount point that
-// is in use is answered at once, by "busy". Where no client is connected at the end, the answer is left in a
-// file beside the socket (.result), for one that comes later; it goes with the next mount there.
+// is in use is answered at once, by "busy". At the end the answer is also left in a file beside the socket
+// (.result), for one that comes later; who has heard it removes it, or else the next mount there does.
 #pragma once
 
 #include <optional>
