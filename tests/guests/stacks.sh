@@ -103,12 +103,12 @@ END
         cryptsetup close c" "$1" root
 }
 
-# LUKS2 with argon2id that wants 400 MiB, more than the appliance has by itself; ext4 without a system
+# LUKS2 with argon2id that wants 200 MiB, more than the appliance has by itself; ext4 without a system
 guest_luks_argon2() {
     plain_tree tree && ext ext4 fs 4 47 secret tree
     truncate -s 8M "$1"
     "$insp" run -q --rw --engine="${INSP_ENGINE:-qemu}" --memory=700 --format=raw -a "$1" -a fs -- /bin/sh -ec "
-        printf %s $guest_key | $(echo $luks2) --pbkdf argon2id --pbkdf-memory 409600 --uuid $(uuid 48) /dev/sda
+        printf %s $guest_key | $(echo $luks2) --pbkdf argon2id --pbkdf-memory 204800 --uuid $(uuid 48) /dev/sda
         printf %s $guest_key | cryptsetup open --key-file=- /dev/sda c
         dd if=/dev/sdb of=/dev/mapper/c bs=1M
         cryptsetup close c"

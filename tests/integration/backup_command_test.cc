@@ -392,7 +392,7 @@ TEST_F(Backup, OnAServer) {
     server.wait();
 }
 
-class BackupInAppliance : public KvmTest {};
+class BackupInAppliance : public ApplianceTest {};
 
 TEST_F(BackupInAppliance, CatReadsOnlyWhatItNeeds) {
     Options options;
@@ -419,8 +419,7 @@ TEST_F(BackupInAppliance, CatReadsOnlyWhatItNeeds) {
 
 TEST_F(BackupInAppliance, OfARealGuestCatReadsLessThanATwentieth) {
     Options options;
-    options.env = {
-        {"RESTIC_REPOSITORY", scratch() / "repository"}, {"RESTIC_PASSWORD", "x"}, {"INSP_ENGINE", "auto"}};
+    options.env = {{"RESTIC_REPOSITORY", scratch() / "repository"}, {"RESTIC_PASSWORD", "x"}};
     insp_ok({"backup", "init", "-q"}, options);
     insp_ok({"backup", "create", "-q", guest("debian12-small"), "--name", "debian"}, options);
     const Outcome outcome = insp({"cat", "-v", "-a", "backup::debian", "/etc/fstab"}, options);

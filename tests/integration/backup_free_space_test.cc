@@ -21,22 +21,21 @@ class BackupFreeSpace : public BackupTest {
         BackupTest::SetUp();
         if (!INSP_APPLIANCE_BUILT) GTEST_SKIP() << "the appliance is not built (INSP_APPLIANCE=OFF)";
     }
-    Options quick() const {
+    Options patient() const {
         Options options = repository();
-        options.env["INSP_ENGINE"] = "auto";
         options.timeout = std::chrono::minutes(3);
         return options;
     }
     json backed_up(const std::string& image, const Args& more = {}) const {
         Args args{"backup", "create", "--json", "--name", "guest", "--ask-appliance=always", image};
         args.insert(args.end(), more.begin(), more.end());
-        return insp_json(args, quick())["backups"][0];
+        return insp_json(args, patient())["backups"][0];
     }
     std::string in_appliance(const std::string& image, const std::string& script, bool writes) const {
         Args args = {"run", "-q", "-a", image, "--memory=256"};
         if (writes) args.push_back("--rw");
         args.insert(args.end(), {"--", "/bin/sh", "-ec", script});
-        const Outcome outcome = insp(args, quick());
+        const Outcome outcome = insp(args, patient());
         EXPECT_TRUE(outcome.ok()) << outcome.describe();
         return outcome.out;
     }
@@ -93,7 +92,7 @@ TEST_P(BackupFreeSpaceOf, IsLeftOut) {
     const std::string before = contents(image, guest.devices);
     ASSERT_THAT(before, HasSubstr("  ./"));
     const json never =
-        insp_json({"backup", "create", "--json", "--ask-appliance=never", image}, quick())["backups"][0];
+        insp_json({"backup", "create", "--json", "--ask-appliance=never", image}, patient())["backups"][0];
     const json made = backed_up(image);
     EXPECT_LE(made["read"].get<uint64_t>() + kMiB, never["read"].get<uint64_t>());
     EXPECT_EQ(made["warnings"].size(), 0u) << made;

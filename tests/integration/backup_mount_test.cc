@@ -28,8 +28,7 @@ class BackupMount : public HostMountTest {
         Options options;
         options.env = {{"RESTIC_REPOSITORY", scratch() / "repository"},
                        {"RESTIC_PASSWORD", "correct horse"},
-                       {"XDG_RUNTIME_DIR", scratch() / "run"},
-                       {"INSP_ENGINE", "auto"}};
+                       {"XDG_RUNTIME_DIR", scratch() / "run"}};
         return options;
     }
     void ok(const Args& args) const { insp_ok(args, environment_of_backups()); }

@@ -9,10 +9,10 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-class Change : public KvmTest {
+class Change : public ApplianceTest {
   protected:
     void SetUp() override {
-        KvmTest::SetUp();
+        ApplianceTest::SetUp();
         if (!IsSkipped()) image_ = copy_of("metadata");
     }
     // insp COMMAND on the image, its root mounted.

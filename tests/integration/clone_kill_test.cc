@@ -18,13 +18,12 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-class CloneKill : public KvmTest {
+class CloneKill : public ApplianceTest {
   protected:
     static int kills() {
         const char* text = getenv("INSP_TEST_KILLS");
         return text ? atoi(text) : 6;
     }
-    Options any_engine() const { return environment({.env = {{"INSP_ENGINE", "auto"}}}); }
     Args clone() const {
         return command({"clone", "-q", "--format=raw", "--new-ids", "--sysprep", "--hostname", "--touch",
                         "/etc/customized", "-a", source_, "-o", target_});
@@ -51,9 +50,9 @@ TEST_F(CloneKill, BySigkill) {
     source_id_ = json::parse(run({"sfdisk", "-J", source_}).out)["partitiontable"]["id"];
     const std::string before = sha256(source_);
     fs::create_directory(folder());
-    const Outcome warmed = run(command({"appliance", "warm"}), any_engine());
+    const Outcome warmed = run(command({"appliance", "warm"}), environment());
     ASSERT_TRUE(warmed.ok()) << warmed.describe();
-    const Outcome first = run(clone(), any_engine());
+    const Outcome first = run(clone(), environment());
     ASSERT_TRUE(first.ok()) << first.describe();
     expect_whole(target_);
 
@@ -68,7 +67,7 @@ TEST_F(CloneKill, BySigkill) {
         const uint64_t from = i % 2 ? whole * 8 / 10 : 0;
         const uint64_t delay = from + random() % (whole * 105 / 100 - from);
         SCOPED_TRACE("after " + std::to_string(delay) + " of " + std::to_string(whole) + " us");
-        Child child(clone(), any_engine());
+        Child child(clone(), environment());
         usleep(static_cast<useconds_t>(delay));
         child.kill(SIGKILL);
         const Outcome outcome = child.wait();
@@ -93,7 +92,7 @@ TEST_F(CloneKill, BySigkill) {
         // Neither the source nor the name is locked.
         if (i % 10 != 0) continue;
         fs::remove(target_);
-        const Outcome again = run(clone(), any_engine());
+        const Outcome again = run(clone(), environment());
         ASSERT_TRUE(again.ok()) << again.describe();
         expect_whole(target_);
     }

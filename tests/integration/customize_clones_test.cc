@@ -18,13 +18,8 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class CustomizeClones : public InspTest {
+class CustomizeClones : public ApplianceTest {
   protected:
-    void SetUp() override {
-        InspTest::SetUp();
-        if (!INSP_APPLIANCE_BUILT) GTEST_SKIP() << "the appliance is not built (INSP_APPLIANCE=OFF)";
-    }
-    Outcome with_auto(const Args& args) const { return insp(args, {.env = {{"INSP_ENGINE", "auto"}}}); }
     std::string root_of(const std::string& image) const { return cut_out(image, 2); }
     static std::string field_of(const std::string& shadow, const std::string& user) {
         const size_t at = shadow.find(user + ":") + user.size() + 1;
@@ -45,33 +40,33 @@ TEST_F(CustomizeClones, EachCloneGetsThem) {
     write_host_file(scratch() / "key.pub", "ssh-ed25519 AAAA test\n");
     write_host_file(scratch() / "user", "#cloud-config\n");
     write_host_file(scratch() / "commands", "add-user alice\npassword alice:password:from a file\n");
-    const Outcome made = with_auto({"clone",
-                                    "--json",
-                                    "--format=raw",
-                                    "-a",
-                                    source,
-                                    "-o",
-                                    vms,
-                                    "--count",
-                                    "2",
-                                    "--name-pattern",
-                                    "web-%d",
-                                    "--sysprep",
-                                    "--hostname=web-%d.example.org",
-                                    "--root-password",
-                                    "random",
-                                    "--commands-from-file",
-                                    scratch() / "commands",
-                                    "--ssh-inject",
-                                    "root:file:" + (scratch() / "key.pub").string(),
-                                    "--run",
-                                    scratch() / "script",
-                                    "--cloud-init",
-                                    (scratch() / "user").string() + ":user-data",
-                                    "--firstboot-command",
-                                    "echo hello",
-                                    "--upload",
-                                    (scratch() / "script").string() + ":/root/script"});
+    const Outcome made = insp({"clone",
+                               "--json",
+                               "--format=raw",
+                               "-a",
+                               source,
+                               "-o",
+                               vms,
+                               "--count",
+                               "2",
+                               "--name-pattern",
+                               "web-%d",
+                               "--sysprep",
+                               "--hostname=web-%d.example.org",
+                               "--root-password",
+                               "random",
+                               "--commands-from-file",
+                               scratch() / "commands",
+                               "--ssh-inject",
+                               "root:file:" + (scratch() / "key.pub").string(),
+                               "--run",
+                               scratch() / "script",
+                               "--cloud-init",
+                               (scratch() / "user").string() + ":user-data",
+                               "--firstboot-command",
+                               "echo hello",
+                               "--upload",
+                               (scratch() / "script").string() + ":/root/script"});
     ASSERT_TRUE(made.ok()) << made.describe();
     std::vector<json> clones;
     std::istringstream lines(made.out);
@@ -112,8 +107,8 @@ TEST_F(CustomizeClones, EachCloneGetsThem) {
 // Without --sysprep, and for people: each password once, with the clone's name. Nothing else is changed.
 TEST_F(CustomizeClones, WithoutSysprep) {
     const std::string source = guest("debian12-small"), clone = scratch() / "one.img";
-    const Outcome made = with_auto({"clone", "-q", "--format=raw", "-a", source, "-o", clone, "--name", "db",
-                                    "--hostname", "--root-password", "random", "--write", "/etc/one:x"});
+    const Outcome made = insp({"clone", "-q", "--format=raw", "-a", source, "-o", clone, "--name", "db",
+                               "--hostname", "--root-password", "random", "--write", "/etc/one:x"});
     ASSERT_TRUE(made.ok()) << made.describe();
     ASSERT_TRUE(made.out.starts_with("db: root: ")) << made.out;
     EXPECT_EQ(std::count(made.out.begin(), made.out.end(), '\n'), 1);
@@ -131,7 +126,7 @@ TEST_F(CustomizeClones, AFailureLeavesNoClone) {
     const auto refuses = [&](const Args& more, int code, const std::string& text) {
         Args args = {"clone", "-q", "--format=raw", "-a", source, "-o", scratch() / "vms", "--count", "2"};
         args.insert(args.end(), more.begin(), more.end());
-        EXPECT_TRUE(refused(with_auto(args), code, text));
+        EXPECT_TRUE(refused(insp(args), code, text));
         EXPECT_TRUE(fs::is_empty(scratch() / "vms"));
         EXPECT_EQ(files(), before);
     };
@@ -179,7 +174,7 @@ TEST_F(CustomizeClones, SysprepHasThemToo) {
                        "random"};
     Args preview = args;
     preview.emplace_back("-n");
-    Outcome shown = with_auto(preview);
+    Outcome shown = insp(preview);
     ASSERT_TRUE(shown.ok()) << shown.describe();
     EXPECT_TRUE(same_bytes(image, guest("debian12-small")));
     const json planned = json::parse(shown.out);
@@ -191,7 +186,7 @@ TEST_F(CustomizeClones, SysprepHasThemToo) {
 
     Args with_ids = args;
     with_ids.emplace_back("--new-ids");
-    const Outcome done = with_auto(with_ids);
+    const Outcome done = insp(with_ids);
     ASSERT_TRUE(done.ok()) << done.describe();
     const json did = json::parse(done.out);
     EXPECT_FALSE(did["ids"].empty());
@@ -207,8 +202,8 @@ TEST_F(CustomizeClones, SysprepHasThemToo) {
 
     // By default the random seed is another one, with no option at all; accounts go when that is asked for.
     EXPECT_THAT(debugfs(root, "cat /etc/group"), HasSubstr("users:x:100:bob\n"));
-    const Outcome again = with_auto({"sysprep", "-q", "-a", image, "--operations", "defaults,user-account",
-                                     "--keep-user-accounts", "alice", "--password", "alice:random"});
+    const Outcome again = insp({"sysprep", "-q", "-a", image, "--operations", "defaults,user-account",
+                                "--keep-user-accounts", "alice", "--password", "alice:random"});
     ASSERT_TRUE(again.ok()) << again.describe();
     const std::string after = root_of(image);
     ASSERT_TRUE(again.out.starts_with("alice: ")) << again.out;
@@ -223,10 +218,10 @@ TEST_F(CustomizeClones, SysprepHasThemToo) {
     EXPECT_THAT(debugfs(after, "stat /etc/shadow"), HasSubstr("Mode:  0640"));
 
     EXPECT_TRUE(
-        refused(with_auto({"sysprep", "-a", image, "--operations", "defaults,-customize", "--hostname", "x"}),
+        refused(insp({"sysprep", "-a", image, "--operations", "defaults,-customize", "--hostname", "x"}),
                 kUsage, "the operation 'customize'"));
-    EXPECT_TRUE(refused(with_auto({"sysprep", "-a", image, "--hostname", "a b"}), kUsage, "not a host name"));
-    EXPECT_TRUE(refused(with_auto({"sysprep", "-a", image, "--keep-user-accounts", "x"}), kUsage,
+    EXPECT_TRUE(refused(insp({"sysprep", "-a", image, "--hostname", "a b"}), kUsage, "not a host name"));
+    EXPECT_TRUE(refused(insp({"sysprep", "-a", image, "--keep-user-accounts", "x"}), kUsage,
                         "the operation 'user-account'"));
 }
 

@@ -15,16 +15,12 @@ namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class Customize : public InspTest {
+class Customize : public ApplianceTest {
   protected:
-    void SetUp() override {
-        InspTest::SetUp();
-        if (!INSP_APPLIANCE_BUILT) GTEST_SKIP() << "the appliance is not built (INSP_APPLIANCE=OFF)";
-    }
     // A real guest, small; its root file system is the image's second partition.
     Outcome customize(const std::string& image, Args args) const {
         args.insert(args.begin(), {"customize", "-a", image});
-        return insp(args, {.env = {{"INSP_ENGINE", "auto"}, {"NEW_PASSWORD", "from the environment"}}});
+        return insp(args, {.env = {{"NEW_PASSWORD", "from the environment"}}});
     }
     std::string root_of(const std::string& image) const { return cut_out(image, 2); }
 };

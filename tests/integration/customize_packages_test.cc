@@ -18,18 +18,18 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class Packages : public InspTest {
+class Packages : public ApplianceTest {
   protected:
     void SetUp() override {
-        InspTest::SetUp();
-        if (!INSP_APPLIANCE_BUILT) GTEST_SKIP() << "the appliance is not built (INSP_APPLIANCE=OFF)";
+        ApplianceTest::SetUp();
+        if (IsSkipped()) return;
         if (!have_program("dpkg-deb")) GTEST_SKIP() << "no dpkg-deb here";
         directory_ = scratch() / "packages";
         fs::create_directory(directory_);
     }
     Outcome customize(const std::string& image, Args args) const {
         args.insert(args.begin(), {"customize", "-a", image});
-        return insp(args, {.env = {{"INSP_ENGINE", "auto"}}});
+        return insp(args);
     }
     // A package of one file, /usr/share/NAME/version.
     void make_package(const std::string& name, const std::string& version, const std::string& depends = {}) {

@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 
 constexpr uid_t kNobody = 65534;
 
-class Damage : public KvmTest {
+class Damage : public ApplianceTest {
   protected:
     Outcome cat(const std::string& image, const std::string& path) const {
         return insp({"cat", "-a", image, "-m", "/dev/sda", path});

@@ -12,7 +12,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class Edit : public KvmTest {
+class Edit : public ApplianceTest {
   protected:
     // An editor for $EDITOR: a shell script, called with the file as $1.
     Options editor(const std::string& script) const {
@@ -26,9 +26,19 @@ class Edit : public KvmTest {
     }
 };
 
+// What writing asks of the virtual machine's disk, on our own.
+class EditOnKvm : public Edit {
+  protected:
+    EditOnKvm() { engine_ = "kvm"; }
+    void SetUp() override {
+        Edit::SetUp();
+        if (!IsSkipped() && !kvm_is_usable()) GTEST_SKIP() << "/dev/kvm is missing or not permitted";
+    }
+};
+
 // As virt-edit: a new file with the old one's metadata takes its place; another hard link keeps the old
 // contents.
-TEST_F(Edit, ExpressionKeepsAllMetadata) {
+TEST_F(EditOnKvm, ExpressionKeepsAllMetadata) {
     std::string image = copy_of("metadata");
     insp_ok({"edit", "-a", image, "-m", "/dev/sda", "-b", ".orig", "-e", "s/first/changed/", "/dir/file"});
     EXPECT_TRUE(ext_is_clean(image));
@@ -92,14 +102,14 @@ TEST_F(Edit, WithAnEditor) {
     EXPECT_TRUE(ext_is_clean(image));
 }
 
-TEST_F(Edit, OnXfs) {
+TEST_F(EditOnKvm, OnXfs) {
     std::string image = copy_of("xfs");
     insp_ok({"edit", "-a", image, "-m", "/dev/sda", "-e", "s/hello/goodbye/", "/hello.txt"});
     EXPECT_TRUE(xfs_is_clean(image));
     EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), "goodbye, guest\n");
 }
 
-TEST_F(Edit, OnLogicalPartitionsAndBigSectors) {
+TEST_F(EditOnKvm, OnLogicalPartitionsAndBigSectors) {
     std::string mbr = copy_of("mbr"), big = copy_of("gpt-4k");
     insp_ok({"edit", "-a", mbr, "-m", "/dev/sda5", "-e", "s/hello/logical/", "/hello.txt"});
     EXPECT_EQ(debugfs(cut_out(mbr, 5), "cat /hello.txt"), "logical, guest\n");
@@ -167,7 +177,7 @@ TEST_F(Edit, WriteKnowsTheGuestsUsers) {
                 kFailed, "nobody-knows"));
 }
 
-TEST_F(Edit, NoSpaceLeft) {
+TEST_F(EditOnKvm, NoSpaceLeft) {
     std::string image = copy_of("full");
     std::string before = sha256(image);
     EXPECT_TRUE(refused(

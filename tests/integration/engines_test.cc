@@ -49,7 +49,7 @@ TEST_F(Engine, IsTheOneThatIsAskedFor) {
     EXPECT_EQ(engine_of(outcome), "qemu");
     EXPECT_EQ(engine_of(insp(cat(), qemu())), "qemu");
     EXPECT_EQ(engine_of(insp(cat({"--engine", "qemu"}), {.env = {{"INSP_ENGINE", "kvm"}}})), "qemu");
-    if (access("/dev/kvm", R_OK | W_OK) != 0) GTEST_SKIP() << "/dev/kvm is missing or not permitted";
+    if (!kvm_is_usable()) GTEST_SKIP() << "/dev/kvm is missing or not permitted";
     EXPECT_EQ(engine_of(insp(cat({"--engine=kvm"}), qemu())), "kvm");
 }
 

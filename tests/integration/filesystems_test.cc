@@ -13,7 +13,7 @@ using nlohmann::json;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-class Filesystems : public KvmTest {
+class Filesystems : public ApplianceTest {
   protected:
     // The entry of a device in the report of insp filesystems --json.
     static json of(const json& report, const std::string& device) {

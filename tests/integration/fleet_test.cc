@@ -28,7 +28,6 @@ class Fleet : public InspTest {
         write_host_file(scratch() / "password", "secret\n");
         return {.env = {{"RESTIC_REPOSITORY", scratch() / "repository"},
                         {"RESTIC_PASSWORD_FILE", scratch() / "password"},
-                        {"INSP_ENGINE", "auto"},
                         {"PATH", path},
                         {"FLEET", std::string(INSP_SOURCE_DIR) + "/docs/fleet"}},
                 .directory = scratch()};

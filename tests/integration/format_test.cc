@@ -19,15 +19,13 @@ using nlohmann::json;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-Options qemu() { return {.env = {{"INSP_ENGINE", "qemu"}}, .timeout = std::chrono::minutes(4)}; }
-
 std::string probe(const std::string& file, const char* what) {
     std::string value = run({"/usr/sbin/blkid", "-p", "-o", "value", "-s", what, file}).out;
     while (!value.empty() && value.back() == '\n') value.pop_back();
     return value;
 }
 
-class Format : public KvmTest {
+class Format : public ApplianceTest {
   protected:
     std::string empty(uint64_t size) const {
         std::string image = scratch() / "disk.img";
@@ -39,7 +37,7 @@ class Format : public KvmTest {
 
 TEST_F(Format, MakesATableAndAFilesystem) {
     std::string image = copy_of("gpt");
-    insp_ok({"format", "-a", image, "--filesystem=ext4", "--label=fresh"}, qemu());
+    insp_ok({"format", "-a", image, "--filesystem=ext4", "--label=fresh"});
     json table = json::parse(run({"/usr/sbin/sfdisk", "--json", image}).out)["partitiontable"];
     EXPECT_EQ(table["label"], "dos");
     ASSERT_EQ(table["partitions"].size(), 1u);
@@ -50,24 +48,24 @@ TEST_F(Format, MakesATableAndAFilesystem) {
     EXPECT_EQ(probe(inside, "LABEL"), "fresh");
     EXPECT_EQ(probe(image, "PTTYPE"), "dos") << "the old table is gone";
 
-    insp_ok({"format", "-a", image, "--partition=gpt", "--filesystem=vfat", "--label=DATA"}, qemu());
+    insp_ok({"format", "-a", image, "--partition=gpt", "--filesystem=vfat", "--label=DATA"});
     EXPECT_THAT(run({"/usr/sbin/sgdisk", "--verify", image}).out, HasSubstr("No problems found"));
     inside = cut_out(image, 1);
     EXPECT_EQ(probe(inside, "TYPE"), "vfat");
     EXPECT_TRUE(run({"/usr/sbin/fsck.fat", "-n", inside}).ok());
 
-    insp_ok({"format", "-a", image, "--partition=none", "--wipe"}, qemu());
+    insp_ok({"format", "-a", image, "--partition=none", "--wipe"});
     EXPECT_EQ(read_host_file(image), std::string(fs::file_size(image), '\0'));
 }
 
 TEST_F(Format, MakesALogicalVolume) {
     std::string image = empty(48 << 20);
-    insp_ok({"format", "-a", image, "--lvm=/dev/data/files", "--filesystem=ext4"}, qemu());
+    insp_ok({"format", "-a", image, "--lvm=/dev/data/files", "--filesystem=ext4"});
     json table = json::parse(run({"/usr/sbin/sfdisk", "--json", image}).out)["partitiontable"];
     EXPECT_EQ(table["partitions"][0]["type"], "8e");
     EXPECT_EQ(probe(cut_out(image, 1), "TYPE"), "LVM2_member");
-    EXPECT_THAT(insp_ok({"filesystems", "-a", image, "-l"}, qemu()), HasSubstr("/dev/data/files"));
-    EXPECT_EQ(insp_ok({"fsck", "-a", image}, qemu()), "/dev/data/files: ext4: clean\n");
+    EXPECT_THAT(insp_ok({"filesystems", "-a", image, "-l"}), HasSubstr("/dev/data/files"));
+    EXPECT_EQ(insp_ok({"fsck", "-a", image}), "/dev/data/files: ext4: clean\n");
 }
 
 TEST_F(Format, RefusesNonsense) {
@@ -80,11 +78,11 @@ TEST_F(Format, RefusesNonsense) {
     EXPECT_TRUE(refused(insp({"format", "-a", image, "--filesystem=xfs", "--label=thirteen-byte"}), kUsage,
                         "up to 12"));
     // Too small for it: nothing was erased.
-    EXPECT_TRUE(refused(insp({"format", "-a", image, "--filesystem=xfs"}, qemu()), kFailed, "xfs"));
+    EXPECT_TRUE(refused(insp({"format", "-a", image, "--filesystem=xfs"}), kFailed, "xfs"));
     EXPECT_EQ(sha256(image), before);
 }
 
-class MakeFs : public KvmTest {
+class MakeFs : public ApplianceTest {
   protected:
     // A directory with what a file system can hold.
     std::string files() const {
@@ -107,7 +105,7 @@ class MakeFs : public KvmTest {
 TEST_F(MakeFs, FromADirectory) {
     std::string input = files();
     std::string image = scratch() / "new.img";
-    insp_ok({"make-fs", "--type=ext4", "--label=made", input, image}, qemu());
+    insp_ok({"make-fs", "--type=ext4", "--label=made", input, image});
     EXPECT_TRUE(ext_is_clean(image));
     EXPECT_EQ(probe(image, "LABEL"), "made");
     EXPECT_EQ(debugfs(image, "cat /dir/link"), "hello\n");
@@ -133,7 +131,7 @@ TEST_F(MakeFs, FromAnArchive) {
         ASSERT_TRUE(packed.ok()) << packed.describe();
         std::string image = scratch() / "new.qcow2";
         if (!have_program(compressor.substr(0, compressor.find(' ')))) continue;
-        insp_ok({"make-fs", "-F", "qcow2", "--partition=gpt", "--size=+16M", archive, image}, qemu());
+        insp_ok({"make-fs", "-F", "qcow2", "--partition=gpt", "--size=+16M", archive, image});
         EXPECT_TRUE(run({"qemu-img", "check", "-q", image}).ok());
         std::string raw = scratch() / "new.raw";
         ASSERT_TRUE(run({"qemu-img", "convert", "-O", "raw", image, raw}).ok());
@@ -151,20 +149,20 @@ TEST_F(MakeFs, ForWindows) {
     fs::create_directories(input + "/dir");
     write_host_file(input + "/dir/file.txt", "hello\n");
     std::string image = scratch() / "new.img";
-    insp_ok({"make-fs", "-t", "vfat", "-s", "8M", input, image}, qemu());
+    insp_ok({"make-fs", "-t", "vfat", "-s", "8M", input, image});
     EXPECT_EQ(fs::file_size(image), 8u << 20);
     EXPECT_TRUE(run({"/usr/sbin/fsck.fat", "-n", image}).ok());
     EXPECT_EQ(run({"mtype", "-i", image, "::/dir/file.txt"}).out, "hello\n");
-    insp_ok({"make-fs", "--floppy", input, image}, qemu());
+    insp_ok({"make-fs", "--floppy", input, image});
     EXPECT_EQ(fs::file_size(image), 1440u << 10);
     const json table = json::parse(run({"/usr/sbin/sfdisk", "--json", image}).out)["partitiontable"];
     EXPECT_EQ(table["label"], "dos");
     const std::string floppy = cut_out(image, 1);
     EXPECT_GT(fs::file_size(floppy), 1400u << 10);
     EXPECT_EQ(run({"mtype", "-i", floppy, "::/dir/file.txt"}).out, "hello\n");
-    insp_ok({"make-fs", "-t", "ntfs", input, image}, qemu());
+    insp_ok({"make-fs", "-t", "ntfs", input, image});
     EXPECT_EQ(probe(image, "TYPE"), "ntfs");
-    EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/dir/file.txt"}, qemu()), "hello\n");
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/dir/file.txt"}), "hello\n");
 }
 
 // Each file system by its own tool of the host.
@@ -183,15 +181,14 @@ TEST_F(MakeFs, OfEveryKind) {
           Kind{"ntfs", {"ntfsfix", "-n"}}}) {
         SCOPED_TRACE(kind.type);
         const std::string image = scratch() / "new.img";
-        insp_ok({"make-fs", "-t", kind.type, "--label=made", input, image}, qemu());
+        insp_ok({"make-fs", "-t", kind.type, "--label=made", input, image});
         EXPECT_EQ(probe(image, "TYPE"), kind.type);
         EXPECT_EQ(probe(image, "LABEL"), "made");
         Args judge = kind.judge;
         judge.push_back(image);
         const Outcome judged = run(judge);
         EXPECT_TRUE(judged.ok()) << judged.describe();
-        EXPECT_EQ(insp_ok({"fsck", "-a", image}, qemu()),
-                  "/dev/sda: " + std::string(kind.type) + ": clean\n");
+        EXPECT_EQ(insp_ok({"fsck", "-a", image}), "/dev/sda: " + std::string(kind.type) + ": clean\n");
         if (std::string(kind.type) == "ntfs") {
             EXPECT_EQ(run({"ntfscat", image, "dir/file.txt"}).out, "hello\n");
         } else if (std::string(kind.type) == "btrfs") {
@@ -201,7 +198,7 @@ TEST_F(MakeFs, OfEveryKind) {
             EXPECT_EQ(read_host_file(restored / "dir/file.txt"), "hello\n");
             EXPECT_EQ(read_host_file(restored / "big"), std::string(3 << 20, 'b'));
         } else {
-            EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/dir/file.txt"}, qemu()), "hello\n");
+            EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/dir/file.txt"}), "hello\n");
         }
     }
 }
@@ -213,7 +210,7 @@ TEST_F(MakeFs, HasInodesForAllFiles) {
     for (int i = 0; i < 6000; ++i) write_host_file(input / std::to_string(i), "");
     const std::string image = scratch() / "new.img";
     for (const char* size : {"--size=+1M", "--size=8M"}) {
-        const Outcome made = insp({"make-fs", "-v", size, input, image}, qemu());
+        const Outcome made = insp({"make-fs", "-v", size, input, image});
         ASSERT_TRUE(made.ok()) << made.describe();
         EXPECT_THAT(made.err, Not(HasSubstr("once more")));
         EXPECT_TRUE(ext_is_clean(image));
@@ -237,9 +234,9 @@ TEST_F(MakeFs, LabelsAreWhole) {
         EXPECT_TRUE(refused(insp({"make-fs", "-t", kind.type, "--label=" + label + "x", input, image}),
                             kUsage, "up to " + std::to_string(kind.most)));
         EXPECT_FALSE(fs::exists(image));
-        const Outcome made = insp({"make-fs", "-t", kind.type, "--label=" + label, input, image}, qemu());
+        const Outcome made = insp({"make-fs", "-t", kind.type, "--label=" + label, input, image});
         ASSERT_TRUE(made.ok()) << made.describe();
-        const json listed = insp_json({"filesystems", "--json", "-a", image}, qemu());
+        const json listed = insp_json({"filesystems", "--json", "-a", image});
         EXPECT_EQ(listed["filesystems"][0]["label"], label);
         fs::remove(image);
     }
@@ -250,59 +247,58 @@ TEST_F(MakeFs, LeavesNothingBehindWhenItFails) {
     const std::string input = files();
     write_host_file(image, "precious");
     write_host_file(scratch() / "text", "this is no archive\n");
-    EXPECT_TRUE(refused(insp({"make-fs", scratch() / "text", image}, qemu()), kFailed, "no tar archive"));
-    EXPECT_TRUE(refused(insp({"make-fs", "-s", "1M", input, image}, qemu()), kFailed, "no space left"));
-    EXPECT_TRUE(refused(insp({"make-fs", scratch() / "missing", image}, qemu()), kFailed, "missing"));
-    EXPECT_TRUE(refused(insp({"make-fs", "-t", "iso9660", input, image}, qemu()), kUsage, "iso9660"));
+    EXPECT_TRUE(refused(insp({"make-fs", scratch() / "text", image}), kFailed, "no tar archive"));
+    EXPECT_TRUE(refused(insp({"make-fs", "-s", "1M", input, image}), kFailed, "no space left"));
+    EXPECT_TRUE(refused(insp({"make-fs", scratch() / "missing", image}), kFailed, "missing"));
+    EXPECT_TRUE(refused(insp({"make-fs", "-t", "iso9660", input, image}), kUsage, "iso9660"));
     EXPECT_EQ(read_host_file(image), "precious");
     for (const auto& entry : fs::directory_iterator(scratch()))
         EXPECT_EQ(entry.path().filename().string().find(".insp-"), std::string::npos);
 }
 
-class Fsck : public KvmTest {};
+class Fsck : public ApplianceTest {};
 
 TEST_F(Fsck, ReportsEachFilesystem) {
-    EXPECT_EQ(insp_ok({"fsck", "-a", guest("gpt")}, qemu()),
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("gpt")}),
               "/dev/sda1: ext4: clean\n/dev/sda2: vfat: clean\n/dev/sda5: xfs: clean\n");
     // A journal that waits is no damage.
-    EXPECT_EQ(insp_ok({"fsck", "-a", guest("ext4-dirty")}, qemu()), "/dev/sda: ext4: clean\n");
-    EXPECT_EQ(insp_ok({"fsck", "-a", guest("xfs-dirty")}, qemu()), "/dev/sda: xfs: clean\n");
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("ext4-dirty")}), "/dev/sda: ext4: clean\n");
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("xfs-dirty")}), "/dev/sda: xfs: clean\n");
     // What ntfsfix calls sound and Windows wants to look at.
-    EXPECT_EQ(insp_ok({"fsck", "-a", guest("ntfs")}, qemu()), "/dev/sda: ntfs: clean\n");
-    const Outcome dirty = insp({"fsck", "-a", guest("ntfs-dirty")}, qemu());
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("ntfs")}), "/dev/sda: ntfs: clean\n");
+    const Outcome dirty = insp({"fsck", "-a", guest("ntfs-dirty")});
     EXPECT_EQ(dirty.code, 4);
     EXPECT_THAT(dirty.out, HasSubstr("ntfs: damaged"));
     EXPECT_THAT(dirty.out, HasSubstr("marked to be checked"));
     const std::string blank = scratch() / "blank.img";
     write_host_file(blank, std::string(1 << 20, '\0'));
-    const Outcome nothing = insp({"fsck", "--json", "-a", blank}, qemu());
+    const Outcome nothing = insp({"fsck", "--json", "-a", blank});
     EXPECT_EQ(nothing.code, kNothingMatched);
     EXPECT_EQ(json::parse(nothing.out)["filesystems"], json::array());
-    EXPECT_TRUE(refused(insp({"fsck", "-a", guest("gpt"), "/dev/sda3"}, qemu()), kFailed, "swap"));
+    EXPECT_TRUE(refused(insp({"fsck", "-a", guest("gpt"), "/dev/sda3"}), kFailed, "swap"));
 }
 
 TEST_F(Fsck, ABtrfsIsOneFileSystem) {
-    EXPECT_EQ(insp_ok({"fsck", "-a", guest("btrfs")}, qemu()), "/dev/sda1: btrfs: clean\n");
-    EXPECT_EQ(insp_ok({"fsck", "-a", guest("btrfs"), "btrfsvol:/dev/vda1/@home", "/dev/sda1"}, qemu()),
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("btrfs")}), "/dev/sda1: btrfs: clean\n");
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("btrfs"), "btrfsvol:/dev/vda1/@home", "/dev/sda1"}),
               "/dev/sda1: btrfs: clean\n");
-    EXPECT_EQ(insp_ok({"fsck", "-a", guest("btrfs-raid1")}, qemu()), "/dev/sda1: btrfs: clean\n");
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("btrfs-raid1")}), "/dev/sda1: btrfs: clean\n");
 }
 
 TEST_F(Fsck, TakesTheNamesThatOthersTake) {
-    EXPECT_EQ(insp_ok({"fsck", "-a", guest("gpt"), "/dev/vda2"}, qemu()), "/dev/sda2: vfat: clean\n");
-    EXPECT_EQ(insp_ok({"fsck", "-a", guest("lvm"), "/dev/mapper/debian--vg-home"}, qemu()),
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("gpt"), "/dev/vda2"}), "/dev/sda2: vfat: clean\n");
+    EXPECT_EQ(insp_ok({"fsck", "-a", guest("lvm"), "/dev/mapper/debian--vg-home"}),
               "/dev/debian-vg/home: ext4: clean\n");
-    EXPECT_THAT(insp_ok({"fsck", "-a", guest("md"), "/dev/md/home"}, qemu()),
+    EXPECT_THAT(insp_ok({"fsck", "-a", guest("md"), "/dev/md/home"}),
                 ::testing::MatchesRegex("/dev/md[0-9]+: ext4: clean\n"));
 }
 
 TEST_F(Fsck, RepairsNothingOnADegradedArray) {
     const std::string image = copy_of("md-degraded");
     const std::string before = sha256(image);
-    EXPECT_TRUE(
-        refused(insp({"fsck", "--repair", "-a", image}, qemu()), kFailed, "the RAID /dev/md0 is degraded"));
+    EXPECT_TRUE(refused(insp({"fsck", "--repair", "-a", image}), kFailed, "the RAID /dev/md0 is degraded"));
     EXPECT_EQ(sha256(image), before);
-    EXPECT_THAT(insp_ok({"fsck", "-a", image}, qemu()), HasSubstr("/dev/md0: ext4: clean\n"));
+    EXPECT_THAT(insp_ok({"fsck", "-a", image}), HasSubstr("/dev/md0: ext4: clean\n"));
 }
 
 // Damage of each kind, made by hand.
@@ -318,15 +314,15 @@ class FsckOfEveryKind : public Fsck {
         judge.push_back(image);
         ASSERT_FALSE(run(judge).ok()) << type;
         const std::string before = sha256(image);
-        const Outcome found = insp({"fsck", "-a", image}, qemu());
+        const Outcome found = insp({"fsck", "-a", image});
         EXPECT_EQ(found.code, 4) << found.describe();
         EXPECT_THAT(found.out, HasSubstr("/dev/sda: " + type + ": damaged\n"));
         EXPECT_EQ(sha256(image), before);
-        EXPECT_THAT(insp_ok({"fsck", "--repair", "-a", image}, qemu()),
+        EXPECT_THAT(insp_ok({"fsck", "--repair", "-a", image}),
                     HasSubstr("/dev/sda: " + type + ": repaired\n"));
         const Outcome judged = run(judge);
         EXPECT_TRUE(judged.ok()) << judged.describe();
-        EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}, qemu()), "hello, guest\n");
+        EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), "hello, guest\n");
     }
 };
 
@@ -342,7 +338,7 @@ TEST_F(FsckOfEveryKind, F2fs) {
     write_host_file(scratch() / "files/hello.txt", "hello, guest\n");
     write_host_file(scratch() / "files/big", std::string(3 << 20, 'b'));
     const std::string image = scratch() / "f2fs.img";
-    insp_ok({"make-fs", "-t", "f2fs", scratch() / "files", image}, qemu());
+    insp_ok({"make-fs", "-t", "f2fs", scratch() / "files", image});
     std::string bytes = read_host_file(image);
     // The segment information table, which the superblock has the place of.
     constexpr size_t kSuper = 1024, kBlock = 4096;
@@ -382,16 +378,16 @@ TEST_F(FsckOfEveryKind, NtfsIsLeftToWindows) {
     bytes.replace(mirror + 200, 100, 100, 'x');
     write_host_file(image, bytes);
     ASSERT_FALSE(run({"ntfsfix", "-n", image}).ok());
-    const Outcome repaired = insp({"fsck", "--repair", "-a", image}, qemu());
+    const Outcome repaired = insp({"fsck", "--repair", "-a", image});
     EXPECT_EQ(repaired.code, 4) << repaired.describe();
     EXPECT_THAT(repaired.out, HasSubstr("/dev/sda: ntfs: damaged\n"));
     EXPECT_THAT(repaired.out, HasSubstr("start Windows"));
     EXPECT_TRUE(run({"ntfsfix", "-n", image}).ok()) << "what could be repaired is";
-    const Outcome again = insp({"fsck", "-a", image}, qemu());
+    const Outcome again = insp({"fsck", "-a", image});
     EXPECT_EQ(again.code, 4) << again.describe();
     // Where there is the mark alone, nothing is done.
     const std::string dirty = copy_of("ntfs-dirty");
-    EXPECT_EQ(insp({"fsck", "--repair", "-a", dirty}, qemu()).code, 4);
+    EXPECT_EQ(insp({"fsck", "--repair", "-a", dirty}).code, 4);
     EXPECT_TRUE(same_bytes(dirty, guest("ntfs-dirty")));
 }
 
@@ -414,7 +410,7 @@ TEST_F(FsckOfEveryKind, NoRepairThatFailedIsKept) {
     ASSERT_FALSE(run({"/usr/sbin/fsck.exfat", "-y", tried}).ok());
     ASSERT_NE(read_host_file(tried), bytes);
     const std::string before = sha256(bad);
-    const Outcome outcome = insp({"fsck", "--repair", "-a", good, "-a", bad}, qemu());
+    const Outcome outcome = insp({"fsck", "--repair", "-a", good, "-a", bad});
     EXPECT_EQ(outcome.code, 4) << outcome.describe();
     EXPECT_THAT(outcome.out, HasSubstr("/dev/sda: ext4: repaired\n"));
     EXPECT_THAT(outcome.out, HasSubstr("/dev/sdb: exfat: damaged\n"));
@@ -438,7 +434,7 @@ TEST_F(FsckOfEveryKind, BtrfsHasNoSafeRepair) {
     ASSERT_GT(copies, 0) << map;
     write_host_file(image, bytes);
     ASSERT_FALSE(run({"btrfs", "check", "--readonly", cut_out(image, 1)}).ok());
-    const Outcome found = insp({"fsck", "--repair", "-a", image}, qemu());
+    const Outcome found = insp({"fsck", "--repair", "-a", image});
     EXPECT_EQ(found.code, 4) << found.describe();
     EXPECT_THAT(found.out, HasSubstr("There is no safe repair for it"));
     EXPECT_EQ(read_host_file(image), bytes);
@@ -451,13 +447,13 @@ TEST_F(Fsck, RepairsAndKeepsThat) {
         run({"/usr/sbin/debugfs", "-w", "-R", "set_inode_field /hello.txt links_count 7", image}).ok());
     ASSERT_FALSE(ext_is_clean(image));
     std::string before = sha256(image);
-    Outcome found = insp({"fsck", "-a", image, "--json"}, qemu());
+    Outcome found = insp({"fsck", "-a", image, "--json"});
     EXPECT_EQ(found.code, 4) << found.describe();
     json report = json::parse(found.out)["filesystems"][0];
     EXPECT_EQ(report["result"], "damaged");
     EXPECT_THAT(report["messages"].get<std::string>(), HasSubstr("ref count"));
     EXPECT_EQ(sha256(image), before);
-    EXPECT_THAT(insp_ok({"fsck", "--repair", "-a", image}, qemu()), HasSubstr("/dev/sda: ext4: repaired\n"));
+    EXPECT_THAT(insp_ok({"fsck", "--repair", "-a", image}), HasSubstr("/dev/sda: ext4: repaired\n"));
     EXPECT_TRUE(ext_is_clean(image));
     EXPECT_EQ(debugfs(image, "cat /hello.txt"), "hello, guest\n");
 }

@@ -12,7 +12,7 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class Inspect : public KvmTest {
+class Inspect : public ApplianceTest {
   protected:
     // The device mounted at `path`; empty where there is none.
     static std::string device_at(const json& system, const std::string& path) {

@@ -9,7 +9,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-class Install : public KvmTest {
+class Install : public ApplianceTest {
   protected:
     // Installs into the scratch folder, as a package's build does; the prefix in it.
     fs::path install() const {

@@ -27,15 +27,18 @@ enum class Subject {
     kSeveral,  // a qcow2 image, its data file, and a raw image
 };
 
-class Kill : public KvmTest {
+class Kill : public ApplianceTest {
   protected:
     static int kills() {
         const char* text = getenv("INSP_TEST_KILLS");
         return text ? atoi(text) : 6;
     }
 
-    // With the engine that users get on this host.
-    Options any_engine() const { return environment({.env = {{"INSP_ENGINE", "auto"}}}); }
+    // On our own virtual machine, whose snapshot is there: a test that makes it first waits for longer.
+    Options on_kvm() const {
+        insp_ok({"appliance", "warm"}, {.env = {{"INSP_ENGINE", "kvm"}}});
+        return environment({.env = {{"INSP_ENGINE", "kvm"}}});
+    }
 
     // The small images, made once; each kill gets a copy.
     void make_originals(Subject subject) {
@@ -90,12 +93,12 @@ class Kill : public KvmTest {
 
     // How long an edit takes, in microseconds.
     uint64_t duration() const {
-        Outcome warmed = run(command({"appliance", "warm"}), any_engine());  // which would count as well
+        Outcome warmed = run(command({"appliance", "warm"}), environment());  // which would count as well
         EXPECT_TRUE(warmed.ok()) << warmed.describe();
         std::vector<double> seconds;
         for (int i = 0; i < 3; i++) {
             copy_originals();
-            Outcome outcome = run(edit(), any_engine());
+            Outcome outcome = run(edit(), environment());
             EXPECT_TRUE(outcome.ok()) << outcome.describe();
             seconds.push_back(outcome.seconds);
         }
@@ -172,7 +175,7 @@ class Kill : public KvmTest {
             const uint64_t delay = from + random() % (to - from);
             SCOPED_TRACE("signal " + std::to_string(signal) + " after " + std::to_string(delay) + " of " +
                          std::to_string(whole) + " us");
-            Child child(edit(), any_engine());
+            Child child(edit(), environment());
             if (i < kills()) {
                 usleep(static_cast<useconds_t>(delay));
             } else {
@@ -190,7 +193,7 @@ class Kill : public KvmTest {
             Outcome next =
                 run(command({"info", "-q", "--no-filesystems", second ? "--format=raw" : disks()[0], "-a",
                              folder() / (second ? "second" : "image")}),
-                    any_engine());
+                    environment());
             EXPECT_TRUE(next.ok()) << next.describe();
             // What was not committed, and concerns the others too, is left to who opens the first one.
             next = run(command({"recover", folder() / "image"}));
@@ -202,7 +205,7 @@ class Kill : public KvmTest {
                 EXPECT_EQ(text, "edited, guest\n");
             }
             if (i % 10 != 0) continue;
-            next = run(on_disks({"cat", "-q"}), any_engine());
+            next = run(on_disks({"cat", "-q"}), environment());
             EXPECT_EQ(next.out, subject_ == Subject::kSeveral ? text + text : text) << next.describe();
         }
         printf("%d of %d edits were made; %d left a journal behind\n", changed, done, cut_short);
@@ -230,10 +233,10 @@ TEST_F(Kill, BySigint) { kill_and_look(SIGINT, Subject::kRaw); }
 
 // ^C reaches all processes of the group at once.
 TEST_F(Kill, ByTheTerminal) {
+    if (!kvm_is_usable()) GTEST_SKIP() << "/dev/kvm is missing or not permitted";
     std::string image = copy_of("large");
     fs::create_directory(scratch() / "out");
-    Child child(command({"copy-out", "-a", image, "-m", "/dev/sda", "/large", scratch() / "out"}),
-                environment());
+    Child child(command({"copy-out", "-a", image, "-m", "/dev/sda", "/large", scratch() / "out"}), on_kvm());
     sleep(2);
     child.kill_group(SIGINT);
     Outcome outcome = child.wait();
@@ -244,8 +247,9 @@ TEST_F(Kill, ByTheTerminal) {
 
 // The virtual machine's process dies: a clear error, no hang, the image as it was.
 TEST_F(Kill, TheVirtualMachine) {
+    if (!kvm_is_usable()) GTEST_SKIP() << "/dev/kvm is missing or not permitted";
     std::string image = copy_of("large");
-    Child child(command({"cat", "-a", image, "-m", "/dev/sda", "/large"}), environment());
+    Child child(command({"cat", "-a", image, "-m", "/dev/sda", "/large"}), on_kvm());
     std::vector<pid_t> machines;
     for (int i = 0; i < 400 && machines.empty() && child.running(); i++) {
         usleep(10'000);

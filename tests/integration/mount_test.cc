@@ -30,9 +30,7 @@ class Mount : public HostMountTest {
         HostMountTest::SetUp();
         if (!INSP_APPLIANCE_BUILT) GTEST_SKIP() << "the appliance is not built (INSP_APPLIANCE=OFF)";
     }
-    // Whatever engine fits this host; much is read and written here.
     Options with_runtime(Options options = {}) const {
-        options.env.try_emplace("INSP_ENGINE", "auto");
         options.env.try_emplace("XDG_RUNTIME_DIR", scratch() / "run");
         return options;
     }
@@ -392,7 +390,7 @@ TEST_F(Mount, EveryKindOfGuest) {
 }
 
 TEST_F(Mount, OnTheEngineKvm) {
-    if (access("/dev/kvm", R_OK | W_OK) != 0) GTEST_SKIP() << "/dev/kvm is missing or not permitted";
+    if (!kvm_is_usable()) GTEST_SKIP() << "/dev/kvm is missing or not permitted";
     std::string image = copy_of("ext4");
     insp_ok({"mount", "-a", image, "-m", "/dev/sda", directory_},
             with_runtime({.env = {{"INSP_ENGINE", "kvm"}}}));

@@ -16,17 +16,8 @@ using nlohmann::json;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class NewIds : public InspTest {
+class NewIds : public ApplianceTest {
   protected:
-    void SetUp() override {
-        InspTest::SetUp();
-        if (!have_program("qemu-system-x86_64")) GTEST_SKIP() << "qemu-system-x86_64 is not installed";
-    }
-    Options qemu() const {
-        Options options;
-        options.env["INSP_ENGINE"] = "qemu";
-        return options;
-    }
     static Args with_key(Args args) {
         args.insert(args.end(), {"--key", "all:key:guest-key"});
         return args;
@@ -35,7 +26,7 @@ class NewIds : public InspTest {
     json clone(const std::string& source, const std::string& path, const Args& more = {"--new-ids"}) const {
         Args args = {"clone", "--json", "--format=raw", "-a", source, "-o", path};
         args.insert(args.end(), more.begin(), more.end());
-        return json::parse(insp_ok(args, qemu()));
+        return json::parse(insp_ok(args));
     }
     static const json& id(const json& made, const std::string& kind, const std::string& device) {
         static const json kNone = {{"kept", ""}, {"new", ""}};
@@ -59,10 +50,9 @@ class NewIds : public InspTest {
 TEST_F(NewIds, ManyClonesEachWithItsOwn) {
     const std::string source = guest("fake-debian");
     std::set<std::string> seen;
-    std::istringstream lines(insp_ok(
-        {"clone", "--json", "--format=raw", "-a", source, "-o", scratch().string(), "--count", "3",
-         "--name-pattern", "web-%d", "--new-ids", "--sysprep", "--hostname", "--output-format", "raw"},
-        qemu()));
+    std::istringstream lines(insp_ok({"clone", "--json", "--format=raw", "-a", source, "-o",
+                                      scratch().string(), "--count", "3", "--name-pattern", "web-%d",
+                                      "--new-ids", "--sysprep", "--hostname", "--output-format", "raw"}));
     unsigned number = 0;
     for (std::string line; std::getline(lines, line);) {
         ++number;
@@ -120,9 +110,9 @@ TEST_F(NewIds, NtfsThatWindowsComesBackToIsRefused) {
         const Args clone = {"clone", "-q", "--format=raw", "-a", source, "-o", path};
         Args anew = clone;
         anew.push_back("--new-ids");
-        EXPECT_TRUE(refused(insp(anew, qemu()), kFailed, "shutdown /s")) << kind;
+        EXPECT_TRUE(refused(insp(anew), kFailed, "shutdown /s")) << kind;
         EXPECT_FALSE(fs::exists(path)) << kind;
-        insp_ok(clone, qemu());
+        insp_ok(clone);
         EXPECT_TRUE(same_bytes(path, source)) << kind;
         fs::remove(path);
     }
@@ -134,7 +124,7 @@ TEST_F(NewIds, BtrfsOnTwoDevices) {
     const std::string before = uuid(cut_out(source, 1)), after = uuid(cut_out(path, 1));
     EXPECT_NE(after, before);
     EXPECT_EQ(after, uuid(cut_out(path, 2)));
-    const Outcome listed = insp({"ls", "-q", "--format=raw", "-a", path, "-m", "/dev/sda1", "/"}, qemu());
+    const Outcome listed = insp({"ls", "-q", "--format=raw", "-a", path, "-m", "/dev/sda1", "/"});
     EXPECT_TRUE(listed.ok()) << listed.describe();
 }
 
@@ -145,22 +135,21 @@ TEST_F(NewIds, LuksNeedsNoKeyWhateverItsKeyDerivation) {
     EXPECT_NE(said({"cryptsetup", "luksUUID", source}), said({"cryptsetup", "luksUUID", path}));
     EXPECT_EQ(said({"cryptsetup", "luksUUID", path}), id(made, "luks", "/dev/sda")["new"]);
     // It is unlocked as before.
-    EXPECT_THAT(insp_ok(with_key({"filesystems", "--json", "--all", "-a", path}), qemu()),
-                HasSubstr("\"ext4\""));
+    EXPECT_THAT(insp_ok(with_key({"filesystems", "--json", "--all", "-a", path})), HasSubstr("\"ext4\""));
     // That which has the root stays, because the guest couldn't unlock it; what is in it changes, with a key.
     const std::string root = guest("luks"), other = scratch() / "root.img";
     const json rooted = clone(root, other, with_key({"--new-ids"}));
     EXPECT_THAT(id(rooted, "luks", "/dev/sda2")["kept"], HasSubstr("initial RAM disk"));
-    EXPECT_THAT(insp_ok(with_key({"cat", "-q", "-a", other, "/etc/fstab"}), qemu()), Not(testing::IsEmpty()));
+    EXPECT_THAT(insp_ok(with_key({"cat", "-q", "-a", other, "/etc/fstab"})), Not(testing::IsEmpty()));
 }
 
 TEST_F(NewIds, ArraysThatTheGuestDoesNotBootFrom) {
     if (!have_program("mdadm")) GTEST_SKIP() << "mdadm is not installed";
     const std::string source = copy_of("md"), path = scratch() / "clone.img";
     const std::string home = "00000060:00000000:00000000:00000005";
-    Options naming = qemu();
+    Options naming;
     naming.input = "ARRAY /dev/md/home metadata=1.2 UUID=" + home + "\n";
-    insp_ok({"mkdir", "-q", "-p", "-a", source, "/etc/mdadm"}, qemu());
+    insp_ok({"mkdir", "-q", "-p", "-a", source, "/etc/mdadm"});
     insp_ok({"write", "-q", "-a", source, "/etc/mdadm/mdadm.conf"}, naming);
     const json made = clone(source, path);
     EXPECT_TRUE(id(made, "array", "/dev/md0").contains("kept"));
@@ -171,8 +160,8 @@ TEST_F(NewIds, ArraysThatTheGuestDoesNotBootFrom) {
         EXPECT_THAT(said({"mdadm", "--examine", cut_out(path, member)}), HasSubstr("Array UUID : " + wanted));
     EXPECT_THAT(said({"mdadm", "--examine", cut_out(path, 1)}),
                 HasSubstr("00000060:00000000:00000000:00000001"));
-    EXPECT_THAT(insp_ok({"cat", "-q", "-a", path, "/etc/mdadm/mdadm.conf"}, qemu()), HasSubstr(wanted));
-    EXPECT_THAT(insp_ok({"ls", "-q", "-a", path, "/home"}, qemu()), HasSubstr("alice"));
+    EXPECT_THAT(insp_ok({"cat", "-q", "-a", path, "/etc/mdadm/mdadm.conf"}), HasSubstr(wanted));
+    EXPECT_THAT(insp_ok({"ls", "-q", "-a", path, "/home"}), HasSubstr("alice"));
 }
 
 TEST_F(NewIds, AVolumeGroupBesideItsSource) {
@@ -193,7 +182,7 @@ TEST_F(NewIds, AVolumeGroupBesideItsSource) {
             groups.insert(groups.end(), {"-a", source});
         groups.insert(groups.end(),
                       {"-a", path, "--", "lvm", "vgs", "--noheadings", "-o", "vg_name,lv_count"});
-        const Outcome seen = insp(groups, qemu());
+        const Outcome seen = insp(groups);
         EXPECT_TRUE(seen.ok()) << seen.describe();
         EXPECT_THAT(seen.out, HasSubstr(name + " "));
         if (!encrypted) {
@@ -201,11 +190,11 @@ TEST_F(NewIds, AVolumeGroupBesideItsSource) {
             EXPECT_THAT(seen.err, Not(HasSubstr("left out")));
         }
         Args cat = {"cat", "-q", "--format=raw", "-a", path, "/etc/fstab"};
-        const std::string fstab = insp_ok(encrypted ? with_key(cat) : cat, qemu());
+        const std::string fstab = insp_ok(encrypted ? with_key(cat) : cat);
         EXPECT_THAT(fstab, Not(HasSubstr(group + "/")));
         EXPECT_THAT(fstab, HasSubstr("/dev/"));
         Args listing = {"ls", "-q", "--format=raw", "-a", path, "/home"};
-        EXPECT_THAT(insp_ok(encrypted ? with_key(listing) : listing, qemu()), HasSubstr("alice"));
+        EXPECT_THAT(insp_ok(encrypted ? with_key(listing) : listing), HasSubstr("alice"));
     }
 }
 

@@ -10,18 +10,17 @@ namespace {
 
 using nlohmann::json;
 
-class Partition : public KvmTest {
+class Partition : public ApplianceTest {
   protected:
-    static Options qemu() { return {.env = {{"INSP_ENGINE", "qemu"}}}; }
     std::string change(const Args& args) const {
         Args all{"partition", "-a"};
         all.insert(all.end(), args.begin(), args.end());
-        return insp_ok(all, qemu());
+        return insp_ok(all);
     }
     Outcome try_to(const Args& args) const {
         Args all{"partition", "-a"};
         all.insert(all.end(), args.begin(), args.end());
-        return insp(all, qemu());
+        return insp(all);
     }
     // As the host's sfdisk sees the image.
     static json judged(const std::string& image) {
@@ -51,7 +50,7 @@ class Partition : public KvmTest {
 
 TEST_F(Partition, ListsWhatSfdiskSees) {
     std::string image = guest("gpt");
-    json ours = insp_json({"partition", "-a", image, "--json"}, qemu())["disks"][0];
+    json ours = insp_json({"partition", "-a", image, "--json"})["disks"][0];
     json theirs = judged(image);
     EXPECT_EQ(ours["table"], "gpt");
     EXPECT_EQ(ours["identifier"], theirs["id"]);
@@ -95,7 +94,7 @@ TEST_F(Partition, SaysAsJsonWhatItChanged) {
     const std::string image = disk("gpt", "size=8M\nsize=8M\n");
     auto changed = [&](Args args) {
         args.insert(args.begin(), {"partition", "--json", "-a", image});
-        return insp_json(args, qemu());
+        return insp_json(args);
     };
     // And by the names that a guest has for its disk.
     EXPECT_EQ(changed({"add", "--disk", "/dev/vda", "--size", "1M"}), (json{{"device", "/dev/sda3"}}));
@@ -127,11 +126,11 @@ with open(sys.argv[1], 'r+b') as image:
 )";
     const Outcome renamed = run({"python3", "-c", script, image});
     ASSERT_TRUE(renamed.ok()) << renamed.describe();
-    const json listed = insp_json({"partition", "--json", "-a", image}, qemu());
+    const json listed = insp_json({"partition", "--json", "-a", image});
     EXPECT_EQ(listed["disks"][0]["partitions"][0]["name"],
               "a\ufffd\ufffd\ufffd"
               "b");
-    EXPECT_EQ(insp({"alignment", "-a", image}, qemu()).code, 0);
+    EXPECT_EQ(insp({"alignment", "-a", image}).code, 0);
 }
 
 TEST_F(Partition, ChangesAnMbr) {
@@ -186,7 +185,7 @@ TEST_F(Partition, AlignmentHasTheExitCodesOfVirtAlignmentScan) {
     auto scan = [&](const std::string& image, const Args& more = {}) {
         Args args{"alignment", "-a", image};
         args.insert(args.end(), more.begin(), more.end());
-        return insp(args, qemu());
+        return insp(args);
     };
     Outcome good = scan(disk("dos", "start=2048\n"));
     EXPECT_EQ(good.code, 0) << good.describe();
@@ -206,11 +205,11 @@ TEST_F(Partition, AlignmentHasTheExitCodesOfVirtAlignmentScan) {
     // mkfs.fat pretends that there is a table.
     std::filesystem::create_directory(scratch() / "files");
     const std::string fat = scratch() / "fat.img";
-    insp_ok({"make-fs", "-t", "vfat", scratch() / "files", fat}, qemu());
+    insp_ok({"make-fs", "-t", "vfat", scratch() / "files", fat});
     EXPECT_EQ(judged(fat)["partitions"][0]["start"], 0);
     EXPECT_EQ(scan(fat).code, 0);
     EXPECT_EQ(scan(fat).out, "");
-    EXPECT_FALSE(insp_json({"partition", "--json", "-a", fat}, qemu())["disks"][0].contains("table"));
+    EXPECT_FALSE(insp_json({"partition", "--json", "-a", fat})["disks"][0].contains("table"));
     EXPECT_EQ(scan(scratch() / "missing").code, 1);
 }
 
@@ -236,7 +235,7 @@ case "$*" in
 *) exit 1 ;;
 esac)sh");
     ::chmod(virsh.c_str(), 0755);
-    Options with = qemu();
+    Options with;
     with.env["PATH"] = scratch().string() + ":/usr/bin:/bin";
     auto scan = [&](Args more) {
         more.insert(more.begin(), {"alignment", "-c", "test:///x"});

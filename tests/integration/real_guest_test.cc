@@ -15,9 +15,8 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-class RealGuest : public KvmTest {
+class RealGuest : public ApplianceTest {
   protected:
-    RealGuest() { engine_ = "auto"; }
     // The guest of this name, or a skip: it comes from the network.
     bool have(const std::string& name) {
         try {

@@ -112,10 +112,10 @@ class AtTerminal {
     std::optional<int> code_;
 };
 
-class Rescue : public KvmTest {
+class Rescue : public ApplianceTest {
   protected:
     std::unique_ptr<AtTerminal> start(const Args& args) const {
-        return std::make_unique<AtTerminal>(command(args), environment({.env = {{"INSP_ENGINE", "qemu"}}}));
+        return std::make_unique<AtTerminal>(command(args), environment());
     }
 };
 
@@ -194,8 +194,7 @@ TEST_F(Rescue, ReadOnlyForgets) {
     std::string image = copy_of("ext4");
     std::string before = sha256(image);
     // Also without a terminal: fed from a file.
-    Outcome outcome = insp({"rescue", "--ro", "-a", image}, {.input = "tune2fs -L changed /dev/sda\nexit\n",
-                                                             .env = {{"INSP_ENGINE", "qemu"}}});
+    Outcome outcome = insp({"rescue", "--ro", "-a", image}, {.input = "tune2fs -L changed /dev/sda\nexit\n"});
     EXPECT_EQ(outcome.code, kSuccess) << outcome.describe();
     EXPECT_THAT(outcome.err, HasSubstr("Read-only"));
     EXPECT_THAT(outcome.out, HasSubstr("tune2fs 1."));

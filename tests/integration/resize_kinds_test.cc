@@ -18,15 +18,11 @@ using ::testing::HasSubstr;
 
 constexpr uint64_t kMiB = 1 << 20;
 
-class ResizeKinds : public InspTest {
+class ResizeKinds : public ApplianceTest {
   protected:
-    void SetUp() override {
-        InspTest::SetUp();
-        if (!have_program("qemu-system-x86_64")) GTEST_SKIP() << "the engine qemu is not installed";
-    }
     Outcome resize(Args args) const {
         args.insert(args.begin(), "resize");
-        return insp(args, {.env = {{"INSP_ENGINE", "qemu"}}});
+        return insp(args);
     }
     std::string resize_ok(const Args& args) const {
         const Outcome outcome = resize(args);
@@ -132,8 +128,7 @@ TEST_F(ResizeKinds, LuksOnALogicalVolume) {
     const std::string image = copy_of("luks-on-lvm");
     resize_ok({"-a", image, "--resize", "/dev/fedora/root=9M", "--key", "all:key:guest-key"});
     const Outcome read = insp({"run", "-q", "-a", image, "--key", "all:key:guest-key", "--", "sh", "-ec",
-                               "blockdev --getsize64 /dev/fedora/root; e2fsck -fn /dev/mapper/luks-*"},
-                              {.env = {{"INSP_ENGINE", "qemu"}}});
+                               "blockdev --getsize64 /dev/fedora/root; e2fsck -fn /dev/mapper/luks-*"});
     EXPECT_TRUE(read.ok()) << read.describe();
     EXPECT_THAT(read.out, HasSubstr("9437184\n"));
 }
@@ -235,8 +230,7 @@ TEST_F(ResizeKinds, LuksInAPartition) {
                   "e2fsck -fn /dev/mapper/c >/dev/null\n"
                   "mount -o ro /dev/mapper/c /sysroot; test -e /sysroot/etc/fstab; umount /sysroot\n"
                   "size=$(blockdev --getsize64 /dev/mapper/c)\n"
-                  "dumpe2fs -h /dev/mapper/c 2>/dev/null | grep '^Block count: *'$((size / 4096 * 4))'$'"},
-                 {.env = {{"INSP_ENGINE", "qemu"}}});
+                  "dumpe2fs -h /dev/mapper/c 2>/dev/null | grep '^Block count: *'$((size / 4096 * 4))'$'"});
         EXPECT_TRUE(outcome.ok()) << outcome.describe();
     };
     auto with_key = [&](Args args) {
@@ -266,8 +260,7 @@ TEST_F(ResizeKinds, LuksOnTheWholeDisk) {
               "printf guest-key | cryptsetup open --key-file=- /dev/sda c\n"
               "mke2fs -q -t ext4 -J size=1 /dev/mapper/c\n"
               "mount /dev/mapper/c /sysroot; echo hello >/sysroot/hello.txt; umount /sysroot\n"
-              "cryptsetup close c"},
-             {.env = {{"INSP_ENGINE", "qemu"}}});
+              "cryptsetup close c"});
     ASSERT_TRUE(made.ok()) << made.describe();
     auto check = [&](uint64_t size) {
         EXPECT_EQ(size_of(image), size);
@@ -311,7 +304,6 @@ TEST_F(ResizeKinds, SwapSpaceThatShrinks) {
 
 // XFS made anew: what is in it comes back with all that XFS keeps of a file.
 TEST_F(ResizeKinds, XfsMadeAnew) {
-    const Options engine{.env = {{"INSP_ENGINE", "qemu"}}};
     const std::string image = scratch() / "disk";
     write_host_file(image, "");
     std::filesystem::resize_file(image, 342 * kMiB);
@@ -334,8 +326,7 @@ TEST_F(ResizeKinds, XfsMadeAnew) {
         touch -d '2001-02-03 04:05:06' dir/file dir data sparse
         chattr +i data 2>/dev/null || true
         cd /
-        umount /sysroot)"},
-                              engine);
+        umount /sysroot)"});
     ASSERT_TRUE(made.ok()) << made.describe();
     ASSERT_TRUE(insp({"run", "-q", "--rw", "-a", image, "-m", "/dev/sda1", "--", "perl", "-e", R"(
         require 'syscall.ph' if 0;
@@ -343,8 +334,7 @@ TEST_F(ResizeKinds, XfsMadeAnew) {
         set('dir/file', 'user.colour', 'blue');
         set('dir/file', 'trusted.t', 'x');
         set('dir', 'system.posix_acl_access', pack('L<(S<S<L<)5', 2, 1,7,0xffffffff, 2,6,1234, 4,5,0xffffffff, 16,7,0xffffffff, 32,1,0xffffffff));
-        )"},
-                     engine)
+        )"})
                     .ok());
     // All that there is to be seen of the files but inode numbers, times of change, and the times of symbolic
     // links and of the root, which xfsrestore does not set.
@@ -356,7 +346,7 @@ TEST_F(ResizeKinds, XfsMadeAnew) {
         perl -e 'for (["dir/file", "user.colour"], ["dir/file", "trusted.t"], ["dir", "system.posix_acl_access"]) {
             my ($v, $p, $n) = ("\0" x 100, "/sysroot/$_->[0]", $_->[1]); my $l = syscall(191, $p, $n, $v, 100);
             print "$n ", unpack("H*", substr($v, 0, $l < 0 ? 0 : $l)), "\n" }')"};
-    const Outcome before = insp(look, engine);
+    const Outcome before = insp(look);
     ASSERT_TRUE(before.ok()) << before.describe();
     EXPECT_THAT(before.out, AllOf(HasSubstr("linked"), HasSubstr("user.colour 626c7565"),
                                   HasSubstr("./null character special file")));
@@ -372,7 +362,7 @@ TEST_F(ResizeKinds, XfsMadeAnew) {
     const std::string system = cut_out(image, 1);
     EXPECT_TRUE(xfs_is_clean(system));
     EXPECT_EQ(ok({"xfs_db", "-r", "-c", "sb 0", "-c", features, system}), old);
-    EXPECT_EQ(insp(look, engine).out, before.out);
+    EXPECT_EQ(insp(look).out, before.out);
 
     // In a qcow2 image whose size stays.
     if (!have_program("qemu-img")) return;
@@ -383,7 +373,7 @@ TEST_F(ResizeKinds, XfsMadeAnew) {
     ok({"qemu-img", "convert", "-O", "raw", qcow2, image});
     EXPECT_EQ(size_of(image), 322 * kMiB);
     EXPECT_TRUE(xfs_is_clean(cut_out(image, 1)));
-    EXPECT_EQ(insp(look, engine).out, before.out);
+    EXPECT_EQ(insp(look).out, before.out);
 }
 
 struct FatCase {
@@ -461,7 +451,6 @@ INSTANTIATE_TEST_SUITE_P(
 // A FAT32 with fewer clusters than the specification wants is one to the kernel, and stays one. Disks with
 // sectors of 4096 bytes have FATs with such.
 TEST_F(ResizeKinds, FatAsTheKernelHasIt) {
-    const Options engine{.env = {{"INSP_ENGINE", "qemu"}}};
     const std::string image = scratch() / "disk";
     for (const char* options : {"-F 32 -s 1", "-F 32 -S 4096 -s 1"}) {
         SCOPED_TRACE(options);
@@ -471,16 +460,14 @@ TEST_F(ResizeKinds, FatAsTheKernelHasIt) {
         const Outcome filled =
             insp({"run", "-q", "--rw", "--format=raw", "-a", image, "--", "sh", "-ec",
                   "mount /dev/sda /sysroot; mkdir /sysroot/dir; seq 200000 >/sysroot/dir/numbers; "
-                  "for i in $(seq 100); do echo $i >/sysroot/dir/$i; done; umount /sysroot"},
-                 engine);
+                  "for i in $(seq 100); do echo $i >/sysroot/dir/$i; done; umount /sysroot"});
         ASSERT_TRUE(filled.ok()) << filled.describe();
         for (const char* size : {"+9M", "-15M", "+60M"}) {
             resize_ok({"-a", image, "--size", size});
             ok({"fsck.fat", "-n", image});
             const Outcome read = insp({"run", "-q", "--format=raw", "-a", image, "--", "sh", "-ec",
                                        "mount -o ro /dev/sda /sysroot; md5sum </sysroot/dir/numbers; "
-                                       "cat /sysroot/dir/[0-9]* | wc -c"},
-                                      engine);
+                                       "cat /sysroot/dir/[0-9]* | wc -c"});
             EXPECT_THAT(read.out, HasSubstr(ok({"sh", "-c", "seq 200000 | md5sum"}).substr(0, 32)));
         }
     }

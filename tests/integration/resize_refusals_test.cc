@@ -11,15 +11,10 @@ using ::testing::HasSubstr;
 
 constexpr uint64_t kMiB = 1 << 20;
 
-class ResizeRefusals : public InspTest {
+class ResizeRefusals : public ApplianceTest {
   protected:
-    void SetUp() override {
-        InspTest::SetUp();
-        if (!have_program("qemu-system-x86_64")) GTEST_SKIP() << "the engine qemu is not installed";
-    }
     Outcome resize(Args args, Options options = {}) const {
         args.insert(args.begin(), "resize");
-        options.env["INSP_ENGINE"] = "qemu";
         return insp(args, options);
     }
     void expect_refused(const std::string& image, const Args& wishes, const std::string& text,
@@ -84,8 +79,7 @@ TEST_F(ResizeRefusals, PhysicalVolumeMissing) {
     const Outcome made =
         insp({"run", "-q", "--rw", "--format=raw", "-a", one, "--format=raw", "-a", two, "--", "sh", "-ec",
               "lvm vgcreate -qq -s 1m vg /dev/sda /dev/sdb; lvm lvcreate -qq -Zn -Wn -L 40m -n both vg; "
-              "lvm vgchange -qq -an vg"},
-             {.env = {{"INSP_ENGINE", "qemu"}}});
+              "lvm vgchange -qq -an vg"});
     ASSERT_TRUE(made.ok()) << made.describe();
     expect_refused(one, {"--size", "+16M"}, "is not complete");
     expect_refused(one, {"--size", "-4M"}, "is not complete");
@@ -107,7 +101,7 @@ TEST_F(ResizeRefusals, GuestThatHibernates) {
     write_host_file(image, bytes);
     expect_refused(image, {"--size", "+16M"}, "the guest hibernates");
     expect_refused(image, {"--resize", "/dev/sda1=8M"}, "the guest hibernates");
-    const Outcome sparsified = insp({"sparsify", "-a", image}, {.env = {{"INSP_ENGINE", "qemu"}}});
+    const Outcome sparsified = insp({"sparsify", "-a", image});
     EXPECT_TRUE(refused(sparsified, kFailed, "the guest hibernates"));
     EXPECT_TRUE(read_host_file(image) == bytes);
 }

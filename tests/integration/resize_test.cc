@@ -22,12 +22,11 @@ using ::testing::Not;
 
 constexpr uint64_t kMiB = 1 << 20;
 
-class Resize : public KvmTest {
+class Resize : public ApplianceTest {
   protected:
-    // Much happens in the appliance's kernel: where KVM is emulated the other engine is faster.
     Outcome resize(Args args) const {
         args.insert(args.begin(), "resize");
-        return insp(args, {.env = {{"INSP_ENGINE", "auto"}}});
+        return insp(args);
     }
     std::string resize_ok(const Args& args) const {
         const Outcome outcome = resize(args);
@@ -68,7 +67,7 @@ void Resize::kill_and_look(const std::string& original, const Args& more, const 
     const auto fresh = [&] {
         std::filesystem::copy_file(original, image, std::filesystem::copy_options::overwrite_existing);
     };
-    const Options options = environment({.env = {{"INSP_ENGINE", "auto"}}});
+    const Options options = environment();
     Args words = {"resize", "-q", "-a", image, "--size", wish};
     words.insert(words.end(), more.begin(), more.end());
     const Args args = command(words);
@@ -195,8 +194,6 @@ TEST_F(Resize, Qcow2KeepsItsSnapshotsAndContents) {
 // A physical volume with root and swap space in it, as Debian's installer makes it. The judges are LVM's own
 // tools and e2fsck, in an appliance of their own.
 TEST_F(Resize, LogicalVolumeFollowsItsGroup) {
-    const Options engine{.env = {{"INSP_ENGINE", "qemu"}}};
-    if (!have_program("qemu-system-x86_64")) GTEST_SKIP() << "the engine qemu is not installed";
     const std::string image = scratch() / "lvm.img";
     write_host_file(image, "");
     std::filesystem::resize_file(image, 64 * kMiB);
@@ -205,7 +202,7 @@ TEST_F(Resize, LogicalVolumeFollowsItsGroup) {
     ASSERT_TRUE(run({"sh", "-c", "sfdisk -q " + image + " <" + (scratch() / "table").string()}).ok());
     auto in_appliance = [&](const std::string& commands) {
         const Outcome outcome =
-            insp({"run", "-q", "-a", image, "--rw", "--", "sh", "-c", "set -e; " + commands}, engine);
+            insp({"run", "-q", "-a", image, "--rw", "--", "sh", "-c", "set -e; " + commands});
         EXPECT_TRUE(outcome.ok()) << outcome.describe();
         return outcome.out;
     };
@@ -223,20 +220,20 @@ TEST_F(Resize, LogicalVolumeFollowsItsGroup) {
     };
     EXPECT_THAT(look(), AllOf(HasSubstr("root   24.00"), HasSubstr("swap_1  8.00")));
 
-    const Outcome grown = insp({"resize", "-a", image, "--size", "+32M"}, engine);
+    const Outcome grown = insp({"resize", "-a", image, "--size", "+32M"});
     EXPECT_TRUE(grown.ok()) << grown.describe();
     EXPECT_THAT(grown.out, HasSubstr("/dev/vg/root grows from 24.0 MiB to 56.0 MiB"));
     EXPECT_THAT(look(), AllOf(HasSubstr("root   56.00"), HasSubstr("swap_1  8.00")));
 
     // What lies behind the swap space is given back, but for a part.
-    const Outcome shrunk = insp({"resize", "-a", image, "--size", "-50M"}, engine);
+    const Outcome shrunk = insp({"resize", "-a", image, "--size", "-50M"});
     EXPECT_TRUE(shrunk.ok()) << shrunk.describe();
     EXPECT_EQ(size_of(image), 46 * kMiB);
     EXPECT_THAT(look(), AllOf(HasSubstr("root   35.00"), HasSubstr("swap_1  8.00")));
     EXPECT_THAT(run({"sfdisk", "-V", image}).out, HasSubstr("No errors detected"));
 
     // What lies at the end moves to where the root was.
-    const Outcome moved = insp({"resize", "-a", image, "--size", "30M"}, engine);
+    const Outcome moved = insp({"resize", "-a", image, "--size", "30M"});
     EXPECT_TRUE(moved.ok()) << moved.describe();
     EXPECT_THAT(moved.out, HasSubstr("at the end of the physical volume /dev/sda1 move"));
     EXPECT_EQ(size_of(image), 30 * kMiB);
@@ -244,7 +241,7 @@ TEST_F(Resize, LogicalVolumeFollowsItsGroup) {
     EXPECT_THAT(in_appliance("blkid -p /dev/mapper/vg-swap_1"), HasSubstr("swap"));
     EXPECT_THAT(run({"sfdisk", "-V", image}).out, HasSubstr("No errors detected"));
 
-    const Outcome impossible = insp({"resize", "-a", image, "--size", "8M"}, engine);
+    const Outcome impossible = insp({"resize", "-a", image, "--size", "8M"});
     EXPECT_TRUE(refused(impossible, kFailed, "can't be made smaller than"));
 }
 
@@ -274,7 +271,7 @@ TEST_F(Resize, LeavesTheImageAndResizesACopy) {
     for (const int milliseconds : {5, 50, 200}) {
         Args words = args;
         words.insert(words.begin(), "resize");
-        Child child(command(words), environment({.env = {{"INSP_ENGINE", "auto"}}}));
+        Child child(command(words), environment());
         usleep(static_cast<useconds_t>(milliseconds) * 1000);
         child.kill(SIGINT);
         child.wait();
@@ -318,15 +315,14 @@ TEST_F(Resize, KilledAtAnyMomentWhenItWritesDirectly) {
 // Data moves to what was free, and had other data once.
 TEST_F(Resize, MovesDataDirectly) {
     const std::string image = copy_of("cloud");
-    const Options engine{.env = {{"INSP_ENGINE", "auto"}}};
     std::mt19937 random(1);
     std::string bytes(9 * kMiB, '\0');
     for (char& byte : bytes) byte = static_cast<char>(random());
     for (const char* name : {"old", "data"}) {
         write_host_file(scratch() / name, bytes);
-        insp_ok({"copy-in", "-a", image, "-m", "/dev/sda1", scratch() / name, "/"}, engine);
+        insp_ok({"copy-in", "-a", image, "-m", "/dev/sda1", scratch() / name, "/"});
     }
-    insp_ok({"rm", "-a", image, "-m", "/dev/sda1", "/old"}, engine);
+    insp_ok({"rm", "-a", image, "-m", "/dev/sda1", "/old"});
     const uint64_t size = size_of(image);
     resize_ok({"-a", image, "--size", "-16M", "--write-mode=direct"});
     EXPECT_EQ(size_of(image), size - 16 * kMiB);

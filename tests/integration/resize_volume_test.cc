@@ -18,10 +18,10 @@ using ::testing::HasSubstr;
 
 constexpr uint64_t kMiB = 1 << 20;
 
-class ResizeVolume : public KvmTest {
+class ResizeVolume : public ApplianceTest {
   protected:
     void SetUp() override {
-        KvmTest::SetUp();
+        ApplianceTest::SetUp();
         if (IsSkipped()) return;
         if (geteuid() != 0) GTEST_SKIP() << "only root can make a block device";
         image_ = copy_of("ext4", "volume.img");
@@ -37,7 +37,7 @@ class ResizeVolume : public KvmTest {
     void TearDown() override {
         if (!device_.empty()) run({"losetup", "--detach", device_});
         fs::remove_all(scratch() / "state");
-        KvmTest::TearDown();
+        ApplianceTest::TearDown();
     }
 
     void script(const std::string& name, const std::string& commands) const {
@@ -75,7 +75,6 @@ class ResizeVolume : public KvmTest {
         Options options;
         options.env["PATH"] = (scratch() / "bin").string() + ":" + std::getenv("PATH");
         options.env["XDG_STATE_HOME"] = scratch() / "state";
-        options.env["INSP_ENGINE"] = "auto";
         return run(command(args), environment(options));
     }
     Outcome resize(const std::string& size, const Args& more = {}) const {

@@ -9,7 +9,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-class Libguestfs : public KvmTest {};
+class Libguestfs : public ApplianceTest {};
 
 TEST_F(Libguestfs, SeesWhatInspDid) {
     if (!have_program("guestfish"))

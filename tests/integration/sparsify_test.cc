@@ -29,13 +29,12 @@ uint64_t allocated(const std::string& path) {
     return static_cast<uint64_t>(status.st_blocks) * 512;
 }
 
-class Sparsify : public KvmTest {
+class Sparsify : public ApplianceTest {
   protected:
-    // Much happens in the appliance's kernel: where KVM is emulated the other engine is faster.
-    Options quick() const { return {.env = {{"INSP_ENGINE", "auto"}}, .timeout = std::chrono::minutes(3)}; }
+    Options patient() const { return {.timeout = std::chrono::minutes(3)}; }
     Outcome sparsify(Args args) const {
         args.insert(args.begin(), "sparsify");
-        return insp(args, quick());
+        return insp(args, patient());
     }
     json sparsify_ok(Args args) const {
         args.insert(args.end(), {"--json"});
@@ -49,7 +48,7 @@ class Sparsify : public KvmTest {
         if (writes) args.insert(args.end(), "--rw");
         args.insert(args.end(), more.begin(), more.end());
         args.insert(args.end(), {"--", "/bin/sh", "-ec", script});
-        const Outcome outcome = insp(args, quick());
+        const Outcome outcome = insp(args, patient());
         EXPECT_TRUE(outcome.ok()) << outcome.describe();
         return outcome.out;
     }
@@ -129,7 +128,7 @@ TEST_P(SparsifyOther, FileSystem) {
     const std::string device = name.starts_with("btrfs") ? "/dev/sda1" : "/dev/sda";
     const bool several = name == "btrfs-raid1";
     auto look = [&] {
-        return several ? insp_ok({"cat", "-a", image, "/home/alice/notes.txt"}, quick())
+        return several ? insp_ok({"cat", "-a", image, "/home/alice/notes.txt"}, patient())
                        : contents(image, {device});
     };
     const std::string before = look();
@@ -232,7 +231,7 @@ TEST_F(Sparsify, LogicalVolumesAndWhatIsFreeInTheirGroup) {
     EXPECT_GE(volume(report, "debian-vg").at("free_bytes"), 8 * kMiB);
     EXPECT_LE(allocated(image), small + kMiB);
     EXPECT_EQ(contents(image, devices), before);
-    EXPECT_EQ(insp_ok({"fsck", "-a", image}, quick()),
+    EXPECT_EQ(insp_ok({"fsck", "-a", image}, patient()),
               "/dev/sda1: ext2: clean\n/dev/debian-vg/home: ext4: clean\n/dev/debian-vg/root: ext4: clean\n");
     in_appliance(image, "vgck debian-vg", false);
 
@@ -252,7 +251,7 @@ TEST_F(Sparsify, KindsOfLogicalVolumes) {
     EXPECT_THAT(volume(report, "/dev/vg/striped").at("reason").get<std::string>(), HasSubstr("snapshots"));
     for (const char* device :
          {"/dev/vg/mirrored", "/dev/vg/thin", "/dev/vg/striped-snap", "/dev/vg/thin-snap"})
-        EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", device, "/hello.txt"}, quick()), "hello, guest\n")
+        EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", device, "/hello.txt"}, patient()), "hello, guest\n")
             << device;
     in_appliance(image, "lvconvert --help >/dev/null; vgck vg", false);
 }
@@ -278,7 +277,8 @@ TEST_F(Sparsify, EncryptedVolumesWhereTheUserAllowsIt) {
     EXPECT_EQ(volume(report, "ubuntu-vg").at("result"), "discarded");
     EXPECT_LT(allocated(image), large - 3 * kMiB);
     EXPECT_EQ(contents(image, {root}, {"--key", kKey}), before);
-    EXPECT_THAT(insp_ok({"fsck", "-a", image, "--key", kKey}, quick()), HasSubstr(root + ": ext4: clean\n"));
+    EXPECT_THAT(insp_ok({"fsck", "-a", image, "--key", kKey}, patient()),
+                HasSubstr(root + ": ext4: clean\n"));
     const Outcome decrypted = run(
         {"qemu-img", "convert", "--object", "secret,id=key,data=guest-key", "--image-opts",
          "driver=luks,key-secret=key,file.filename=" + cut_out(image, 2), "-O", "raw", scratch() / "plain"});
@@ -385,7 +385,7 @@ TEST_F(Sparsify, KilledAtAnyMoment) {
     const std::string before = contents(original, {"/dev/sda1"});
     const uint64_t large = allocated(original);
     const std::string image = scratch() / "image";
-    const Options options = environment(quick());
+    const Options options = environment(patient());
     const Args args = command({"sparsify", "-q", "-a", image});
     auto restore = [&] {
         ASSERT_TRUE(run({"cp", "--sparse=always", original, image}).ok());
@@ -407,7 +407,7 @@ TEST_F(Sparsify, KilledAtAnyMoment) {
         child.kill(SIGKILL);
         child.wait();
         EXPECT_THAT(strays(), ::testing::IsEmpty());
-        const Outcome recovered = insp({"recover", image}, quick());
+        const Outcome recovered = insp({"recover", image}, patient());
         EXPECT_TRUE(recovered.ok()) << recovered.describe();
         SCOPED_TRACE("killed after " + std::to_string(at) + " s: " + recovered.out);
         EXPECT_TRUE(ext_is_clean(cut_out(image, 1)));

@@ -21,17 +21,8 @@ using ::testing::Not;
 constexpr const char* kKey = "all:key:guest-key";
 constexpr const char* kRootUuid = "00000044-0044-4044-8044-000000000044";
 
-// With whatever engine is quick here: much is done in these.
-class Stacks : public InspTest {
+class Stacks : public ApplianceTest {
   protected:
-    Options quick(Options options = {}) const {
-        options.env["INSP_ENGINE"] = "auto";
-        return options;
-    }
-    std::string ok(const Args& args) const { return insp_ok(args, quick()); }
-    Outcome run_insp(const Args& args) const { return insp(args, quick()); }
-    json as_json(const Args& args) const { return insp_json(args, quick()); }
-
     // The ext file systems of this UUID in an image, wherever they lie in it, each as a file of 8 MiB.
     std::vector<std::string> ext_systems(const std::string& image, const std::string& uuid) const {
         constexpr size_t kSize = 8 << 20, kStep = 512, kSuper = 1024;
@@ -65,13 +56,13 @@ class Stacks : public InspTest {
             args.insert(args.end(), more.begin(), more.end());
             return args;
         };
-        json systems = as_json(with({"inspect", "--json"}))["operating_systems"];
+        json systems = insp_json(with({"inspect", "--json"}))["operating_systems"];
         ASSERT_EQ(systems.size(), 1U) << systems;
         EXPECT_EQ(systems[0]["root"], root);
         EXPECT_EQ(systems[0]["hostname"], "old-debian");
-        EXPECT_EQ(ok(with({"cat", "/etc/hostname"})), "old-debian\n");
-        ok(with({"edit", "-e", "s/old/new/", "/etc/hostname"}));
-        EXPECT_EQ(ok(with({"cat", "/etc/hostname"})), "new-debian\n");
+        EXPECT_EQ(insp_ok(with({"cat", "/etc/hostname"})), "old-debian\n");
+        insp_ok(with({"edit", "-e", "s/old/new/", "/etc/hostname"}));
+        EXPECT_EQ(insp_ok(with({"cat", "/etc/hostname"})), "new-debian\n");
     }
     static void expect_changed(const std::string& file_system) {
         EXPECT_TRUE(ext_is_clean(file_system));
@@ -82,10 +73,10 @@ class Stacks : public InspTest {
 TEST_F(Stacks, Lvm) {
     std::string image = copy_of("lvm");
     expect_usable(image, "/dev/debian-vg/root");
-    EXPECT_EQ(ok({"cat", "-a", image, "/home/alice/notes.txt"}), "notes\n");
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "/home/alice/notes.txt"}), "notes\n");
     // By any name that LVM and the kernel have for it.
     for (const char* device : {"/dev/debian-vg/home", "/dev/mapper/debian--vg-home"})
-        EXPECT_EQ(ok({"cat", "-a", image, "-m", device, "/alice/notes.txt"}), "notes\n");
+        EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", device, "/alice/notes.txt"}), "notes\n");
     std::vector<std::string> systems = ext_systems(image, kRootUuid);
     ASSERT_EQ(systems.size(), 1U);
     expect_changed(systems[0]);
@@ -94,7 +85,7 @@ TEST_F(Stacks, Lvm) {
 TEST_F(Stacks, ReadingLeavesTheImageAlone) {
     std::string image = copy_of("lvm");
     std::string before = sha256(image);
-    ok({"inspect", "-a", image});
+    insp_ok({"inspect", "-a", image});
     EXPECT_EQ(sha256(image), before);
 }
 
@@ -105,8 +96,8 @@ TEST_F(Stacks, PuttingTogetherIsNoChange) {
         std::string guest_disk = copy_of("fake-debian");
         std::string image = copy_of(name);
         std::string before = sha256(image);
-        Outcome outcome = run_insp(
-            {"touch", "-a", guest_disk, "-a", image, "--root", "/dev/sda1", "--key", kKey, "/gone/new"});
+        Outcome outcome =
+            insp({"touch", "-a", guest_disk, "-a", image, "--root", "/dev/sda1", "--key", kKey, "/gone/new"});
         EXPECT_TRUE(outcome.ok()) << outcome.describe();
         EXPECT_EQ(sha256(image), before) << name;
         fs::remove(image);
@@ -118,29 +109,29 @@ TEST_F(Stacks, KindsOfLogicalVolumes) {
     std::string image = guest("lvm-kinds");
     for (const char* device : {"/dev/vg/striped", "/dev/vg/mirrored", "/dev/vg/thin"}) {
         std::string expected = std::string(device) == "/dev/vg/striped" ? "later\n" : "hello, guest\n";
-        EXPECT_EQ(ok({"cat", "-a", image, "-m", device, "/hello.txt"}), expected) << device;
+        EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", device, "/hello.txt"}), expected) << device;
     }
     for (const char* device : {"/dev/vg/striped-snap", "/dev/vg/thin-snap"})
-        EXPECT_EQ(ok({"cat", "-a", image, "-m", device, "/hello.txt"}), "hello, guest\n") << device;
+        EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", device, "/hello.txt"}), "hello, guest\n") << device;
 }
 
 // Two guests that were installed alike, opened together: one group gets another name while nothing is
 // written.
 TEST_F(Stacks, VolumeGroupsOfOneName) {
     std::string one = guest("lvm"), other = guest("lvm-twin");
-    Outcome both = run_insp({"filesystems", "-a", one, "-a", other});
+    Outcome both = insp({"filesystems", "-a", one, "-a", other});
     EXPECT_TRUE(both.ok()) << both.describe();
     EXPECT_THAT(both.out, AllOf(HasSubstr("/dev/debian-vg/root\n"), HasSubstr("/dev/debian-vg_2/root\n")));
     EXPECT_THAT(both.err, AllOf(HasSubstr("two volume groups named debian-vg"), HasSubstr("/dev/sdb2")));
     // The same disk twice is one volume group.
     std::string copy = copy_of("lvm");
-    Outcome twice = run_insp({"filesystems", "-a", one, "-a", copy});
+    Outcome twice = insp({"filesystems", "-a", one, "-a", copy});
     EXPECT_THAT(twice.err, HasSubstr("/dev/sdb2: it is a copy of the physical volume /dev/sda2"));
     // For writing it can't be told apart, so it is left alone and said.
     std::string writable = copy_of("lvm", "first"), second = copy_of("lvm-twin", "second");
     std::string before = sha256(second);
-    Outcome edit = run_insp({"edit", "-a", writable, "-a", second, "--root", "/dev/debian-vg/root", "-e",
-                             "s/old/new/", "/etc/hostname"});
+    Outcome edit = insp({"edit", "-a", writable, "-a", second, "--root", "/dev/debian-vg/root", "-e",
+                         "s/old/new/", "/etc/hostname"});
     EXPECT_THAT(edit.err, HasSubstr("open its image by itself")) << edit.describe();
     EXPECT_EQ(sha256(second), before);
 }
@@ -151,21 +142,21 @@ TEST_F(Stacks, APhysicalVolumeIsMissing) {
     file.seekp(41 << 20);
     file << std::string(1 << 20, '\0');
     file.close();
-    Outcome outcome = run_insp({"filesystems", "-a", image});
+    Outcome outcome = insp({"filesystems", "-a", image});
     EXPECT_THAT(outcome.err, HasSubstr("the volume group vg misses a physical volume"));
 }
 
 TEST_F(Stacks, Luks) {
     std::string image = copy_of("luks");
     expect_usable(image, "/dev/mapper/luks-00000046-0046-4046-8046-000000000046", {"--key", kKey});
-    EXPECT_EQ(ok({"cat", "-a", image, "--key", "/dev/vda2:key:guest-key", "/boot/vmlinuz"}), "kernel\n");
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "--key", "/dev/vda2:key:guest-key", "/boot/vmlinuz"}), "kernel\n");
     write_host_file(scratch() / "key", "guest-key\n");
-    EXPECT_EQ(
-        ok({"cat", "-a", image, "--key",
-            "00000046-0046-4046-8046-000000000046:file:" + (scratch() / "key").string(), "/etc/hostname"}),
-        "new-debian\n");
-    Outcome piped = insp({"cat", "-a", image, "--keys-from-stdin", "/etc/hostname"},
-                         quick({.input = "another\nguest-key\n"}));
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "--key",
+                       "00000046-0046-4046-8046-000000000046:file:" + (scratch() / "key").string(),
+                       "/etc/hostname"}),
+              "new-debian\n");
+    Outcome piped =
+        insp({"cat", "-a", image, "--keys-from-stdin", "/etc/hostname"}, {.input = "another\nguest-key\n"});
     EXPECT_EQ(piped.out, "new-debian\n") << piped.describe();
     // Nothing of it is readable in the image, and the header is a header still.
     EXPECT_THAT(read_host_file(image), Not(HasSubstr("old-debian")));
@@ -173,20 +164,19 @@ TEST_F(Stacks, Luks) {
 
 TEST_F(Stacks, LuksWithoutItsKey) {
     std::string image = guest("luks");
-    EXPECT_TRUE(refused(run_insp({"cat", "-a", image, "/etc/hostname"}), kFailed,
+    EXPECT_TRUE(refused(insp({"cat", "-a", image, "/etc/hostname"}), kFailed,
                         "/dev/sda2 is encrypted: give its key (--key /dev/sda2:key:...)"));
-    EXPECT_TRUE(refused(run_insp({"cat", "-a", image, "--key", "/dev/sda2:key:wrong", "/etc/hostname"}),
-                        kFailed, "/dev/sda2: it is encrypted, and no key that was given for it fits"));
-    EXPECT_TRUE(refused(run_insp({"cat", "-a", image, "-m", "/dev/sda2", "/etc/hostname"}), kFailed,
+    EXPECT_TRUE(refused(insp({"cat", "-a", image, "--key", "/dev/sda2:key:wrong", "/etc/hostname"}), kFailed,
+                        "/dev/sda2: it is encrypted, and no key that was given for it fits"));
+    EXPECT_TRUE(refused(insp({"cat", "-a", image, "-m", "/dev/sda2", "/etc/hostname"}), kFailed,
                         "it is encrypted (LUKS): give its key"));
+    EXPECT_TRUE(refused(insp({"cat", "-a", image, "--key", "/dev/sda2:clevis", "/x"}), kFailed, "clevis"));
+    EXPECT_EQ(insp({"cat", "-a", image, "--key", "guest-key", "/x"}).code, kUsage);
+    EXPECT_EQ(insp({"cat", "-a", image, "--key", ":key:guest-key", "/x"}).code, kUsage);
     EXPECT_TRUE(
-        refused(run_insp({"cat", "-a", image, "--key", "/dev/sda2:clevis", "/x"}), kFailed, "clevis"));
-    EXPECT_EQ(run_insp({"cat", "-a", image, "--key", "guest-key", "/x"}).code, kUsage);
-    EXPECT_EQ(run_insp({"cat", "-a", image, "--key", ":key:guest-key", "/x"}).code, kUsage);
-    EXPECT_TRUE(refused(run_insp({"cat", "-a", image, "--key", "all:file:/nonexistent", "/x"}), kFailed,
-                        "/nonexistent"));
+        refused(insp({"cat", "-a", image, "--key", "all:file:/nonexistent", "/x"}), kFailed, "/nonexistent"));
     // Not even when everything is said is a key.
-    Outcome verbose = run_insp({"cat", "-v", "-x", "-a", image, "--key", kKey, "/etc/hostname"});
+    Outcome verbose = insp({"cat", "-v", "-x", "-a", image, "--key", kKey, "/etc/hostname"});
     EXPECT_THAT(verbose.err, Not(HasSubstr("guest-key")));
 }
 
@@ -194,7 +184,7 @@ TEST_F(Stacks, LuksWithoutItsKey) {
 TEST_F(Stacks, LvmOnLuks) {
     std::string image = copy_of("lvm-on-luks");
     expect_usable(image, "/dev/ubuntu-vg/ubuntu-lv", {"--key", kKey});
-    EXPECT_EQ(ok({"cat", "-a", image, "--key", kKey, "/home/alice/notes.txt"}), "notes\n");
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "--key", kKey, "/home/alice/notes.txt"}), "notes\n");
     std::string encrypted = cut_out(image, 2);
     Outcome decrypted =
         run({"qemu-img", "convert", "--object", "secret,id=key,data=guest-key", "--image-opts",
@@ -215,13 +205,12 @@ TEST_F(Stacks, LuksOnLvm) {
 TEST_F(Stacks, Argon2GetsTheMemoryThatItWants) {
     std::string image = guest("luks-argon2");
     const std::string device = "/dev/mapper/luks-00000048-0048-4048-8048-000000000048";
-    EXPECT_EQ(ok({"cat", "-a", image, "--key", kKey, "-m", device, "/hello.txt"}), "hello, guest\n");
-    Outcome small =
-        run_insp({"cat", "-a", image, "--key", kKey, "--memory", "96M", "-m", device, "/hello.txt"});
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "--key", kKey, "-m", device, "/hello.txt"}), "hello, guest\n");
+    Outcome small = insp({"cat", "-a", image, "--key", kKey, "--memory", "96M", "-m", device, "/hello.txt"});
     EXPECT_TRUE(refused(small, kFailed, "there is no " + device));
     EXPECT_THAT(small.err, HasSubstr("--memory"));
     // Also where nothing is mounted, and a program is run at once.
-    const Outcome program = run_insp({"run", "-a", image, "--key", kKey, "blkid -o value -s TYPE " + device});
+    const Outcome program = insp({"run", "-a", image, "--key", kKey, "blkid -o value -s TYPE " + device});
     EXPECT_EQ(program.out, "ext4\n") << program.describe();
     EXPECT_EQ(program.err, "");
 }
@@ -229,7 +218,7 @@ TEST_F(Stacks, Argon2GetsTheMemoryThatItWants) {
 TEST_F(Stacks, Arrays) {
     std::string image = copy_of("md");
     expect_usable(image, "/dev/md0");
-    EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/md/home", "/alice/notes.txt"}), "notes\n");
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/md/home", "/alice/notes.txt"}), "notes\n");
     // Both halves of the mirror have the change, and the array is clean.
     std::vector<std::string> halves = ext_systems(image, kRootUuid);
     ASSERT_EQ(halves.size(), 2U);
@@ -243,8 +232,8 @@ TEST_F(Stacks, Arrays) {
 TEST_F(Stacks, DegradedArrays) {
     std::string image = copy_of("md-degraded");
     std::string before = sha256(image);
-    EXPECT_EQ(ok({"cat", "-a", image, "/home/alice/notes.txt"}), "notes\n");
-    Outcome edit = run_insp({"edit", "-a", image, "-m", "/dev/md0", "-e", "s/old/new/", "/etc/hostname"});
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "/home/alice/notes.txt"}), "notes\n");
+    Outcome edit = insp({"edit", "-a", image, "-m", "/dev/md0", "-e", "s/old/new/", "/etc/hostname"});
     EXPECT_TRUE(refused(edit, kFailed, "cannot mount /dev/md0 for writing: the RAID is degraded"));
     EXPECT_EQ(sha256(image), before);
 }
@@ -254,10 +243,10 @@ TEST_F(Stacks, DegradedArraysAreReadOnlyForPrograms) {
     std::string image = copy_of("md-degraded");
     std::string before = sha256(image);
     Outcome outcome =
-        run_insp({"run", "--rw", "-a", image, "--", "sh", "-c",
-                  "dd if=/dev/zero of=/dev/md0 bs=4k count=1 conv=fsync && echo written; "
-                  "e2fsck -f -y /dev/md0; mount /dev/md0 /sysroot; touch /sysroot/x; umount /sysroot; "
-                  "mount -o ro /dev/md0 /sysroot && cat /sysroot/etc/hostname && umount /sysroot"});
+        insp({"run", "--rw", "-a", image, "--", "sh", "-c",
+              "dd if=/dev/zero of=/dev/md0 bs=4k count=1 conv=fsync && echo written; "
+              "e2fsck -f -y /dev/md0; mount /dev/md0 /sysroot; touch /sysroot/x; umount /sysroot; "
+              "mount -o ro /dev/md0 /sysroot && cat /sysroot/etc/hostname && umount /sysroot"});
     EXPECT_TRUE(outcome.ok()) << outcome.describe();
     EXPECT_EQ(outcome.out.find("written"), std::string::npos) << outcome.describe();
     EXPECT_THAT(outcome.out, HasSubstr("old-debian\n"));
@@ -268,16 +257,16 @@ TEST_F(Stacks, DegradedArraysAreReadOnlyForPrograms) {
 TEST_F(Stacks, MirrorsThatLookLikeTheirContents) {
     std::string image = copy_of("md-end");
     std::string before = sha256(image);
-    EXPECT_EQ(ok({"cat", "-a", image, "/boot/efi/EFI/loader"}), "loader\n");
-    EXPECT_THAT(ok({"filesystems", "-a", image}), HasSubstr("/dev/md0\n/dev/md1\n"));
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "/boot/efi/EFI/loader"}), "loader\n");
+    EXPECT_THAT(insp_ok({"filesystems", "-a", image}), HasSubstr("/dev/md0\n/dev/md1\n"));
     for (const Args& half : {Args{"-m", "/dev/sda3"}, Args{"--root", "/dev/sda3"}}) {
         Args args{"touch", "-a", image, "/etc/new"};
         args.insert(args.end(), half.begin(), half.end());
-        EXPECT_TRUE(refused(run_insp(args), kFailed, "it is a member of the RAID /dev/md0"));
+        EXPECT_TRUE(refused(insp(args), kFailed, "it is a member of the RAID /dev/md0"));
     }
     EXPECT_EQ(sha256(image), before);
     expect_usable(image, "/dev/md0");
-    ok({"mv", "-a", image, "/boot/efi/EFI/loader", "/boot/efi/EFI/renamed"});
+    insp_ok({"mv", "-a", image, "/boot/efi/EFI/loader", "/boot/efi/EFI/renamed"});
     std::vector<std::string> halves = ext_systems(image, kRootUuid);
     ASSERT_EQ(halves.size(), 2U);
     for (const std::string& half : halves) expect_changed(half);
@@ -298,11 +287,11 @@ TEST_F(Stacks, LessCommonLevelsOfArrays) {
         return args;
     };
     const Args read = with_all({"cat", "/name", "/linear/name", "/four/name", "/six/name", "/mirrored/name"});
-    EXPECT_EQ(ok(read), "zero\nlinear\nfour\nsix\nmirrored\n");
-    ok(with_all(
+    EXPECT_EQ(insp_ok(read), "zero\nlinear\nfour\nsix\nmirrored\n");
+    insp_ok(with_all(
         {"edit", "-e", "s/$/!/", "/name", "/linear/name", "/four/name", "/six/name", "/mirrored/name"}));
-    EXPECT_EQ(ok(read), "zero!\nlinear!\nfour!\nsix!\nmirrored!\n");
-    const json listed = as_json({"filesystems", "--json", "-a", image})["filesystems"];
+    EXPECT_EQ(insp_ok(read), "zero!\nlinear!\nfour!\nsix!\nmirrored!\n");
+    const json listed = insp_json({"filesystems", "--json", "-a", image})["filesystems"];
     std::string levels;
     for (const json& item : listed) {
         if (item.contains("volume") && item["volume"]["kind"] == "md")
@@ -334,8 +323,8 @@ class Btrfs : public Stacks {
 TEST_F(Btrfs, Ubuntu) {
     std::string image = copy_of("btrfs");
     expect_usable(image, "btrfsvol:/dev/sda1/@");
-    EXPECT_EQ(ok({"cat", "-a", image, "/home/alice/notes.txt"}), "notes\n");
-    EXPECT_EQ(ok({"cat", "-a", image, "-m", "btrfsvol:/dev/sda1/@home", "/alice/notes.txt"}), "notes\n");
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "/home/alice/notes.txt"}), "notes\n");
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "btrfsvol:/dev/sda1/@home", "/alice/notes.txt"}), "notes\n");
     expect_changed(image, "@/etc/hostname");
 }
 TEST_F(Btrfs, Fedora) {
@@ -345,9 +334,9 @@ TEST_F(Btrfs, Fedora) {
 }
 // As virt-filesystems lists them.
 TEST_F(Btrfs, SubvolumesAreListed) {
-    EXPECT_EQ(ok({"filesystems", "-a", guest("btrfs")}),
+    EXPECT_EQ(insp_ok({"filesystems", "-a", guest("btrfs")}),
               "/dev/sda1\nbtrfsvol:/dev/sda1/@\nbtrfsvol:/dev/sda1/@home\nbtrfsvol:/dev/sda1/@snapshot\n");
-    json listed = as_json({"filesystems", "--json", "-a", guest("btrfs-raid1")})["filesystems"];
+    json listed = insp_json({"filesystems", "--json", "-a", guest("btrfs-raid1")})["filesystems"];
     ASSERT_GE(listed.size(), 3U) << listed;
     EXPECT_EQ(listed[2]["device"], "btrfsvol:/dev/sda1/@");
     EXPECT_EQ(listed[2]["volume"]["kind"], "subvolume");
@@ -355,7 +344,7 @@ TEST_F(Btrfs, SubvolumesAreListed) {
 TEST_F(Btrfs, Suse) {
     std::string image = copy_of("btrfs-suse");
     expect_usable(image, "/dev/sda1");
-    EXPECT_EQ(ok({"cat", "-a", image, "/home/alice/notes.txt"}), "notes\n");
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "/home/alice/notes.txt"}), "notes\n");
 }
 TEST_F(Btrfs, OverTwoDevices) {
     std::string image = copy_of("btrfs-raid1");
@@ -366,11 +355,10 @@ TEST_F(Stacks, OtherFileSystems) {
     for (const char* name : {"ntfs", "ntfs-dirty", "f2fs", "exfat", "udf", "xfs-v4"}) {
         SCOPED_TRACE(name);
         std::string image = copy_of(name);
-        EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), "hello, guest\n");
-        Outcome written =
-            insp({"write", "-a", image, "-m", "/dev/sda", "/new.txt"}, quick({.input = "new\n"}));
+        EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), "hello, guest\n");
+        Outcome written = insp({"write", "-a", image, "-m", "/dev/sda", "/new.txt"}, {.input = "new\n"});
         EXPECT_TRUE(written.ok()) << written.describe();
-        EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/new.txt"}), "new\n");
+        EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/new.txt"}), "new\n");
         Outcome judged;
         if (std::string(name).starts_with("ntfs")) {
             judged = run({"ntfscat", "-f", image, "/new.txt"});
@@ -393,42 +381,43 @@ TEST_F(Stacks, FileSystemsThatNobodyCanChange) {
     for (const char* name : {"iso9660", "squashfs", "erofs"}) {
         SCOPED_TRACE(name);
         std::string image = guest(name);
-        json found = as_json({"filesystems", "--json", "-a", image});
+        json found = insp_json({"filesystems", "--json", "-a", image});
         EXPECT_EQ(found["filesystems"][0]["type"], name) << found;
-        EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/a long name, with blänks"}), "hello, guest\n");
-        EXPECT_EQ(ok({"ls", "-R", "-a", image, "-m", "/dev/sda", "/dir"}), "sub\nsub/deep.txt\n");
+        EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/a long name, with blänks"}),
+                  "hello, guest\n");
+        EXPECT_EQ(insp_ok({"ls", "-R", "-a", image, "-m", "/dev/sda", "/dir"}), "sub\nsub/deep.txt\n");
     }
-    json mac = as_json({"filesystems", "--json", "-a", guest("hfsplus")});
+    json mac = insp_json({"filesystems", "--json", "-a", guest("hfsplus")});
     EXPECT_EQ(mac["filesystems"][0]["type"], "hfsplus") << mac;
-    EXPECT_EQ(ok({"cat", "-a", guest("hfsplus"), "-m", "/dev/sda", "/dir/sub/deep.txt"}), "deep\n");
+    EXPECT_EQ(insp_ok({"cat", "-a", guest("hfsplus"), "-m", "/dev/sda", "/dir/sub/deep.txt"}), "deep\n");
     std::string image = copy_of("squashfs");
-    EXPECT_TRUE(refused(run_insp({"touch", "-a", image, "-m", "/dev/sda", "/new"}), kFailed,
-                        "Read-only file system"));
+    EXPECT_TRUE(
+        refused(insp({"touch", "-a", image, "-m", "/dev/sda", "/new"}), kFailed, "Read-only file system"));
     EXPECT_TRUE(same_bytes(image, guest("squashfs")));
 }
 
 TEST_F(Stacks, HibernatedWindowsIsOnlyRead) {
     std::string image = copy_of("ntfs-hibernated");
     std::string before = sha256(image);
-    EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), "hello, guest\n");
-    Outcome written = insp({"write", "-a", image, "-m", "/dev/sda", "/new.txt"}, quick({.input = "new\n"}));
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), "hello, guest\n");
+    Outcome written = insp({"write", "-a", image, "-m", "/dev/sda", "/new.txt"}, {.input = "new\n"});
     EXPECT_TRUE(refused(written, kFailed, "Windows is hibernated"));
     // By whatever driver.
     for (const char* mount : {"/dev/sda:/::ntfs", "/dev/sda:/::ntfs3", "/dev/sda:/::ntfs-3g"})
-        EXPECT_TRUE(refused(run_insp({"touch", "-a", image, "-m", mount, "/new.txt"}), kFailed,
-                            "Windows is hibernated"))
+        EXPECT_TRUE(
+            refused(insp({"touch", "-a", image, "-m", mount, "/new.txt"}), kFailed, "Windows is hibernated"))
             << mount;
     EXPECT_EQ(sha256(image), before);
 }
 
 TEST_F(Stacks, NtfsDriversAndTheirOptions) {
     std::string image = copy_of("ntfs");
-    EXPECT_EQ(ok({"cat", "-a", image, "-m", "/dev/sda:/::ntfs-3g", "/hello.txt"}), "hello, guest\n");
-    ok({"touch", "-a", image, "-m", "/dev/sda:/::ntfs3", "/new.txt"});
+    EXPECT_EQ(insp_ok({"cat", "-a", image, "-m", "/dev/sda:/::ntfs-3g", "/hello.txt"}), "hello, guest\n");
+    insp_ok({"touch", "-a", image, "-m", "/dev/sda:/::ntfs3", "/new.txt"});
     // Names that Windows can't have are an option of ntfs-3g.
-    EXPECT_TRUE(refused(run_insp({"touch", "-a", image, "-m", "/dev/sda:/:windows_names", "/a:b"}), kFailed,
+    EXPECT_TRUE(refused(insp({"touch", "-a", image, "-m", "/dev/sda:/:windows_names", "/a:b"}), kFailed,
                         "Invalid argument"));
-    ok({"touch", "-a", image, "-m", "/dev/sda", "/a:b"});
+    insp_ok({"touch", "-a", image, "-m", "/dev/sda", "/a:b"});
 }
 
 // Volumes that Windows made, if they can be had (tests/guests/bitlocker.sh).
@@ -453,18 +442,16 @@ TEST_F(BitLocker, IsReadAndChanged) {
         args.insert(args.end(), {"--key", "/dev/sda:key:" + key});
         return args;
     };
-    EXPECT_EQ(ok(with({"cat", "/hello.txt"}, "anaconda")), "hello, guest\n");
-    // The recovery password is a key as well; it is printed in images.conf.
-    EXPECT_EQ(
-        ok(with({"cat", "/dir/sub/deep.txt"}, "235818-357951-253979-013365-241120-245575-342914-591910")),
-        "deep\n");
-    Outcome wrong = run_insp(with({"cat", "/hello.txt"}, "wrong"));
+    Outcome wrong = insp(with({"cat", "/hello.txt"}, "wrong"));
     EXPECT_EQ(wrong.code, kFailed);
     EXPECT_THAT(wrong.err, HasSubstr("no key that was given for it fits"));
-    EXPECT_TRUE(refused(run_insp({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), kFailed, "--key"));
-    Outcome written = insp(with({"write", "/new.txt"}, "anaconda"), quick({.input = "new\n"}));
+    EXPECT_TRUE(refused(insp({"cat", "-a", image, "-m", "/dev/sda", "/hello.txt"}), kFailed, "--key"));
+    Outcome written = insp(with({"write", "/new.txt"}, "anaconda"), {.input = "new\n"});
     EXPECT_TRUE(written.ok()) << written.describe();
-    EXPECT_EQ(ok(with({"cat", "/new.txt"}, "anaconda")), "new\n");
+    // The recovery password is a key as well; it is printed in images.conf.
+    EXPECT_EQ(insp_ok(with({"cat", "/hello.txt", "/dir/sub/deep.txt", "/new.txt"},
+                           "235818-357951-253979-013365-241120-245575-342914-591910")),
+              "hello, guest\ndeep\nnew\n");
     EXPECT_EQ(read_host_file(image).find("hello, guest"), std::string::npos) << "it is encrypted";
 }
 
@@ -491,11 +478,11 @@ TEST_F(BitLocker, WhatIsDecryptedIsRight) {
                      "--",
                      "sha256sum",
                      "/dev/mapper/bitlk-sda"};
-        EXPECT_THAT(ok(command), HasSubstr(expected[name]["SHA256SUM"]));
+        EXPECT_THAT(insp_ok(command), HasSubstr(expected[name]["SHA256SUM"]));
     }
     // One that is still being encrypted is cryptsetup's to refuse.
-    Outcome half = run_insp({"filesystems", "-a", scratch() / "bitlk-aes-xts-128-eow.img", "--key",
-                             "all:key:" + expected["bitlk-aes-xts-128-eow"]["PW"]});
+    Outcome half = insp({"filesystems", "-a", scratch() / "bitlk-aes-xts-128-eow.img", "--key",
+                         "all:key:" + expected["bitlk-aes-xts-128-eow"]["PW"]});
     EXPECT_THAT(half.err, HasSubstr("encrypt-on-write"));
 }
 
@@ -509,7 +496,7 @@ TEST_F(Stacks, WhatTheApplianceCannotOpenIsNamed) {
     disk.replace(0x20, 4, "NXSB");
     disk.replace(0x24, 4, std::string("\x00\x10\x00\x00", 4));
     write_host_file(image, disk);
-    EXPECT_TRUE(refused(run_insp({"ls", "-a", image, "-m", "/dev/sda", "/"}), kFailed,
+    EXPECT_TRUE(refused(insp({"ls", "-a", image, "-m", "/dev/sda", "/"}), kFailed,
                         "it holds APFS, which the appliance cannot open"));
 }
 
@@ -524,8 +511,8 @@ TEST_F(Stacks, ARootThatTheApplianceCannotOpenIsNamed) {
     disk.replace(4096 + 40, 1, "\x07");  // of its UUID
     write_host_file(image, disk);
     const std::string named = "/dev/sda holds a bcache device, which the appliance cannot open";
-    EXPECT_TRUE(refused(run_insp({"cat", "-a", image, "/etc/hostname"}), kFailed, named));
-    const Outcome inspected = run_insp({"inspect", "-a", image});
+    EXPECT_TRUE(refused(insp({"cat", "-a", image, "/etc/hostname"}), kFailed, named));
+    const Outcome inspected = insp({"inspect", "-a", image});
     EXPECT_THAT(inspected.err, HasSubstr(named)) << inspected.describe();
 }
 

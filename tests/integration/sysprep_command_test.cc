@@ -17,13 +17,8 @@ using nlohmann::json;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class Sysprep : public KvmTest {
+class Sysprep : public ApplianceTest {
   protected:
-    Options qemu() const {
-        Options options;
-        options.env["INSP_ENGINE"] = "qemu";
-        return options;
-    }
     // What blkid and sfdisk say of an image: identifiers by partition number; 0 is the table's.
     std::map<unsigned, std::set<std::string>> identifiers(const std::string& image) const {
         std::map<unsigned, std::set<std::string>> result;
@@ -50,7 +45,7 @@ class Sysprep : public KvmTest {
         }
     }
     void write(const std::string& image, const std::string& path, const std::string& contents) const {
-        Options options = qemu();
+        Options options;
         options.input = contents;
         insp_ok({"write", "-q", "-a", image, path}, options);
     }
@@ -67,10 +62,9 @@ TEST_F(Sysprep, ListsWhatVirtSysprepLists) {
 }
 
 TEST_F(Sysprep, NewIdentifiersForEveryKindOfFileSystem) {
-    if (!have_program("qemu-system-x86_64")) GTEST_SKIP() << "qemu-system-x86_64 is not installed";
     const std::string source = guest("gpt"), clone = scratch() / "clone.img";
-    const Outcome cloned = insp(
-        {"clone", "--json", "--stats=json", "--format=raw", "-a", source, "-o", clone, "--new-ids"}, qemu());
+    const Outcome cloned =
+        insp({"clone", "--json", "--stats=json", "--format=raw", "-a", source, "-o", clone, "--new-ids"});
     ASSERT_TRUE(cloned.ok()) << cloned.describe();
     EXPECT_THAT(cloned.err, HasSubstr("\"engine\": \"qemu\", \"total_ns\""));
     const json made = json::parse(cloned.out);
@@ -82,7 +76,6 @@ TEST_F(Sysprep, NewIdentifiersForEveryKindOfFileSystem) {
 }
 
 TEST_F(Sysprep, WhatNamesThemIsRewritten) {
-    if (!have_program("qemu-system-x86_64")) GTEST_SKIP() << "qemu-system-x86_64 is not installed";
     const std::string image = copy_of("fake-debian");
     const auto before = identifiers(image);
     const std::string root = *before.at(1).begin() < *before.at(1).rbegin() &&
@@ -90,20 +83,20 @@ TEST_F(Sysprep, WhatNamesThemIsRewritten) {
                                          .out.starts_with(*before.at(1).begin())
                                  ? *before.at(1).begin()
                                  : *before.at(1).rbegin();
-    insp_ok({"mkdir", "-q", "-p", "-a", image, "/etc/default", "/boot/grub"}, qemu());
+    insp_ok({"mkdir", "-q", "-p", "-a", image, "/etc/default", "/boot/grub"});
     write(image, "/etc/default/grub", "GRUB_CMDLINE_LINUX=\"resume=UUID=" + root + "\"\n");
     write(image, "/boot/grub/grub.cfg",
           "search --fs-uuid " + root + "\nlinux /vmlinuz root=UUID=" + root + "\n");
-    insp_ok({"chmod", "-q", "-a", image, "0640", "/etc/default/grub"}, qemu());
+    insp_ok({"chmod", "-q", "-a", image, "0640", "/etc/default/grub"});
     const std::string unchanged = sha256(image);
-    const json planned = insp_json(
-        {"sysprep", "-q", "--json", "-n", "-a", image, "--new-ids", "--operations", "utmp"}, qemu());
+    const json planned =
+        insp_json({"sysprep", "-q", "--json", "-n", "-a", image, "--new-ids", "--operations", "utmp"});
     EXPECT_EQ(sha256(image), unchanged);
     std::set<std::string> files;
     for (const json& file : planned["files"]) files.insert(file["path"]);
     EXPECT_THAT(files, ::testing::ElementsAre("/boot/grub/grub.cfg", "/etc/default/grub", "/etc/fstab"));
 
-    insp_ok({"sysprep", "-q", "-a", image, "--new-ids", "--operations", "utmp"}, qemu());
+    insp_ok({"sysprep", "-q", "-a", image, "--new-ids", "--operations", "utmp"});
     const auto after = identifiers(image);
     const std::string part = cut_out(image, 1);
     EXPECT_TRUE(ext_is_clean(part));
@@ -118,15 +111,13 @@ TEST_F(Sysprep, WhatNamesThemIsRewritten) {
     EXPECT_EQ(debugfs(cut_out(image, 2), "cat /grub/grub.cfg"),
               "search --fs-uuid " + uuid + "\nlinux /vmlinuz root=UUID=" + uuid + "\n");
     // /home is found by its new PARTUUID.
-    EXPECT_THAT(insp_ok({"ls", "-q", "-a", image, "/home"}, qemu()), HasSubstr("alice"));
+    EXPECT_THAT(insp_ok({"ls", "-q", "-a", image, "/home"}), HasSubstr("alice"));
 }
 
 TEST_F(Sysprep, ACloneIsAGuestOfItsOwn) {
-    if (!have_program("qemu-system-x86_64")) GTEST_SKIP() << "qemu-system-x86_64 is not installed";
     const std::string source = copy_of("fake-debian");
     insp_ok({"mkdir", "-q", "-p", "-a", source, "/etc/ssh", "/root/.ssh", "/var/log/journal/1234",
-             "/var/tmp/deep/er", "/var/spool/cron/atjobs"},
-            qemu());
+             "/var/tmp/deep/er", "/var/spool/cron/atjobs"});
     for (const char* path :
          {"/etc/ssh/ssh_host_rsa_key", "/etc/ssh/sshd_config", "/root/.ssh/id", "/root/.bash_history",
           "/var/log/journal/1234/system.journal", "/var/log/dpkg.log", "/var/tmp/deep/er/file",
@@ -136,8 +127,7 @@ TEST_F(Sysprep, ACloneIsAGuestOfItsOwn) {
     const std::string unchanged = sha256(source);
     const std::string clone = scratch() / "web-01.img";
     insp_ok(
-        {"clone", "-q", "--format=raw", "-a", source, "-o", clone, "--new-ids", "--sysprep", "--hostname"},
-        qemu());
+        {"clone", "-q", "--format=raw", "-a", source, "-o", clone, "--new-ids", "--sysprep", "--hostname"});
     EXPECT_EQ(sha256(source), unchanged);
     expect_all_new(source, clone);
     const std::string root = cut_out(clone, 1);
@@ -168,7 +158,7 @@ TEST_F(Sysprep, RefusesWhatMakesNoSense) {
          {Args{"sysprep", "-q", "-a", none}, Args{"sysprep", "-q", "-a", none, "-n"},
           Args{"clone", "-q", "--format=raw", "-a", none, "-o", scratch() / "x", "--sysprep"},
           Args{"customize", "-q", "-a", none, "--touch", "/x"}})
-        EXPECT_TRUE(refused(insp(args, qemu()), kFailed, "no operating system was found"));
+        EXPECT_TRUE(refused(insp(args), kFailed, "no operating system was found"));
     EXPECT_FALSE(fs::exists(scratch() / "x"));
 }
 

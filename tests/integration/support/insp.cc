@@ -66,10 +66,17 @@ void InspTest::TearDown() {
     fs::remove_all(scratch_, ignored);
 }
 
-void KvmTest::SetUp() {
+void ApplianceTest::SetUp() {
     InspTest::SetUp();
     if (!INSP_APPLIANCE_BUILT) GTEST_SKIP() << "the appliance is not built (INSP_APPLIANCE=OFF)";
-    if (access("/dev/kvm", R_OK | W_OK) != 0) GTEST_SKIP() << "/dev/kvm is missing or not permitted";
+    if (!kvm_is_usable() && !have_program("qemu-system-x86_64"))
+        GTEST_SKIP() << "there is no engine: neither /dev/kvm nor qemu-system-x86_64 can be used";
+}
+
+void KvmTest::SetUp() {
+    ApplianceTest::SetUp();
+    if (IsSkipped()) return;
+    if (!kvm_is_usable()) GTEST_SKIP() << "/dev/kvm is missing or not permitted";
 }
 
 Args InspTest::command(const Args& args) const {
@@ -142,6 +149,8 @@ std::string InspTest::cut_out(const std::string& image, unsigned number, unsigne
     copy_range(image, file, offset, length);
     return file;
 }
+
+bool kvm_is_usable() { return access("/dev/kvm", R_OK | W_OK) == 0; }
 
 std::string guest(const std::string& name) {
     Outcome made = run({std::string(INSP_SOURCE_DIR) + "/tests/guests/make", name},

@@ -28,9 +28,9 @@ class InspTest : public ::testing::Test {
     void SetUp() override;
     void TearDown() override;
 
-    // Which engine insp is told to take (engines_test.cc is about them). Tests with much to do for the
-    // guest's processor set it to "auto", which leaves a KVM alone that is only emulated.
-    std::string engine_ = "kvm";
+    // Which engine insp is told to take: the one that it chooses by itself, as for its users, unless a test
+    // is about one of them (KvmTest; engines_test.cc is about the choice).
+    std::string engine_ = "auto";
 
     // Runs insp with these arguments, a warm snapshot shared by all tests, that engine and a TMPDIR of its
     // own.
@@ -56,11 +56,22 @@ class InspTest : public ::testing::Test {
     std::filesystem::path scratch_;
 };
 
-// Tests that start an appliance. Skipped where KVM can't be used: the reason is said.
-class KvmTest : public InspTest {
+// Tests that start an appliance. Skipped where there is none, or no engine to run it: the reason is said.
+class ApplianceTest : public InspTest {
   protected:
     void SetUp() override;
 };
+
+// Tests that start it on our own virtual machine, also where its KVM is emulated and QEMU would be quicker.
+// Skipped where KVM can't be used.
+class KvmTest : public ApplianceTest {
+  protected:
+    KvmTest() { engine_ = "kvm"; }
+    void SetUp() override;
+};
+
+// Whether this user may use /dev/kvm.
+bool kvm_is_usable();
 
 // The cached test guest of that name (tests/guests/make --list), read-only. Fails the test by an exception
 // when it can't be made.
