@@ -63,7 +63,7 @@ std::vector<std::string> qemu_arguments(const QemuMachineOptions& options) {
     // Without "fast string operations": the kernel and the C library would copy byte by byte, and the
     // translator does a byte in about the time of a word. Nor does it have vectors of the host's: a SHA-256
     // for AVX2, as OpenSSL picks it where it can, takes three times as long as one of plain instructions.
-    const bool emulated = std::string_view(options.accelerator) == "tcg";
+    const bool emulated = options.accelerator == "tcg";
     add("-cpu", emulated ? "max,-erms,-fsrm,-avx,-avx2,-bmi1,-bmi2" : "max,-erms,-fsrm");
     add("-m", memory);
     if (!options.restores_snapshot) {  // else it runs already

@@ -49,6 +49,13 @@ TEST(QemuArguments, AllDescriptorsAreNamedAndInherited) {
     EXPECT_THAT(values(arguments, "-accel"), ElementsAre("tcg"));
 }
 
+TEST(QemuArguments, TheGuestHasVectorsWhereTheProcessorRunsThem) {
+    QemuMachineOptions options = machine();
+    EXPECT_THAT(values(qemu_arguments(options), "-cpu"), ElementsAre(HasSubstr(",-avx2")));
+    options.accelerator = "kvm";
+    EXPECT_THAT(values(qemu_arguments(options), "-cpu"), ElementsAre(Not(HasSubstr("avx"))));
+}
+
 TEST(QemuArguments, DisksHaveTheSerialNumbersThatTheAgentLooksFor) {
     const auto arguments = qemu_arguments(machine());
     EXPECT_THAT(values(arguments, "-device"),
