@@ -18,6 +18,8 @@ namespace inspect::test {
 
 using Args = std::vector<std::string>;
 
+inline constexpr uint64_t kMiB = 1 << 20;
+
 // The exit codes that every command documents.
 inline constexpr int kSuccess = 0, kFailed = 1, kUsage = 2, kNothingMatched = 3;
 

@@ -16,8 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-constexpr uint64_t kMiB = 1 << 20;
-
 class ResizeVolume : public ApplianceTest {
   protected:
     void SetUp() override {

@@ -20,8 +20,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr uint64_t kMiB = 1 << 20;
-
 class Resize : public ApplianceTest {
   protected:
     Outcome resize(Args args) const {

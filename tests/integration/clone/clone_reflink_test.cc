@@ -14,8 +14,6 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-constexpr uint64_t kMiB = 1 << 20;
-
 class CloneReflink : public InspTest {
   protected:
     // A new file system in `place()`. Returns why there is none; empty: it is there.

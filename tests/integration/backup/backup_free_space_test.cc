@@ -13,8 +13,6 @@ namespace {
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-constexpr uint64_t kMiB = 1 << 20;
-
 class BackupFreeSpace : public BackupTest {
   protected:
     void SetUp() override {

@@ -9,8 +9,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr uint64_t kMiB = 1 << 20;
-
 class ResizeRefusals : public ApplianceTest {
   protected:
     Outcome resize(Args args, Options options = {}) const {

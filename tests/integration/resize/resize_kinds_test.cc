@@ -16,8 +16,6 @@ using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
-constexpr uint64_t kMiB = 1 << 20;
-
 class ResizeKinds : public ApplianceTest {
   protected:
     Outcome resize(Args args) const {

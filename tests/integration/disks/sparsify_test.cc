@@ -20,7 +20,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr uint64_t kMiB = 1 << 20;
 constexpr const char* kKey = "all:key:guest-key";
 
 uint64_t allocated(const std::string& path) {
