@@ -79,8 +79,8 @@ TEST_F(Snapshot, ConcurrentFirstRunsMakeOne) {
     for (const fs::path& file : snapshot_files()) EXPECT_LT(fs::file_size(file), 4096U) << file << " is left";
 }
 
-// With another size of memory it would be a snapshot of its own. (All that is done to the files is the same for
-// both engines, and the other one boots sooner.)
+// With another size of memory it would be a snapshot of its own. (All that is done to the files is the same
+// for both engines, and the other one boots sooner.)
 TEST_F(Snapshot, NoSnapshotIsMadeWhenNotWanted) {
     engine_ = "auto";
     EXPECT_FALSE(cat_is_warm({"--memory", "384", "--no-snapshot"}));
