@@ -69,14 +69,9 @@ void InspTest::TearDown() {
 void ApplianceTest::SetUp() {
     InspTest::SetUp();
     if (!INSP_APPLIANCE_BUILT) GTEST_SKIP() << "the appliance is not built (INSP_APPLIANCE=OFF)";
+    if (engine_ == "kvm" && !kvm_is_usable()) GTEST_SKIP() << "/dev/kvm is missing or not permitted";
     if (!kvm_is_usable() && !have_program("qemu-system-x86_64"))
         GTEST_SKIP() << "there is no engine: neither /dev/kvm nor qemu-system-x86_64 can be used";
-}
-
-void KvmTest::SetUp() {
-    ApplianceTest::SetUp();
-    if (IsSkipped()) return;
-    if (!kvm_is_usable()) GTEST_SKIP() << "/dev/kvm is missing or not permitted";
 }
 
 Args InspTest::command(const Args& args) const {

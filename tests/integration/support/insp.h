@@ -58,18 +58,17 @@ class InspTest : public ::testing::Test {
     std::filesystem::path scratch_;
 };
 
-// Tests that start an appliance. Skipped where there is none, or no engine to run it: the reason is said.
+// Tests that start an appliance. Skipped where there is none, or no engine to run it, or not the one that the
+// test's constructor asks for: the reason is said.
 class ApplianceTest : public InspTest {
   protected:
     void SetUp() override;
 };
 
 // Tests that start it on our own virtual machine, also where its KVM is emulated and QEMU would be quicker.
-// Skipped where KVM can't be used.
 class KvmTest : public ApplianceTest {
   protected:
     KvmTest() { engine_ = "kvm"; }
-    void SetUp() override;
 };
 
 // Whether this user may use /dev/kvm.
