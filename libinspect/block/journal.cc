@@ -20,16 +20,6 @@ namespace {
 
 constexpr size_t kBufferSize = 1 << 20;
 
-template <typename T>
-std::span<const std::byte> bytes_of(const T& object, size_t length = sizeof(T)) {
-    return std::as_bytes(std::span(&object, 1)).first(length);
-}
-
-template <typename T>
-uint32_t crc_of(const T& object, uint32_t seed) {  // all but the checksum itself, which is last
-    return crc32c(bytes_of(object, sizeof(T) - sizeof(le32)), seed);
-}
-
 uint64_t sectors(uint64_t length) { return (length + kSectorSize - 1) / kSectorSize; }
 
 std::string directory_part(const std::string& path) { return path.substr(0, path.rfind('/') + 1); }
@@ -52,7 +42,7 @@ void add_entry(std::vector<std::byte>& table, size_t number, const JournalTarget
     entry.path_length = static_cast<uint32_t>(path.size());
     entry.image_size = target.size;
     entry.new_size = target.new_size;
-    append_to(table, bytes_of(entry));
+    append_to(table, record_bytes(entry));
     append_to(table, std::as_bytes(std::span(path)));
 }
 
@@ -69,7 +59,7 @@ std::vector<std::byte> sealed_start(std::span<const std::byte> nonce, const Jour
         header.new_size = target.new_size;
     } else {
         const le32 crc = crc32c(table, crc32c(nonce));
-        append_to(table, bytes_of(crc));
+        append_to(table, record_bytes(crc));
         header.version = kVersionOfSeveral;
         header.table_length = static_cast<uint32_t>(table.size());
     }
@@ -159,9 +149,9 @@ void JournalWriter::add(Kind kind, uint64_t offset, uint64_t length, std::span<c
     record.checked = old.size();
     record.payload_crc = crc32c(data, crc32c(crc_bytes, seed_));
     record.crc = crc_of(record, seed_);
-    records_crc_ = crc32c(bytes_of(record), records_crc_);
+    records_crc_ = crc32c(record_bytes(record), records_crc_);
     ++records_;
-    append(bytes_of(record));
+    append(record_bytes(record));
     append(crc_bytes);
     append(data);
 }
@@ -180,12 +170,12 @@ void JournalWriter::commit() {
     mark.length = written_;
     mark.records_crc = records_crc_;
     mark.crc = crc_of(mark, seed_);
-    file_.write(kMarkOffset, bytes_of(mark));
+    file_.write(kMarkOffset, record_bytes(mark));
     file_.sync();
 }
 
 void JournalWriter::revoke() {
-    file_.write(kMarkOffset, bytes_of(Mark{}));
+    file_.write(kMarkOffset, record_bytes(Mark{}));
     file_.sync();
 }
 
@@ -209,7 +199,7 @@ JournalReader::JournalReader(JournalFile& file) : file_(file) {
     Header header;
     std::memcpy(&header, start, sizeof header);
     std::memcpy(&mark_, start + kMarkOffset, sizeof mark_);
-    const bool marked = !is_all_zeros(bytes_of(mark_));
+    const bool marked = !is_all_zeros(record_bytes(mark_));
     state_ = JournalState::kUncommitted;
     if (is_all_zeros(std::span(start).first(kSectorSize)) && !marked) return;  // a crash before it was synced
     if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) {
@@ -330,7 +320,7 @@ void JournalReader::for_each(Images images, const std::function<void(const Chang
         if (record.magic != kRecordMagic || record.crc != crc_of(record, seed_)) {
             damaged("a record's checksum is wrong");
         }
-        records_crc = crc32c(bytes_of(record), records_crc);
+        records_crc = crc32c(record_bytes(record), records_crc);
         if (record.target < target || record.target >= targets_.size()) damaged("a record makes no sense");
         if (record.target > target) image_at = 0;
         target = record.target;

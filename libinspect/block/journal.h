@@ -14,6 +14,7 @@
 
 #include "base/endian.h"
 #include "block/block_device.h"
+#include "block/crc32c.h"
 #include "block/journal_file.h"
 
 namespace inspect {
@@ -80,6 +81,18 @@ struct Record {  // then ceil(checked / 512) le32: CRC32C of the image's sectors
     le32 crc;          // of the above
 };
 static_assert(sizeof(Record) == 40);
+
+// One of these structures as it is in the file.
+template <typename T>
+std::span<const std::byte> record_bytes(const T& object) {
+    return std::as_bytes(std::span(&object, 1));
+}
+
+// Its checksum: of all but the checksum itself, which is last.
+template <typename T>
+uint32_t crc_of(const T& object, uint32_t seed) {
+    return crc32c(record_bytes(object).first(sizeof(T) - sizeof(le32)), seed);
+}
 
 }  // namespace journal_format
 

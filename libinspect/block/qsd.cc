@@ -38,11 +38,6 @@ constexpr std::array kReadOnlyFormats = {"dmg", "bochs", "cloop"};
 // Formats that may have a backing file.
 constexpr std::array kBackedFormats = {"qcow2", "qcow", "qed", "vmdk"};
 
-template <size_t kCount>
-bool has(const std::array<const char*, kCount>& all, std::string_view name) {
-    return std::ranges::find(all, name) != all.end();
-}
-
 // Removed with its socket as soon as we are connected: nobody else ever finds them.
 class SocketDirectory {
   public:
@@ -78,7 +73,7 @@ json block_node(const QsdImage& image, bool with_key) {
         if (image.force_share) (*each)["force-share"] = true;
     }
     node["file"] = std::move(file);
-    if (!image.allow_other_files && has(kBackedFormats, image.format)) node["backing"] = nullptr;
+    if (!image.allow_other_files && is_among(kBackedFormats, image.format)) node["backing"] = nullptr;
     if (with_key) {
         if (image.format == "luks") {
             node["key-secret"] = "key";
@@ -193,13 +188,13 @@ Error complaint(const QsdImage& image, std::string text) {
 
 }  // namespace
 
-bool qsd_knows_format(std::string_view format) { return has(kFormats, format); }
+bool qsd_knows_format(std::string_view format) { return is_among(kFormats, format); }
 
 std::vector<std::string> qsd_arguments(const QsdImage& image, int key_fd) {
     if (!qsd_knows_format(image.format)) {
         throw Error(ErrorKind::kUsage, "'" + image.format + "' is no image format");
     }
-    if (!image.read_only && (qsd_is_read_only(image.location) || has(kReadOnlyFormats, image.format))) {
+    if (!image.read_only && (qsd_is_read_only(image.location) || is_among(kReadOnlyFormats, image.format))) {
         throw Error(ErrorKind::kDenied, "'" + image.location + "' can only be read");
     }
     // Everything as JSON: in the key=value form a comma in a file's name would end it.

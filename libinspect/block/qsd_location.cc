@@ -27,11 +27,6 @@ constexpr std::array kOthers = {"rbd", "iscsi", "ssh", "nfs", "nbd", "nbd+unix",
 constexpr std::array kUnknown = {"gluster", "gluster+tcp", "gluster+unix", "gluster+rdma", "sheepdog",
                                  "fat",     "json",        "nvme",         "vxhs",         "tftp"};
 
-template <size_t kCount>
-bool is_among(const std::array<const char*, kCount>& all, std::string_view scheme) {
-    return std::ranges::find(all, scheme) != all.end();
-}
-
 // "ssh" of ssh://host/path; "" of a path. A path may have colons; one whose first component looks like one of
 // the schemes is written as ./rbd:x.
 std::string scheme_of(std::string_view location) {

@@ -27,16 +27,6 @@ constexpr uint64_t kNeighbourhood = 64 << 10;
 constexpr uint64_t kMaxUnsynced = 4 << 20;
 constexpr uint64_t kMaxTorn = kMaxUnsynced + 2 * kMaxDataLength;
 
-template <typename T>
-std::span<const std::byte> record_bytes(const T& object) {
-    return std::as_bytes(std::span(&object, 1));
-}
-
-template <typename T>
-uint32_t crc_of(const T& object, uint32_t seed) {
-    return crc32c(record_bytes(object).first(sizeof(T) - sizeof(le32)), seed);
-}
-
 Record make_record(Kind kind, uint64_t offset, uint64_t length, std::span<const std::byte> data,
                    uint32_t seed) {
     Record record{};
