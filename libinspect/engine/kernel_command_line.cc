@@ -51,7 +51,8 @@ std::string kernel_command_line(bool software_kvm) {
 std::string qemu_kernel_command_line(bool emulated) {
     // What would be measured against the timer's ticks, for a quarter of a second each: how fast the
     // processor runs a delay loop (no device here needs a delay), and the APIC's timer (the PIT is as good).
-    return kernel_command_line(false) + (emulated ? " lpj=1000000 nolapic_timer" : "");
+    // And each program where it was before: what is translated of it serves again.
+    return kernel_command_line(false) + (emulated ? " lpj=1000000 nolapic_timer norandmaps" : "");
 }
 
 }  // namespace inspect
