@@ -88,7 +88,7 @@ luks1='cryptsetup -q luksFormat --type luks1 --pbkdf-force-iterations 1000 --key
 luks2='cryptsetup -q luksFormat --type luks2 --luks2-metadata-size 16k --luks2-keyslots-size 256k
        --pbkdf-force-iterations 4 --pbkdf-parallel 1 --key-file=-'
 
-# LUKS2 with argon2id (32 MiB): /boot on sda1, root on sda2, which the guest calls sda2_crypt
+# LUKS2 with argon2id (2 MiB): /boot on sda1, root on sda2, which the guest calls sda2_crypt
 guest_luks() {
     boot_and_rest "$1" "$linux_data" 24
     echo "sda2_crypt UUID=$(uuid 46) none luks,discard" >crypttab
@@ -97,18 +97,18 @@ guest_luks() {
 UUID=$(uuid 43) /boot ext2 defaults 0 2
 END
     appliance "
-        printf %s $guest_key | $(echo $luks2) --pbkdf argon2id --pbkdf-memory 32768 --uuid $(uuid 46) /dev/sda2
+        printf %s $guest_key | $(echo $luks2) --pbkdf argon2id --pbkdf-memory 2048 --uuid $(uuid 46) /dev/sda2
         printf %s $guest_key | cryptsetup open --key-file=- /dev/sda2 c
         dd if=/dev/sdb of=/dev/mapper/c bs=1M
         cryptsetup close c" "$1" root
 }
 
-# LUKS2 with argon2id that wants 200 MiB, more than the appliance has by itself; ext4 without a system
+# LUKS2 with argon2id that wants 128 MiB, more than the appliance has by itself; ext4 without a system
 guest_luks_argon2() {
     plain_tree tree && ext ext4 fs 4 47 secret tree
     truncate -s 8M "$1"
-    "$insp" run -q --rw --engine="${INSP_ENGINE:-qemu}" --memory=700 --format=raw -a "$1" -a fs -- /bin/sh -ec "
-        printf %s $guest_key | $(echo $luks2) --pbkdf argon2id --pbkdf-memory 204800 --uuid $(uuid 48) /dev/sda
+    "$insp" run -q --rw --engine="${INSP_ENGINE:-qemu}" --memory=400 --format=raw -a "$1" -a fs -- /bin/sh -ec "
+        printf %s $guest_key | $(echo $luks2) --pbkdf argon2id --pbkdf-memory 131072 --uuid $(uuid 48) /dev/sda
         printf %s $guest_key | cryptsetup open --key-file=- /dev/sda c
         dd if=/dev/sdb of=/dev/mapper/c bs=1M
         cryptsetup close c"

@@ -21,13 +21,9 @@ using ::testing::Not;
 class CustomizeClones : public ApplianceTest {
   protected:
     std::string root_of(const std::string& image) const { return cut_out(image, 2); }
-    static std::string field_of(const std::string& shadow, const std::string& user) {
-        const size_t at = shadow.find(user + ":") + user.size() + 1;
-        return shadow.substr(at, shadow.find(':', at) - at);
-    }
     static void expect_password(const std::string& root, const std::string& user,
                                 const std::string& password) {
-        const std::string field = field_of(debugfs(root, "cat /etc/shadow"), user);
+        const std::string field = password_field(root, user);
         EXPECT_EQ(::crypt(password.c_str(), field.c_str()), field) << user;
     }
 };

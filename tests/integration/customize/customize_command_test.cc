@@ -25,12 +25,6 @@ class Customize : public ApplianceTest {
     std::string root_of(const std::string& image) const { return cut_out(image, 2); }
 };
 
-// The password field of a user in a shadow file.
-std::string field_of(const std::string& shadow, const std::string& user) {
-    const size_t at = shadow.find(user + ":") + user.size() + 1;
-    return shadow.substr(at, shadow.find(':', at) - at);
-}
-
 TEST_F(Customize, ARealGuest) {
     std::string image = copy_of("debian12-small");
     write_host_file(scratch() / "script", "echo \"as $(id -u)\"; touch /ran ~/here\n");
@@ -98,10 +92,9 @@ TEST_F(Customize, ARealGuest) {
     EXPECT_EQ(debugfs(root, "cat /etc/hostname"), "web-01.example.org\n");
     EXPECT_THAT(debugfs(root, "stat /etc/localtime"), HasSubstr("../usr/share/zoneinfo/Europe/Berlin"));
     EXPECT_EQ(debugfs(root, "cat /etc/default/locale"), "LANG=C.UTF-8\n");
-    std::string shadow = debugfs(root, "cat /etc/shadow");
     for (const auto& [user, password] :
          {std::pair("root", "from a file"), {"alice", "from the environment"}}) {
-        std::string field = field_of(shadow, user);
+        std::string field = password_field(root, user);
         EXPECT_EQ(::crypt(password, field.c_str()), field) << user;
     }
     EXPECT_THAT(debugfs(root, "stat /etc/shadow"), HasSubstr("Mode:  0640"));
@@ -130,13 +123,13 @@ TEST_F(Customize, RandomAndLockedPasswords) {
     ASSERT_TRUE(done.ok()) << done.describe();
     ASSERT_TRUE(done.out.starts_with("root: ")) << done.out;
     std::string password = done.out.substr(6, done.out.find('\n') - 6);
-    std::string field = field_of(debugfs(root_of(image), "cat /etc/shadow"), "root");
+    std::string field = password_field(root_of(image), "root");
     EXPECT_TRUE(field.starts_with("$6$"));
     EXPECT_EQ(::crypt(password.c_str(), field.c_str()), field);
     ASSERT_TRUE(customize(image, {"-q", "--root-password", "locked"}).ok());
-    EXPECT_EQ(field_of(debugfs(root_of(image), "cat /etc/shadow"), "root"), "!" + field);
+    EXPECT_EQ(password_field(root_of(image), "root"), "!" + field);
     ASSERT_TRUE(customize(image, {"-q", "--root-password", "disabled"}).ok());
-    EXPECT_EQ(field_of(debugfs(root_of(image), "cat /etc/shadow"), "root"), "*");
+    EXPECT_EQ(password_field(root_of(image), "root"), "*");
     Outcome as_json = customize(image, {"-q", "--root-password", "random", "--json"});
     const auto answer = nlohmann::json::parse(as_json.out, nullptr, false);
     ASSERT_FALSE(answer.is_discarded()) << as_json.describe();
@@ -144,7 +137,7 @@ TEST_F(Customize, RandomAndLockedPasswords) {
     EXPECT_FALSE(answer.at("customize").empty());
     EXPECT_EQ(answer.at("passwords").at(0).at("user"), "root");
     password = answer.at("passwords").at(0).at("password");
-    field = field_of(debugfs(root_of(image), "cat /etc/shadow"), "root");
+    field = password_field(root_of(image), "root");
     EXPECT_EQ(::crypt(password.c_str(), field.c_str()), field);
 }
 

@@ -197,6 +197,15 @@ std::string debugfs(const std::string& file_system, const std::string& request) 
     return answer.out;
 }
 
+std::string password_field(const std::string& file_system, const std::string& user) {
+    const std::string shadow = "\n" + debugfs(file_system, "cat /etc/shadow");
+    const std::string before = "\n" + user + ":";
+    const size_t line = shadow.find(before);
+    if (line == shadow.npos) return "(no such user)";
+    const size_t start = line + before.size();
+    return shadow.substr(start, shadow.find(':', start) - start);
+}
+
 ::testing::AssertionResult same_bytes(const std::string& one, const std::string& other) {
     Outcome compared = run({"cmp", one, other});
     if (compared.ok()) return ::testing::AssertionSuccess();

@@ -93,6 +93,8 @@ double median(std::vector<double> values);
 ::testing::AssertionResult xfs_is_clean(const std::string& file_system);
 // stdout of a debugfs command, such as "cat /etc/fstab" or "stat /x".
 std::string debugfs(const std::string& file_system, const std::string& request);
+// The password field of that user in a file system's /etc/shadow, by debugfs.
+std::string password_field(const std::string& file_system, const std::string& user);
 // Success when the images are the same, byte for byte.
 ::testing::AssertionResult same_bytes(const std::string& one, const std::string& other);
 
