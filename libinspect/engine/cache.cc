@@ -17,6 +17,7 @@
 
 #include "base/host_paths.h"
 #include "base/log.h"
+#include "block/crc32c.h"
 
 namespace inspect {
 
@@ -51,6 +52,21 @@ Fd create_file(const std::string& path) {
 
 void sync_fd(int fd) {
     if (::fsync(fd) != 0) throw Error::from_errno("write the snapshot to stable storage", errno);
+}
+
+// Of a whole file, in hex; the descriptor's position stays.
+std::string sum_of(int fd) {
+    std::vector<std::byte> buffer(64 << 10);
+    uint32_t sum = 0;
+    for (uint64_t at = 0;;) {
+        const size_t count = pread_full(fd, buffer, at, "read the snapshot");
+        sum = crc32c(std::span(buffer).first(count), sum);
+        if (count < buffer.size()) break;
+        at += count;
+    }
+    char hex[9];
+    std::snprintf(hex, sizeof hex, "%08x", sum);
+    return hex;
 }
 
 void remove_tree(const std::string& path) noexcept {
@@ -117,6 +133,11 @@ std::optional<SnapshotFiles> Cache::find_snapshot(const std::string& key) const 
         if (!*fd || ::fstat(fd->get(), &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != ::geteuid())
             return std::nullopt;
     }
+    try {
+        if (read_small_file(files.path + "/sum") != sum_of(files.state.get())) return std::nullopt;
+    } catch (const Error&) {
+        return std::nullopt;
+    }
     return files;
 }
 
@@ -150,9 +171,10 @@ Cache::Draft::~Draft() {
 }
 
 void Cache::Draft::publish() {
-    Fd key_file = create_file(path_ + "/key");
+    Fd key_file = create_file(path_ + "/key"), sum_file = create_file(path_ + "/sum");
     write_full(key_file.get(), std::as_bytes(std::span(key_)), "write the snapshot's key");
-    for (const Fd* fd : {&state_, &memory_, &key_file}) sync_fd(fd->get());
+    write_full(sum_file.get(), std::as_bytes(std::span(sum_of(state_.get()))), "write the snapshot's sum");
+    for (const Fd* fd : {&state_, &memory_, &key_file, &sum_file}) sync_fd(fd->get());
     sync_fd(open_file(path_, O_RDONLY | O_DIRECTORY).get());
     remove_tree(final_path_);  // one that did not fit
     if (::rename(path_.c_str(), final_path_.c_str()) != 0)
@@ -167,7 +189,7 @@ std::vector<Cache::Listed> Cache::list_snapshots() const {
         std::string path = entry.path().string();
         if (!entry.is_directory(error)) continue;
         Listed listed{path, read_small_file(path + "/key").value_or(""), 0};
-        for (const char* name : {"/key", "/state", "/memory"})
+        for (const char* name : {"/key", "/state", "/sum", "/memory"})
             listed.size_bytes += allocated_bytes(path + name);
         found.push_back(std::move(listed));
     }

@@ -2,9 +2,10 @@
 //
 // The cache directory: warm snapshots and what was found out about the host.
 //
-//   DIR/snapshots/HASH/{key,state,memory}   a snapshot; `key` is the text that HASH is made of
-//   DIR/snapshots/HASH.lock                 held while that snapshot is made
-//   DIR/host-HASH                           "software" or "hardware": the kind of KVM
+//   DIR/snapshots/HASH/{key,state,sum,memory}   a snapshot; `key` is the text that HASH is made of, `sum` the
+//                                               CRC32C of `state`, in hex
+//   DIR/snapshots/HASH.lock                     held while that snapshot is made
+//   DIR/host-HASH                               "software" or "hardware": the kind of KVM
 //
 // The directory and everything in it belong to the user alone (0700): a snapshot is a running kernel's
 // memory, whoever can write it owns the appliance. What belongs to somebody else is not used. A snapshot
@@ -36,7 +37,8 @@ class Cache {
     // Creates the directory when it is missing. Throws Error: kDenied when it can't be used or isn't ours.
     explicit Cache(std::string directory);
 
-    // nullopt when there is none for exactly this key text, or it is not fit for use.
+    // nullopt when there is none for exactly this key text, or it is not fit for use. `state`, some 100 KB,
+    // is summed; `memory` is not read: an engine looks at its size.
     std::optional<SnapshotFiles> find_snapshot(const std::string& key) const;
     void remove_snapshot(const std::string& key) const;
     // Waits until nobody else makes the snapshot of this key; the lock ends with the descriptor. Throws

@@ -66,6 +66,27 @@ TEST_F(CacheTest, NewSnapshotReplacesTheOneThatDidNotFit) {
     EXPECT_FALSE(cache.find_snapshot("key"));
 }
 
+TEST_F(CacheTest, DamagedStateIsNotUsed) {
+    Cache cache(top_);
+    publish(cache, "key", "memory");
+    const auto found = cache.find_snapshot("key");
+    ASSERT_TRUE(found);
+    char text[16] = {};
+    EXPECT_EQ(5u, read_full(found->state.get(), std::as_writable_bytes(std::span(text)), "test"))
+        << "from its start";
+    std::ofstream(found->path + "/state") << "stale";
+    EXPECT_FALSE(cache.find_snapshot("key"));
+    std::ofstream(found->path + "/state") << "state";
+    EXPECT_TRUE(cache.find_snapshot("key"));
+    std::ofstream(found->path + "/state", std::ios::app) << "more";
+    EXPECT_FALSE(cache.find_snapshot("key"));
+    std::ofstream(found->path + "/state") << "state";
+    fs::remove(found->path + "/sum");
+    EXPECT_FALSE(cache.find_snapshot("key"));
+    publish(cache, "key", "memory");
+    EXPECT_TRUE(cache.find_snapshot("key"));
+}
+
 TEST_F(CacheTest, WhatIsNotOursAloneIsNotUsed) {
     Cache cache(top_);
     publish(cache, "key", "memory");

@@ -94,8 +94,8 @@ std::vector<Check> diagnose(const SessionOptions& options) {
                                      : "/dev/kvm works, on hardware virtualization";
             if (!software) return;
             result.advice =
-                "commands take about a second here where hardware takes milliseconds; enable nested "
-                "virtualization where that is possible";
+                "commands take seconds on it where hardware takes milliseconds; enable nested virtualization "
+                "where that is possible, else QEMU is quicker (package qemu-system-x86)";
         } catch (const Error& error) {
             if (wanted == EngineKind::kKvm || find_qemu().empty()) throw;
             result.detail = error.message();
