@@ -307,7 +307,6 @@ void Agent::run_program(const Context& context, const proto::RunProgram& request
     Program program;
     program.contained = machine_ != nullptr;
     if (!machine_) return agent::run_program(context, request, std::move(program));
-    machine_->prepare_for_programs();
     if (request.bare_disks()) {
         look_again();  // what was put together before is in the way
     } else {

@@ -82,6 +82,24 @@ Machine::Machine() {
     ::setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
     ::setenv("LC_ALL", "C", 1);
     ::setenv("HOME", "/tmp", 1);
+    prepare_for_programs();
+}
+
+// What a user's programs expect: terminals, /dev/fd, /dev/shm.
+void Machine::prepare_for_programs() {
+    for (const char* directory : {"/dev/pts", "/dev/shm"}) {
+        if (::mkdir(directory, 0755) < 0 && errno != EEXIST) fail_errno("cannot make", directory);
+    }
+    must_mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666");
+    must_mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%");
+    constexpr const char* kLinks[][2] = {{"/proc/self/fd", "/dev/fd"},
+                                         {"/proc/self/fd/0", "/dev/stdin"},
+                                         {"/proc/self/fd/1", "/dev/stdout"},
+                                         {"/proc/self/fd/2", "/dev/stderr"}};
+    for (const auto& [target, link] : kLinks) {
+        if (::symlink(target, link) < 0 && errno != EEXIST) fail_errno("cannot make", link);
+    }
+    start_loopback();
 }
 
 // On persistent memory, or (engines without such) on a disk of this serial number.
@@ -148,24 +166,6 @@ void Machine::wake(const proto::Wake& request) {
     std::memcpy(buffer + sizeof(rand_pool_info), entropy.data(), entropy.size());
     if (::ioctl(random_.get(), RNDADDENTROPY, pool) < 0 || ::ioctl(random_.get(), RNDRESEEDCRNG) < 0)
         throw Failure(proto::ENGINE, "cannot reseed the random pool: " + errno_text(errno), errno);
-}
-
-void Machine::prepare_for_programs() {
-    if (prepared_for_programs_) return;
-    for (const char* directory : {"/dev/pts", "/dev/shm"}) {
-        if (::mkdir(directory, 0755) < 0 && errno != EEXIST) fail_errno("cannot make", directory);
-    }
-    must_mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666");
-    must_mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%");
-    constexpr const char* kLinks[][2] = {{"/proc/self/fd", "/dev/fd"},
-                                         {"/proc/self/fd/0", "/dev/stdin"},
-                                         {"/proc/self/fd/1", "/dev/stdout"},
-                                         {"/proc/self/fd/2", "/dev/stderr"}};
-    for (const auto& [target, link] : kLinks) {
-        if (::symlink(target, link) < 0 && errno != EEXIST) fail_errno("cannot make", link);
-    }
-    start_loopback();
-    prepared_for_programs_ = true;
 }
 
 void stop_machine() {

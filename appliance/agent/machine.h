@@ -10,8 +10,9 @@
 
 namespace inspect::agent {
 
-// Mounts /proc, /sys, /dev, makes the root image the root directory, and opens what a wake needs. Throws
-// Failure; then the appliance is of no use.
+// Mounts /proc, /sys, /dev, makes the root image the root directory, and opens what a wake needs. All of it
+// is in the snapshot, so what programs expect of /dev and the loopback device are made here, too, whether any
+// will be run or not. Throws Failure; then the appliance is of no use.
 class Machine {
   public:
     Machine();
@@ -20,17 +21,15 @@ class Machine {
     Fd open_port();
     // Clock and random pool: right after a boot or a restore, before anything draws random bytes.
     void wake(const proto::Wake& request);
-    // What a user's programs expect of /dev: terminals, /dev/fd, /dev/shm. Made when the first is run.
-    void prepare_for_programs();
     bool software_kvm() const { return software_kvm_; }
 
   private:
     bool try_mount_root_image();
     void mount_root_image();
+    void prepare_for_programs();
 
     Fd random_;
     bool software_kvm_ = false;
-    bool prepared_for_programs_ = false;
 };
 
 // The directory that guests' trees are mounted on.

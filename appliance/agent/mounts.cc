@@ -24,6 +24,10 @@ namespace inspect::agent {
 
 namespace {
 
+std::string holds(std::string_view what) {
+    return "holds " + std::string(what) + ", which the appliance cannot open";
+}
+
 // libblkid's name and the driver's.
 struct Driver {
     std::string_view type;
@@ -124,7 +128,7 @@ std::string Mounts::unopenable(std::string_view type) const {
     if (can_mount(type) || std::find(std::begin(kOthers), std::end(kOthers), type) != std::end(kOthers))
         return {};
     const std::string_view name = common_name(type);
-    return std::string(name.empty() ? type : name);
+    return holds(name.empty() ? type : name);
 }
 
 // Why something that is no file system can't be mounted.
@@ -142,8 +146,7 @@ std::string Mounts::why_not(Volume& volume, std::string_view type) {
         }
         return "it is a member of a RAID";
     }
-    if (const std::string_view name = common_name(type); !name.empty())
-        return "it holds " + std::string(name) + ", which the appliance cannot open";
+    if (const std::string_view name = common_name(type); !name.empty()) return "it " + holds(name);
     return "the appliance has no driver for it";
 }
 

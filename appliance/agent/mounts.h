@@ -25,8 +25,8 @@ class Mounts {
     void prepare();
     const std::vector<std::string>& types() const { return types_; }
     bool can_mount(std::string_view type) const;
-    // "ZFS": what of this type (libblkid's name) holds, if nothing here can open it. Empty: it can be
-    // mounted, or holds no files, or is a part of something else.
+    // "holds ZFS, which the appliance cannot open", of a device with something of this type (libblkid's
+    // name). Empty: it can be mounted, or holds no files, or is a part of something else.
     std::string unopenable(std::string_view type) const;
 
     struct Request {

@@ -176,8 +176,7 @@ std::vector<OsRoot> OsFinder::find() {
             if (!mounts_.can_mount(type)) {
                 // What it is a member of is looked at later.
                 if (const std::string what = mounts_.unopenable(type); !what.empty())
-                    unopenable_.push_back(volume->device + " holds " + what +
-                                          ", which the appliance cannot open");
+                    unopenable_.push_back(volume->device + " " + what);
                 continue;
             }
             // A btrfs over several devices is on each of them.
