@@ -171,9 +171,11 @@ Cache::Draft::~Draft() {
 }
 
 void Cache::Draft::publish() {
-    Fd key_file = create_file(path_ + "/key"), sum_file = create_file(path_ + "/sum");
+    Fd key_file = create_file(path_ + "/key");
     write_full(key_file.get(), std::as_bytes(std::span(key_)), "write the snapshot's key");
-    write_full(sum_file.get(), std::as_bytes(std::span(sum_of(state_.get()))), "write the snapshot's sum");
+    Fd sum_file = create_file(path_ + "/sum");
+    const std::string sum = sum_of(state_.get());
+    write_full(sum_file.get(), std::as_bytes(std::span(sum)), "write the snapshot's sum");
     for (const Fd* fd : {&state_, &memory_, &key_file, &sum_file}) sync_fd(fd->get());
     sync_fd(open_file(path_, O_RDONLY | O_DIRECTORY).get());
     remove_tree(final_path_);  // one that did not fit
