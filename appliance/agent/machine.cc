@@ -47,6 +47,23 @@ void start_loopback() {
     must(::ioctl(socket.get(), SIOCSIFFLAGS, &request), "start the loopback device");
 }
 
+// What a user's programs expect: terminals, /dev/fd, /dev/shm.
+void prepare_for_programs() {
+    for (const char* directory : {"/dev/pts", "/dev/shm"}) {
+        if (::mkdir(directory, 0755) < 0 && errno != EEXIST) fail_errno("cannot make", directory);
+    }
+    must_mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666");
+    must_mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%");
+    constexpr const char* kLinks[][2] = {{"/proc/self/fd", "/dev/fd"},
+                                         {"/proc/self/fd/0", "/dev/stdin"},
+                                         {"/proc/self/fd/1", "/dev/stdout"},
+                                         {"/proc/self/fd/2", "/dev/stderr"}};
+    for (const auto& [target, link] : kLinks) {
+        if (::symlink(target, link) < 0 && errno != EEXIST) fail_errno("cannot make", link);
+    }
+    start_loopback();
+}
+
 bool has_word(const std::string& text, std::string_view word) {
     std::string spaced = " " + text + " ";
     return spaced.find(" " + std::string(word) + " ") != std::string::npos;
@@ -83,23 +100,6 @@ Machine::Machine() {
     ::setenv("LC_ALL", "C", 1);
     ::setenv("HOME", "/tmp", 1);
     prepare_for_programs();
-}
-
-// What a user's programs expect: terminals, /dev/fd, /dev/shm.
-void Machine::prepare_for_programs() {
-    for (const char* directory : {"/dev/pts", "/dev/shm"}) {
-        if (::mkdir(directory, 0755) < 0 && errno != EEXIST) fail_errno("cannot make", directory);
-    }
-    must_mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666");
-    must_mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%");
-    constexpr const char* kLinks[][2] = {{"/proc/self/fd", "/dev/fd"},
-                                         {"/proc/self/fd/0", "/dev/stdin"},
-                                         {"/proc/self/fd/1", "/dev/stdout"},
-                                         {"/proc/self/fd/2", "/dev/stderr"}};
-    for (const auto& [target, link] : kLinks) {
-        if (::symlink(target, link) < 0 && errno != EEXIST) fail_errno("cannot make", link);
-    }
-    start_loopback();
 }
 
 // On persistent memory, or (engines without such) on a disk of this serial number.

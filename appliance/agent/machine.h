@@ -26,7 +26,6 @@ class Machine {
   private:
     bool try_mount_root_image();
     void mount_root_image();
-    void prepare_for_programs();
 
     Fd random_;
     bool software_kvm_ = false;
