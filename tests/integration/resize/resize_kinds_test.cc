@@ -2,11 +2,9 @@
 //
 // insp resize on what is not ext4 on GPT with sectors of 512 bytes. The judges are each file system's own
 // checkers, on the host.
-#include <sys/stat.h>
-
 #include <cstring>
 
-#include "support/insp.h"
+#include "resize/resize_command.h"
 
 namespace inspect::test {
 namespace {
@@ -16,32 +14,7 @@ using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
-class ResizeKinds : public ApplianceTest {
-  protected:
-    Outcome resize(Args args) const {
-        args.insert(args.begin(), "resize");
-        return insp(args);
-    }
-    std::string resize_ok(const Args& args) const {
-        const Outcome outcome = resize(args);
-        EXPECT_TRUE(outcome.ok()) << outcome.describe();
-        return outcome.out;
-    }
-    // What the command says is refused, and the image is what it was.
-    void expect_refused(const std::string& image, const Args& wishes, const std::string& text) const {
-        const std::string before = sha256(image);
-        Args args = {"-a", image};
-        args.insert(args.end(), wishes.begin(), wishes.end());
-        EXPECT_TRUE(refused(resize(args), kFailed, text));
-        EXPECT_EQ(sha256(image), before) << text;
-    }
-    static std::string ok(const Args& judge) {
-        const Outcome outcome = run(judge);
-        EXPECT_TRUE(outcome.ok()) << outcome.describe();
-        return outcome.out + outcome.err;
-    }
-    static uint64_t size_of(const std::string& path) { return std::filesystem::file_size(path); }
-};
+class ResizeKinds : public ResizeCommand {};
 
 TEST_F(ResizeKinds, Btrfs) {
     const std::string image = copy_of("btrfs");

@@ -2,32 +2,14 @@
 //
 // What insp resize refuses before the first write: disks that are not what they seem, and that lack
 // something. Each image is afterwards what it was, byte for byte.
-#include "support/insp.h"
+#include "resize/resize_command.h"
 
 namespace inspect::test {
 namespace {
 
 using ::testing::HasSubstr;
 
-class ResizeRefusals : public ApplianceTest {
-  protected:
-    Outcome resize(Args args, Options options = {}) const {
-        args.insert(args.begin(), "resize");
-        return insp(args, options);
-    }
-    void expect_refused(const std::string& image, const Args& wishes, const std::string& text,
-                        const Options& options = {}) const {
-        const std::string before = sha256(image);
-        Args args = {"-a", image};
-        args.insert(args.end(), wishes.begin(), wishes.end());
-        EXPECT_TRUE(refused(resize(args, options), kFailed, text));
-        EXPECT_EQ(sha256(image), before) << text;
-    }
-    static void ok(const Args& command) {
-        const Outcome outcome = run(command);
-        EXPECT_TRUE(outcome.ok()) << outcome.describe();
-    }
-};
+class ResizeRefusals : public ResizeCommand {};
 
 TEST_F(ResizeRefusals, GptWhoseCopiesDiffer) {
     const std::string image = copy_of("cloud"), other = copy_of("cloud", "other");

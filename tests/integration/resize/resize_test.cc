@@ -3,14 +3,13 @@
 // insp resize: in place, and what is on the disk follows. sfdisk, e2fsck, xfs_repair and qemu-img are the
 // judges.
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <iostream>
 #include <random>
 
-#include "support/insp.h"
+#include "resize/resize_command.h"
 
 namespace inspect::test {
 namespace {
@@ -20,17 +19,8 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class Resize : public ApplianceTest {
+class Resize : public ResizeCommand {
   protected:
-    Outcome resize(Args args) const {
-        args.insert(args.begin(), "resize");
-        return insp(args);
-    }
-    std::string resize_ok(const Args& args) const {
-        const Outcome outcome = resize(args);
-        EXPECT_TRUE(outcome.ok()) << outcome.describe();
-        return outcome.out;
-    }
     static json table(const std::string& image) {
         const Outcome outcome = run({"sfdisk", "-J", image});
         EXPECT_TRUE(outcome.ok()) << outcome.describe();
@@ -41,11 +31,6 @@ class Resize : public ApplianceTest {
         for (json& partition : all.at("partitions")) partition.erase("size");
         all.erase("lastlba");
         return all.dump(1);
-    }
-    static uint64_t size_of(const std::string& path) {
-        struct stat status = {};
-        EXPECT_EQ(::stat(path.c_str(), &status), 0);
-        return static_cast<uint64_t>(status.st_size);
     }
     // INSP_TEST_KILLS: how often.
     void kill_and_look(const std::string& original, const Args& more, const std::string& wish) const;
